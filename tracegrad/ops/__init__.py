@@ -1,1 +1,1 @@
-"""tracegrad."""
+"""Operations, one declaration each, by family; importing this package fills the registry."""
