@@ -1,0 +1,216 @@
+"""Finding the syntax tree of a function that runs.
+
+The whole file is parsed once (kept per file text: parsing costs milliseconds) and the
+function looked up by name and first line. A candidate counts only if it compiles to the
+very code object the function has: a file edited after it was imported, or two lambdas on
+one line, must never lend a function someone else's text.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import copy
+import functools
+import linecache
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+
+__all__ = ["FACTORY", "Definition", "NoSource", "compile_alone", "find_definition"]
+
+FACTORY = "__tracegrad_factory__"
+
+_FUTURE = functools.reduce(
+    lambda mask, name: mask | getattr(__future__, name).compiler_flag,
+    __future__.all_feature_names,
+    0,
+)
+# Generators and coroutines run when they are resumed, not when they are called.
+_SUSPENDS = 0x20 | 0x80 | 0x200
+
+FunctionNode = ast.FunctionDef | ast.Lambda
+
+
+class NoSource(Exception):
+    """Why a function's source can't be had, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function's syntax tree (never to be changed: it is shared) and its innermost class."""
+
+    node: FunctionNode
+    inside_class: str | None
+
+
+@dataclass(frozen=True)
+class _File:
+    text: str
+    found: dict[tuple[str, int], list[Definition]]
+
+
+_files: dict[str, _File] = {}
+
+
+def _definitions(tree: ast.AST, inside_class: str | None = None) -> Iterator[Definition]:
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, FunctionNode):
+            yield Definition(child, inside_class)
+        inner = child.name if isinstance(child, ast.ClassDef) else inside_class
+        yield from _definitions(child, inner)
+
+
+def _first_line(node: FunctionNode) -> int:
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _parse(filename: str, module_globals: dict[str, object]) -> _File:
+    text = "".join(linecache.getlines(filename, module_globals))
+    known = _files.get(filename)
+    if known is not None and known.text == text:
+        return known
+    if not text:
+        raise NoSource(f"the source of {filename} can't be read")
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise NoSource(f"{filename} does not parse: {error}") from error
+    found: dict[tuple[str, int], list[Definition]] = {}
+    for definition in _definitions(tree):
+        node = definition.node
+        name = node.name if isinstance(node, ast.FunctionDef) else "<lambda>"
+        found.setdefault((name, _first_line(node)), []).append(definition)
+    _files[filename] = _File(text, found)
+    return _files[filename]
+
+
+def find_definition(function: FunctionType) -> Definition:
+    """The syntax tree ``function`` was compiled from.
+
+    Raises
+    ------
+    NoSource : there is no such text, or it is not this function's.
+    """
+    code = function.__code__
+    if code.co_flags & _SUSPENDS:
+        raise NoSource("generators and coroutines are not rewritten")
+    module_globals = function.__globals__
+    file = _parse(code.co_filename, module_globals)
+    best = _match(file, code)
+    if best is None:
+        # The text may have been cached before the file was last imported.
+        linecache.checkcache(code.co_filename)
+        best = _match(_parse(code.co_filename, module_globals), code)
+    if best is None:
+        raise NoSource(f"{code.co_filename} no longer holds the text of {code.co_name}")
+    return best
+
+
+def _match(file: _File, code: CodeType) -> Definition | None:
+    candidates = [
+        (definition, compiled)
+        for definition in file.found.get((code.co_name, code.co_firstlineno), [])
+        if (compiled := _try_compile(definition, code)) is not None
+        and (_same_code(compiled, code) or _asserts_rewritten(compiled, code))
+    ]
+    if not candidates:
+        return None
+    for definition, compiled in candidates:
+        if _positions(compiled) == _positions(code):
+            return definition
+    return candidates[0][0]  # equal code at other columns computes the same
+
+
+def _try_compile(definition: Definition, code: CodeType) -> CodeType | None:
+    try:
+        return compile_alone(definition.node, definition.inside_class, code, ())
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _positions(code: CodeType) -> list[object]:
+    return list(code.co_positions()) if hasattr(code, "co_positions") else []
+
+
+def _same_code(one: CodeType, other: CodeType) -> bool:
+    return (
+        one.co_code == other.co_code
+        and one.co_names == other.co_names
+        and one.co_varnames == other.co_varnames
+        and one.co_freevars == other.co_freevars
+        and one.co_cellvars == other.co_cellvars
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_same_constant, one.co_consts, other.co_consts))
+    )
+
+
+def _same_constant(one: object, other: object) -> bool:
+    if isinstance(one, CodeType) and isinstance(other, CodeType):
+        return _same_code(one, other)
+    if isinstance(one, str) and isinstance(other, str) and "<locals>" in other:
+        # The qualified name of a class made inside: what is around the function differs.
+        return one.rpartition("<locals>")[2] == other.rpartition("<locals>")[2]
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _asserts_rewritten(compiled: CodeType, code: CodeType) -> bool:
+    """Whether ``code`` is ``compiled`` with its assert statements rewritten by pytest."""
+    names = tuple(name for name in code.co_varnames if not name.startswith("@py_"))
+    return (
+        names != code.co_varnames
+        and names == compiled.co_varnames
+        and code.co_freevars == compiled.co_freevars
+        and set(compiled.co_names) - {"AssertionError"} <= set(code.co_names)
+    )
+
+
+def compile_alone(
+    node: FunctionNode, inside_class: str | None, like: CodeType, extra: tuple[str, ...]
+) -> CodeType:
+    """The code object of one function, compiled by itself but scoped as it was.
+
+    The function is put into a factory whose parameters are its free variables (those of
+    ``like`` and the ``extra`` ones), inside a class of the right name if it was in one
+    (private names, ``__class__``). The factory never runs: decorators and defaults are
+    left out, and the caller has the original's.
+    """
+    node = copy.copy(node)
+    node.args = copy.copy(node.args)
+    node.args.defaults = []
+    node.args.kw_defaults = [None] * len(node.args.kwonlyargs)
+    for kind in ("posonlyargs", "args", "kwonlyargs"):
+        setattr(node.args, kind, [_bare(arg) for arg in getattr(node.args, kind)])
+    node.args.vararg = node.args.vararg and _bare(node.args.vararg)
+    node.args.kwarg = node.args.kwarg and _bare(node.args.kwarg)
+    statement: ast.stmt
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
+        node.returns = None
+        if hasattr(node, "type_params"):
+            node.type_params = []
+        statement = node
+    else:
+        statement = ast.copy_location(ast.Assign([ast.Name("_", ast.Store())], node), node)
+    if inside_class is not None:
+        statement = ast.ClassDef(inside_class, [], [], [statement], [])
+        if "type_params" in ast.ClassDef._fields:
+            statement.type_params = []  # type: ignore[attr-defined,unused-ignore]  # Python 3.12
+    free = [name for name in like.co_freevars if name != "__class__"]
+    parameters = ast.arguments(
+        [], [ast.arg(name) for name in [*extra, *free]], None, [], [], None, []
+    )
+    factory = ast.FunctionDef(FACTORY, parameters, [statement], [], None, None)
+    if "type_params" in ast.FunctionDef._fields:
+        factory.type_params = []  # type: ignore[attr-defined,unused-ignore]  # Python 3.12
+    module = ast.fix_missing_locations(ast.Module([factory], []))
+    flags = like.co_flags & _FUTURE
+    code: CodeType = compile(module, like.co_filename, "exec", flags=flags, dont_inherit=True)
+    for _ in range(2 if inside_class is None else 3):
+        code = next(const for const in code.co_consts if isinstance(const, CodeType))
+    return code
+
+
+def _bare(arg: ast.arg) -> ast.arg:
+    return ast.copy_location(ast.arg(arg.arg), arg)
