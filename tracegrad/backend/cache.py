@@ -1,0 +1,317 @@
+"""The per-user kernel cache: generated source files and the machine code made from them.
+
+A kernel is a text. Its **content hash** covers the text and everything else that decides what the
+machine code does (library versions, the vector maths sources, the compile options), so a file
+name never has to be checked for freshness. Two kinds of file share one flat directory:
+
+``<entry>-<hash>.py``
+    the generated source. Tracebacks and debuggers read it; the compiler never does: what runs is
+    the text in memory, and a file that differs from it is overwritten.
+``<entry>-<hash>-<key>.nbc``
+    Numba's compile result for one signature and one processor, behind a digest.
+
+Numba's own ``FunctionCache`` keeps an index file beside numbered data files and updates the two
+separately, so that two processes saving different signatures, or two kinds of machine sharing a
+home directory, can end up with an index that names the other's machine code; and it raises on a
+damaged file. `KernelCache` stores the same pickled compile results in one self-naming,
+self-checking file each, which leaves nothing to race on.
+
+Every failure in here means "not cached", never an exception: a missing home directory, a
+read-only or full disk, a directory that others can write to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import hmac
+import logging
+import os
+import pickle
+import stat
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config, serialize
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+
+import tracegrad
+
+#: Pickles what plain pickle can't, as Numba's own cache does.
+_dumps: Any = serialize.dumps
+
+logger = logging.getLogger(__name__)
+
+#: Environment variable that names the cache directory; empty turns the cache off.
+DIRECTORY_VARIABLE = "TRACEGRAD_CACHE_DIR"
+
+#: First bytes of a machine code file; changes whenever its layout does.
+_MAGIC = b"tracegrad kernel 1\n"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+# --- where ------------------------------------------------------------------------------------
+
+
+def default_directory() -> Path | None:
+    """Where this user's cache belongs, or None when there is no such place.
+
+    ``TRACEGRAD_CACHE_DIR`` if it is set, else the platform's user cache directory. The home
+    directory itself is never created: a home that doesn't exist was not meant to be filled.
+    """
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named is not None:
+        return Path(named).absolute() if named else None
+    if sys.platform != "win32" and (xdg := os.environ.get("XDG_CACHE_HOME")):
+        # The XDG specification says that a relative path is to be ignored.
+        if os.path.isabs(xdg):
+            return Path(xdg) / "tracegrad"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local) / "tracegrad" / "Cache" if local else None
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home) or not os.path.isdir(home):
+        return None
+    base = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    return Path(home) / base / "tracegrad"
+
+
+def usable_directory() -> Path | None:
+    """The cache directory, made if need be, or None when it can't or mustn't be used."""
+    directory = default_directory()
+    if directory is None:
+        logger.debug("no cache directory: kernels are not cached")
+        return None
+    # Checked on every use: the directory may vanish, or the variable change, while we run.
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_what_others_can_write(directory)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(f"{directory} is not writable")
+    except OSError as reason:
+        logger.debug("kernels are not cached: %s", reason)
+        return None
+    return directory
+
+
+def _refuse_what_others_can_write(directory: Path) -> None:
+    """Raise PermissionError where somebody else could replace the machine code we load."""
+    if sys.platform == "win32":
+        return
+    found = os.stat(directory)
+    if found.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} belongs to another user")
+    if found.st_mode & stat.S_IWOTH:
+        raise PermissionError(f"{directory} is world-writable")
+    for parent in directory.resolve().parents:
+        mode = os.stat(parent).st_mode
+        # In a sticky directory (/tmp) others can't rename or remove what is ours.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise PermissionError(f"{parent}, above the cache directory, is world-writable")
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Make ``path`` hold ``data``: readers see the old file or the whole new one."""
+    # The name is new for every write: the processes of a fork, or of several machines on one
+    # home directory, never share a temporary file.
+    temporary = path.with_name(f"{path.name}.{os.getpid():x}-{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, "xb", opener=_private) as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _read_own(path: Path) -> bytes:
+    """The bytes of ``path``, provided that this user alone could have written them."""
+    with open(path, "rb") as file:
+        if sys.platform != "win32":
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise PermissionError(f"{path} can be written by another user")
+        return file.read()
+
+
+def store_source(name: str, text: str) -> Path | None:
+    """Have ``<name>.py`` in the cache directory hold exactly ``text``.
+
+    Returns
+    -------
+    path : the file, or None when this text could not be stored.
+    """
+    directory = usable_directory()
+    if directory is None:
+        return None
+    path = directory / f"{name}.py"
+    data = text.encode()
+    try:
+        if path.read_bytes() == data:
+            return path
+        logger.debug("%s does not hold the generated text: overwritten", path)
+    except OSError:
+        pass  # Missing, or not readable: written next, or refused next.
+    try:
+        _write_atomically(path, data)
+    except OSError as reason:
+        logger.debug("%s is not cached: %s", name, reason)
+        return None
+    return path
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def content_hash(text: str, options: str) -> str:
+    """The 32 hexadecimal digits that name a kernel.
+
+    Parameters
+    ----------
+    text : the generated source.
+    options : a text that distinguishes sets of compile options.
+    """
+    digest = hashlib.sha256()
+    settings = repr([(name, str(getattr(config, name, None))) for name in _CODE_SETTINGS])
+    for part in (text, options, settings, *_versions()):
+        # Lengths keep ("ab", "c") and ("a", "bc") apart.
+        digest.update(f"{len(part)}:".encode())
+        digest.update(part.encode())
+    return digest.hexdigest()[:32]
+
+
+#: Numba settings (environment variables, mostly) that change the code it generates.
+_CODE_SETTINGS = (
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "BOUNDSCHECK",
+    "DEBUGINFO_DEFAULT",
+    "ENABLE_AVX",
+    "FULL_TRACEBACKS",
+)
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    """The libraries whose code or behaviour ends up in a kernel."""
+    return (
+        tracegrad.__version__,
+        numba.__version__,
+        llvmlite.__version__,
+        np.__version__,
+        sys.version,
+        vecmath_digest(),
+    )
+
+
+@functools.cache
+def vecmath_digest() -> str:
+    """A digest of the vector maths sources: helpers that Numba compiles into every kernel.
+
+    Numba's key for a function knows nothing of the globals that it calls.
+    """
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("vecmath*.py"), *here.glob("vecmath/**/*.py")]):
+        digest.update(path.relative_to(here).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# --- machine code -----------------------------------------------------------------------------
+
+
+class KernelCache(_Cache):
+    """The compile results of one kernel, one file for each signature and processor.
+
+    Takes the place of ``FunctionCache`` in a Numba dispatcher.
+
+    Parameters
+    ----------
+    stem : path of the kernel's source file without its suffix.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self._stem = stem
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._stem.parent)
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Remove every file of this kernel but its source."""
+        for path in self._stem.parent.glob(f"{self._stem.name}-*.nbc"):
+            path.unlink(missing_ok=True)
+
+    def path_for(self, signature: Any, target_context: Any) -> Path:
+        """The file for one signature on this processor."""
+        # magic_tuple names the processor and its features: homes are shared between machines.
+        key = repr((str(signature), target_context.codegen().magic_tuple()))
+        return self._stem.with_name(
+            f"{self._stem.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compile result stored for ``sig``, or None."""
+        # Loads Numba's registries: a rebuilt function needs what they define.
+        target_context.refresh()
+        if not self._enabled:
+            return None
+        path = self.path_for(sig, target_context)
+        try:
+            data = _read_own(path)
+        except OSError as reason:
+            logger.debug("no machine code: %s", reason)
+            return None
+        start = len(_MAGIC) + _DIGEST_SIZE
+        payload = data[start:]
+        expected = _MAGIC + hashlib.sha256(payload).digest()
+        if not hmac.compare_digest(data[:start], expected):
+            logger.debug("%s is damaged: compiling again", path)
+            return None
+        try:
+            rebuild: Any = CompileResult._rebuild
+            return rebuild(target_context, *pickle.loads(payload))
+        except Exception as reason:
+            # An undamaged file that doesn't load was made by an incompatible library.
+            logger.debug("%s does not load: %r", path, reason)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store a compile result."""
+        if not self._enabled:
+            return
+        if data.library.has_dynamic_globals or any(not each.can_cache for each in data.lifted):
+            logger.debug("%s refers to this process: not cached", data.fndesc.qualname)
+            return
+        try:
+            payload: bytes = _dumps(data._reduce())
+            _write_atomically(
+                self.path_for(sig, data.target_context),
+                _MAGIC + hashlib.sha256(payload).digest() + payload,
+            )
+        except Exception as reason:
+            logger.debug("%s is not cached: %r", data.fndesc.qualname, reason)

@@ -1,0 +1,348 @@
+"""Source text to machine code: Numba dispatchers made from generated text.
+
+A generated text becomes a module whose name carries the kernel's content hash. The name reaches
+the LLVM symbols, so that two kernels never share one, in this process or a sibling's
+(numba#10486), while the function in the text keeps the name a person would give it.
+
+The same text also runs as plain Python (`run_plain`): tests compare the two.
+"""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import math
+import os
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numba
+import numpy as np
+from numba.core import sigutils
+from numba.core import types as nb
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
+
+from tracegrad.backend import cache
+
+#: As fast as Numba's full fastmath, yet NaN and infinity keep their meaning: without ``nnan`` and
+#: ``ninf`` LLVM may not assume them away, and ``afn`` would trade accuracy.
+DEFAULT_FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz"})
+
+_FASTMATH_FLAGS = frozenset({"fast", "nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"})
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """How a kernel is compiled. Different options make a different kernel.
+
+    Parameters
+    ----------
+    fastmath : LLVM's floating-point freedoms, by name.
+    parallel : whether ``prange`` loops use all cores.
+    boundscheck : whether Numba checks every index, besides the checks in the text.
+    nogil : whether the kernel releases the interpreter lock while it runs.
+    cache : whether source and machine code are kept on disk.
+    error_model : "numpy" (a division by zero is inf or nan) or "python" (it raises).
+    """
+
+    fastmath: frozenset[str] = DEFAULT_FASTMATH
+    parallel: bool = False
+    boundscheck: bool = False
+    nogil: bool = False
+    cache: bool = True
+    error_model: Literal["numpy", "python"] = "numpy"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fastmath", frozenset(self.fastmath))
+        if unknown := self.fastmath - _FASTMATH_FLAGS:
+            raise ValueError(f"unknown fastmath flags {sorted(unknown)}")
+        if self.error_model not in ("numpy", "python"):
+            raise ValueError(f"error_model is 'numpy' or 'python', not {self.error_model!r}")
+
+    def key(self) -> str:
+        """A text that is the same for equal options, in every process."""
+        chosen = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        # A set prints in an order that differs between processes. Whether the code is kept on
+        # disk doesn't change the code.
+        return repr(
+            [
+                (name, sorted(value) if isinstance(value, frozenset) else value)
+                for name, value in chosen
+                if name != "cache"
+            ]
+        )
+
+    def jit_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of ``numba.njit``."""
+        return {
+            "fastmath": set(self.fastmath) or False,
+            "parallel": self.parallel,
+            "boundscheck": self.boundscheck,
+            "nogil": self.nogil,
+            "error_model": self.error_model,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledKernel:
+    """A kernel for one signature.
+
+    Parameters
+    ----------
+    source : the text that runs.
+    entry : the name of its function.
+    name : the content hash that names its files and its module.
+    path : the source file, or None where nothing could be written.
+    signature : Numba types of the arguments.
+    dispatcher : the Numba dispatcher: callable from Python and from jitted code. It compiles for
+        further types when called with them.
+    entry_point : the compiled function itself. It takes positional arguments and checks neither
+        rank nor layout nor dtype: whoever calls it has done so.
+    from_disk : whether the machine code was loaded rather than compiled.
+    """
+
+    source: str
+    entry: str
+    options: KernelOptions
+    name: str
+    path: Path | None
+    signature: tuple[Any, ...]
+    dispatcher: Any
+    entry_point: Callable[..., Any]
+    from_disk: bool
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments)
+
+    @property
+    def result_type(self) -> Any:
+        """The Numba type of what the kernel returns."""
+        return self.dispatcher.overloads[self.signature].signature.return_type
+
+    def llvm(self) -> str:
+        """The optimised LLVM text."""
+        # Machine code read back from disk comes without its LLVM text.
+        return str(self._with_text().inspect_llvm(self.signature))
+
+    def assembly(self) -> str:
+        """The machine code as assembly text."""
+        return str(self._with_text().inspect_asm(self.signature))
+
+    def _with_text(self) -> Any:
+        if not self.from_disk:
+            return self.dispatcher
+        again = numba.njit(**self.options.jit_arguments())(self.dispatcher.py_func)
+        again.compile(self.signature)
+        return again
+
+
+# --- signatures -------------------------------------------------------------------------------
+
+
+def scalar_type(dtype: Any) -> Any:
+    """The Numba type of a scalar."""
+    return numba.from_dtype(np.dtype(dtype))
+
+
+def array_type(dtype: Any, rank: int, layout: Literal["C", "F", "A"] = "C") -> Any:
+    """The Numba type of an array; rank 0 is an array too.
+
+    C-contiguous unless told otherwise: any-layout arrays cost 1.2 to 12 times as much.
+    """
+    return nb.Array(scalar_type(dtype), rank, layout)
+
+
+# --- compilation ------------------------------------------------------------------------------
+
+#: Guards the two tables below and the making of modules; never held while Numba compiles.
+_lock = threading.Lock()
+_dispatchers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_kernels: weakref.WeakValueDictionary[tuple[str, str], CompiledKernel] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may hold the lock at the moment of a fork.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def compile_kernel(
+    source: str,
+    entry: str,
+    signature: Iterable[Any],
+    *,
+    options: KernelOptions | None = None,
+) -> CompiledKernel:
+    """Compile the function ``entry`` of a generated text for one signature.
+
+    Parameters
+    ----------
+    source : the text of a module; its own imports are all that it needs.
+    entry : the function in it.
+    signature : Numba types of the arguments, or the text of one, as ``"float64[::1]"``.
+    options : see `KernelOptions`.
+
+    Notes
+    -----
+    Safe under threads. The machine code is kept on disk and shared between processes; where that
+    is impossible, the kernel is compiled in memory and nobody is told but the debug log.
+    """
+    options = options or KernelOptions()
+    types_ = tuple(_parse_type(each) if isinstance(each, str) else each for each in signature)
+    digest = cache.content_hash(source, options.key())
+    key = (f"{digest} {options.cache}", str(types_))
+    with _lock:
+        known = _kernels.get(key)
+        if known is not None:
+            return known
+        dispatcher = _dispatchers.get(key[0])
+        if dispatcher is None:
+            dispatcher = _dispatchers[key[0]] = _make_dispatcher(source, entry, digest, options)
+    _defer_blas_import()
+    dispatcher.compile(types_)
+    compiled = dispatcher.overloads[types_]
+    filename = dispatcher.py_func.__code__.co_filename
+    kernel = CompiledKernel(
+        source=source,
+        entry=entry,
+        options=options,
+        name=digest,
+        path=None if filename.startswith("<") else Path(filename),
+        signature=types_,
+        dispatcher=dispatcher,
+        entry_point=compiled.entry_point,
+        # A compile result keeps its timings only in the process that compiled it.
+        from_disk=compiled.metadata is None,
+    )
+    with _lock:
+        return _kernels.setdefault(key, kernel)
+
+
+def _parse_type(text: str) -> Any:
+    normalize: Any = sigutils.normalize_signature
+    return normalize(f"({text},)")[0][0]
+
+
+def _make_dispatcher(source: str, entry: str, digest: str, options: KernelOptions) -> Any:
+    stem = f"{entry}-{digest}"
+    path = cache.store_source(stem, source) if options.cache else None
+    filename = str(path) if path is not None else f"<tracegrad {stem}>"
+    module = _load(source, f"tracegrad_kernel_{digest}", filename)
+    # Numba looks a function's module up by name when it loads machine code. Functions refer to
+    # their module's dictionary, not to the module, so the entry has to stay.
+    sys.modules[module.__name__] = module
+    dispatcher = numba.njit(**options.jit_arguments())(_function(module, entry))
+    if path is not None:
+        dispatcher._cache = cache.KernelCache(path.with_suffix(""))
+    return dispatcher
+
+
+def _load(source: str, name: str, filename: str) -> types.ModuleType:
+    """Run a generated text as the module ``name``."""
+    module = types.ModuleType(name)
+    module.__file__ = filename
+    exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
+    # Tracebacks show the text that runs, whatever has become of the file. Entries without a
+    # modification time are never compared with the disk.
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    return module
+
+
+def _function(module: types.ModuleType, entry: str) -> types.FunctionType:
+    function = module.__dict__.get(entry)
+    if not isinstance(function, types.FunctionType):
+        raise ValueError(f"the text defines no function {entry!r}")
+    return function
+
+
+_blas_deferred = False
+
+
+def _defer_blas_import() -> None:
+    """Have Numba's first compilation leave ``scipy.linalg`` alone.
+
+    Numba imports it when it loads its array functions, only to learn whether BLAS is there; it is
+    half of the cost of loading a kernel from disk. SciPy is a dependency of tracegrad, so the
+    answer is known. A kernel that really uses BLAS imports it then.
+    """
+    global _blas_deferred
+    if _blas_deferred:
+        return
+    _blas_deferred = True
+    if "numba.np.arraymath" in sys.modules or "scipy.linalg" in sys.modules:
+        return
+    with global_compiler_lock:
+        linalg: Any = importlib.import_module("numba.np.linalg")
+        ensure_blas = linalg.ensure_blas
+        linalg.ensure_blas = lambda: None
+        try:
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            linalg.ensure_blas = ensure_blas
+
+
+# --- plain Python -----------------------------------------------------------------------------
+
+
+def run_plain(source: str, entry: str) -> Callable[..., Any]:
+    """The function ``entry`` of a generated text as plain Python, with nothing compiled.
+
+    Scalar maths follows IEEE rules as the compiled kernel does, not those of the ``math`` module:
+    ``log(0)`` is ``-inf``, and a float argument divided by zero gives an infinity.
+    """
+    module = _load(source, f"tracegrad_plain_{entry}", f"<tracegrad {entry}, plain>")
+    namespace = module.__dict__
+    for name, value in list(namespace.items()):
+        if value is math:
+            namespace[name] = _IEEE_MATH
+        elif value is numba.prange:
+            namespace[name] = range
+        elif getattr(value, "__module__", "").startswith(_VECMATH):
+            namespace[name] = _plain_vecmath(name)
+        elif isinstance(value, Dispatcher):
+            namespace[name] = value.py_func
+    function = _function(module, entry)
+
+    def call(*arguments: Any) -> Any:
+        arguments = tuple(np.float64(a) if type(a) is float else a for a in arguments)
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    call.__name__ = entry
+    return call
+
+
+_VECMATH = "tracegrad.backend.vecmath"
+
+
+def _plain_vecmath(name: str) -> Any:
+    vecmath: Any = importlib.import_module(_VECMATH)
+    return vecmath.PLAIN[name]
+
+
+#: Functions of ``math`` that raise where IEEE arithmetic has an answer.
+_RAISING = (
+    *("sqrt", "cbrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p"),
+    *("sin", "cos", "tan", "sinh", "cosh", "tanh", "pow", "fmod", "hypot"),
+)
+
+#: ``math`` with NumPy's functions in the place of those. NumPy's names of inverse functions
+#: ("arccos") came late to the short form.
+_IEEE_MATH = types.SimpleNamespace(
+    **{name: value for name, value in vars(math).items() if not name.startswith("_")}
+    | {name: getattr(np, name) for name in _RAISING}
+    | {name: getattr(np, f"arc{name[1:]}") for name in ("asin", "acos", "acosh", "atanh")}
+)
