@@ -1,0 +1,1 @@
+"""Workloads written once in plain NumPy, timed side by side: ``python -m benchmarks --help``."""

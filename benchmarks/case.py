@@ -1,0 +1,44 @@
+"""What a benchmark case is: a NumPy function, its inputs and its hand-written adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Function = Callable[..., Any]
+Inputs = Callable[[], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Parameters
+    ----------
+    name : what the table and the command line call it.
+    function : the primal, as a NumPy user writes it; returns a scalar.
+    argnums : the arguments it is differentiated in, as ``value_and_grad`` takes them.
+    inputs : makes the arguments, the same ones at each call.
+    limit : hand-written Numba adjoint; takes the same arguments, returns the value and the
+        cotangents in the structure that ``argnums`` asks for.
+    tiny : makes small arguments of the same ranks, for the tests.
+    variants : adjoints that use more than the mechanical one may know (a symmetry, say),
+        shown beside the limit; by name.
+    memory : makes the arguments for the memory measurement; sizes at which a temporary that
+        should not exist stands out. ``None`` means ``inputs``.
+    temporary : bytes of the largest broadcast temporary that NumPy makes on the memory
+        measurement's inputs and that no compiled gradient needs; 0 when there is none.
+    group : ``"workload"`` or ``"call"`` (call overhead, kept out of the means).
+    """
+
+    name: str
+    function: Function
+    argnums: int | tuple[int, ...]
+    inputs: Inputs
+    limit: Function
+    tiny: Inputs
+    variants: Mapping[str, Function] = field(default_factory=dict)
+    memory: Inputs | None = None
+    temporary: int = 0
+    group: str = "workload"

@@ -1,0 +1,99 @@
+"""One case measured: gradients compared, then times, then what fresh processes tell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .case import Case
+from .peers import PEERS, Contestant, contestants, flat
+from .probe import first_calls, peak_memory
+from .timing import interleave
+
+__all__ = ["TOLERANCE", "disagreement", "measure"]
+
+TOLERANCE = 1e-10
+
+
+def disagreement(
+    found: Sequence[np.ndarray[Any, Any]], reference: Sequence[np.ndarray[Any, Any]]
+) -> float:
+    """Largest difference of any leaf, relative to the largest magnitude in that leaf."""
+    if [leaf.shape for leaf in found] != [leaf.shape for leaf in reference]:
+        return float("inf")
+    worst = 0.0
+    for leaf, expected in zip(found, reference, strict=True):
+        scale = float(np.max(np.abs(expected), initial=0.0))
+        difference = float(np.max(np.abs(leaf - expected), initial=0.0))
+        if not np.isfinite(difference):
+            return float("inf")
+        if difference > 0.0:
+            worst = max(worst, difference / scale if scale > 0.0 else float("inf"))
+    return worst
+
+
+def measure(
+    case: Case,
+    peers: list[str],
+    *,
+    rounds: int,
+    sample: float,
+    first: bool = True,
+    memory: bool = True,
+) -> dict[str, Any]:
+    """All figures of one case, by column: seconds, megabytes, agreement; or an error's text."""
+    columns: dict[str, dict[str, Any]] = {}
+    ready: dict[str, Contestant] = {}
+    outputs: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for name, contestant in contestants(case, peers, case.inputs()).items():
+        columns[name] = {}
+        try:
+            if isinstance(contestant, Exception):
+                raise contestant
+            outputs[name] = flat(contestant())
+            ready[name] = contestant
+        except Exception as error:
+            columns[name]["error"] = _one_line(error)
+    _compare(outputs, columns)
+    if ready:
+        for name, seconds in interleave(ready, rounds=rounds, sample=sample).items():
+            columns[name]["min"] = min(seconds)
+            columns[name]["median"] = statistics.median(seconds)
+    for name in ready:
+        if name not in PEERS:
+            continue
+        try:
+            if first and PEERS[name].gradient and case.group == "workload":
+                columns[name]["first call"] = first_calls(case.name, name)
+            if memory and case.group == "workload":
+                columns[name]["memory"] = peak_memory(case.name, name)
+        except Exception as error:
+            columns[name]["probe error"] = _one_line(error)
+    return {
+        "name": case.name,
+        "group": case.group,
+        "temporary": case.temporary / 1e6,
+        "columns": columns,
+    }
+
+
+def _compare(
+    outputs: dict[str, list[np.ndarray[Any, Any]]], columns: dict[str, dict[str, Any]]
+) -> None:
+    """Hold every gradient against the first peer's, and every value against NumPy's."""
+    gradients = [name for name, leaves in outputs.items() if len(leaves) > 1]
+    # A library that differentiates by its own rules is the better witness.
+    witness = next((name for name in ("jax", "autograd", *gradients) if name in gradients), None)
+    for name, leaves in outputs.items():
+        if name in gradients and witness is not None and name != witness:
+            columns[name]["disagreement"] = disagreement(leaves, outputs[witness])
+        elif name not in gradients and witness is not None:
+            columns[name]["disagreement"] = disagreement(leaves, outputs[witness][:1])
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

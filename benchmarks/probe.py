@@ -1,0 +1,153 @@
+"""What only a fresh process can tell: the first call, and the memory one gradient takes.
+
+``python -m benchmarks.probe first-call CASE PEER`` and ``... memory CASE PEER`` print one line of
+JSON. The parent sets the cache directories, so that cold and warm are its choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .numba_limit import CACHE_VARIABLE
+
+__all__ = ["first_calls", "peak_memory"]
+
+MEGABYTE = 1e6
+
+
+def first_calls(case: str, peer: str) -> dict[str, float]:
+    """Seconds of the first call with empty caches (cold) and in a second process (warm)."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        cold = _run("first-call", case, peer, directory)
+        warm = _run("first-call", case, peer, directory)
+    return {"cold": cold["seconds"], "warm": warm["seconds"], "import": warm["import"]}
+
+
+def peak_memory(case: str, peer: str) -> dict[str, float]:
+    """Megabytes that the peak grows by in one call, and what inputs and results hold."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        return _run("memory", case, peer, directory)
+
+
+def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
+    environment = {
+        **os.environ,
+        CACHE_VARIABLE: "1",
+        "TRACEGRAD_CACHE_DIR": f"{directory}/tracegrad",
+        "NUMBA_CACHE_DIR": f"{directory}/numba",
+        "JAX_ENABLE_COMPILATION_CACHE": "1",
+        "JAX_COMPILATION_CACHE_DIR": f"{directory}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    if what == "memory":
+        # Large blocks go back to the system when freed, so that the next call shows them again.
+        environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.probe", what, case, peer],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _first_call(case_name: str, peer_name: str) -> dict[str, float]:
+    from .peers import PEERS, contestants
+
+    peer = PEERS[peer_name]
+    case = _find(case_name)
+    start = time.perf_counter()
+    peer.version()
+    imported = time.perf_counter()
+    args = peer.place(case.inputs())
+    start_call = time.perf_counter()
+    contestant = contestants(case, [peer_name], args)[peer_name]
+    if isinstance(contestant, Exception):
+        raise contestant
+    contestant.call(*args)
+    return {"seconds": time.perf_counter() - start_call, "import": imported - start}
+
+
+def _memory(case_name: str, peer_name: str) -> dict[str, float]:
+    from .peers import PEERS, contestants, flat
+
+    peer = PEERS[peer_name]
+    case = _find(case_name)
+    args = peer.place((case.memory or case.inputs)())
+    contestant = contestants(case, [peer_name], args)[peer_name]
+    if isinstance(contestant, Exception):
+        raise contestant
+    # The first result stays alive: a buffer that is handed out again would hide an allocation.
+    first = contestant.call(*args)
+    results = sum(leaf.nbytes for leaf in flat(first))
+    inputs = sum(leaf.nbytes for leaf in flat(args))
+    gc.collect()
+    before = _reset_peak()
+    second = contestant.call(*args)
+    peak = _status("VmHWM")
+    del second
+    return {
+        "peak": (peak - before) / MEGABYTE,
+        "inputs": inputs / MEGABYTE,
+        "results": results / MEGABYTE,
+    }
+
+
+def _reset_peak() -> float:
+    """Give freed memory back, start the peak afresh; bytes resident now."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as error:
+        raise RuntimeError(f"peak memory needs Linux's /proc/self/clear_refs: {error}") from error
+    return _status("VmRSS")
+
+
+def _status(key: str) -> float:
+    found = re.search(rf"{key}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise RuntimeError(f"/proc/self/status has no {key}")
+    return 1024.0 * int(found[1])
+
+
+def _find(name: str) -> Any:
+    from .workloads import all_cases
+
+    return next(case for case in all_cases() if case.name == name)
+
+
+def main() -> None:
+    """Measure what the command line names and print it as JSON."""
+    parser = argparse.ArgumentParser(prog="benchmarks.probe", description=__doc__)
+    parser.add_argument("what", choices=("first-call", "memory"))
+    parser.add_argument("case")
+    parser.add_argument("peer")
+    arguments = parser.parse_args()
+    measure = _first_call if arguments.what == "first-call" else _memory
+    print(json.dumps(measure(arguments.case, arguments.peer)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The same function text under another array library, by rebinding the names it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+__all__ = ["rebind"]
+
+
+def rebind(function: Callable[..., Any], numpy: ModuleType, special: ModuleType) -> Any:
+    """A copy of ``function`` that reads ``numpy`` and ``special`` where it read NumPy and SciPy.
+
+    Helpers from the same module are copied with it; ``scipy.special`` functions are found in
+    ``special`` by name. The original and its module stay as they are.
+
+    Raises
+    ------
+    AttributeError : ``special`` lacks a function that ``function``'s module imports.
+    """
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"can rebind Python functions only, not {type(function).__name__}")
+    source = function.__globals__
+    target: dict[str, Any] = dict(source)
+    for name, value in source.items():
+        if value is np:
+            target[name] = numpy
+        elif value is scipy.special:
+            target[name] = special
+        elif isinstance(value, np.ufunc):
+            home = special if hasattr(scipy.special, value.__name__) else numpy
+            target[name] = getattr(home, value.__name__)
+        elif isinstance(value, FunctionType) and value.__globals__ is source:
+            target[name] = _copy(value, target)
+    return _copy(function, target)
+
+
+def _copy(function: FunctionType, names: dict[str, Any]) -> FunctionType:
+    copy = FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -1,0 +1,56 @@
+"""Interleaved timing: a round gives each contestant one sample, so noise hits all alike."""
+
+from __future__ import annotations
+
+import gc
+import timeit
+from collections.abc import Mapping
+
+from .peers import Contestant
+
+__all__ = ["interleave"]
+
+
+def interleave(
+    contestants: Mapping[str, Contestant], *, rounds: int, sample: float
+) -> dict[str, list[float]]:
+    """Seconds per call, one figure per round, for each contestant.
+
+    Parameters
+    ----------
+    contestants : already called once, so that nothing compiles here.
+    rounds : how many samples of each; the order A B C ... is the same in each round.
+    sample : seconds that a sample should take at least; a call that takes longer is timed alone.
+    """
+    timers = {name: _timer(contestant) for name, contestant in contestants.items()}
+    numbers = {name: _calls(timer, sample) for name, timer in timers.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
+    for _ in range(rounds):
+        gc.collect()
+        for name, timer in timers.items():
+            timer.timeit(1)  # what the previous contestant left in the caches is not ours
+            seconds[name].append(timer.timeit(numbers[name]) / numbers[name])
+    return seconds
+
+
+def _timer(contestant: Contestant) -> timeit.Timer:
+    """A loop whose body is the call alone, its arguments local names."""
+    names = {f"a{position}": value for position, value in enumerate(contestant.args)}
+    # As defaults of timeit's inner function they are locals, as they would be in a caller's loop.
+    setup = "; ".join(f"{name} = {name}_" for name in ("call", *names))
+    values = {f"{name}_": value for name, value in names.items()}
+    return timeit.Timer(
+        f"call({', '.join(names)})", setup, globals={"call_": contestant.call, **values}
+    )
+
+
+def _calls(timer: timeit.Timer, sample: float) -> int:
+    """How many calls fill ``sample`` seconds."""
+    number = 1
+    while True:
+        seconds = timer.timeit(number)
+        if seconds >= sample or number >= 10_000_000:
+            return number
+        if seconds >= 0.2 * sample:
+            return max(1, round(number * sample / seconds))
+        number *= 4
