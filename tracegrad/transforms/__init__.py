@@ -1,1 +1,1 @@
-"""tracegrad."""
+"""Function → Function transforms: differentiation, and cutting a function in two."""

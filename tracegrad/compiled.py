@@ -1,0 +1,332 @@
+"""Compiled objects: what a verb makes of a user's function, and the way of a call through it.
+
+A call takes the first of three ways that fits:
+
+1. *Direct*: plain arrays and Python floats as the last call had them go to that kernel at once;
+   Numba's dispatcher checks ranks and dtypes, the kernel checks its guards.
+2. *Known*: arguments are bound and flattened, and the versions kept for their signature are
+   tried in turn.
+3. *New*: the function is traced for these arguments, transformed, scheduled and compiled.
+
+What happens to a function in between is `tracegrad.pipeline`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracegrad import pipeline, tracing
+from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
+from tracegrad.backend.compile import KernelOptions
+from tracegrad.errors import ArgumentError, GuardFailed
+from tracegrad.ir.core import Function
+from tracegrad.verbs import Recipe, Verb
+
+MAX_VERSIONS = 64
+"""Versions kept per signature; beyond it the oldest is dropped."""
+
+
+@dataclass(eq=False)
+class Version:
+    """One trace and its kernel, for one signature and one case of the guards."""
+
+    traced: tracing.Traced
+    recipe: Recipe
+    dynamic: tuple[int, ...]
+    """Which leaves are kernel arguments, in order; captures follow."""
+    kernel: pipeline.Kernel
+    title: str
+
+    def run(self, leaves: Sequence[Any]) -> Any:
+        """Call the kernel on checked leaves; raises `GuardFailed` if this is not its case."""
+        traced = self.traced
+        if not traced.captures_hold():
+            raise GuardFailed("a captured name was bound to something else")
+        arguments = [leaves[i] for i in self.dynamic]
+        arguments += [kernel_array(a) for a in traced.captured_arrays()]
+        return self.recipe.assemble(self.kernel.entry_point(*arguments))
+
+
+@dataclass(eq=False)
+class Signature:
+    """The versions compiled for one structure and one type of every leaf."""
+
+    versions: list[Version] = field(default_factory=list)
+    varying: set[tuple[int, int]] = field(default_factory=set)
+    """(leaf, axis) of dimensions that were fixed once and then differed: symbolic from now on."""
+
+
+class Compiled:
+    """A function under a verb (`grad`, `jit`, …), compiled at its first call for each signature.
+
+    Attributes
+    ----------
+    py_func : the user's function, untouched.
+    signatures : one text per compiled version: the types of the arguments and the guards.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        verb: Verb,
+        *,
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+        options: KernelOptions | None = None,
+    ) -> None:
+        if not callable(fun):
+            raise ArgumentError(
+                f"{verb.name} takes a function, not {type(fun).__name__}",
+                way_out=f"write tracegrad.{verb.name}(f)(x), not tracegrad.{verb.name}(f(x))",
+            )
+        self.py_func = fun
+        self._verb = verb
+        self._options = KernelOptions() if options is None else options
+        self._binder = Binder(fun, verb, static_argnums, static_argnames)
+        self._signatures: dict[Any, Signature] = {}
+        self._lock = threading.RLock()
+        self._direct: Callable[..., Any] | None = None
+        self._latest: Version | None = None
+        self._bound: weakref.WeakKeyDictionary[Any, Compiled] = weakref.WeakKeyDictionary()
+        functools.update_wrapper(self, fun, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        direct = self._direct
+        if direct is not None and not kwargs:
+            result = direct(*args)
+            if result is not _MISS:
+                return result
+        return self._call(args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the verb applies to the bound method, so ``self`` is not an argument."""
+        if instance is None:
+            return self
+        try:
+            return self._bound[instance]
+        except (KeyError, TypeError):
+            bound = Compiled.__new__(type(self))
+            method = self.py_func.__get__(instance, owner)
+            Compiled.__init__(bound, method, self._verb, options=self._options)
+            bound._binder = self._binder.for_method(method)
+            try:
+                self._bound[instance] = bound
+            except TypeError:  # an instance that can't be weakly referenced or hashed
+                pass
+            return bound
+
+    def __repr__(self) -> str:
+        name = getattr(self.py_func, "__qualname__", repr(self.py_func))
+        head = f"<tracegrad {self._verb.describe()} of {name}"
+        known = self.signatures
+        if not known:
+            return head + ", nothing compiled yet>"
+        return "\n".join([f"{head}, compiled for:", *(f"  {s}" for s in known), ">"])
+
+    # --- calling ---------------------------------------------------------------------------
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if tracing.active():
+            return self._inline(args, kwargs)
+        shape, leaves, kinds = self._binder.bind(args, kwargs)
+        key = (shape, kinds)
+        signature = self._signatures.get(key)
+        if signature is not None:
+            result = self._try_versions(signature, leaves)
+            if result is not _MISS:
+                return result
+        with self._lock:
+            signature = self._signatures.setdefault(key, Signature())
+            # Another thread may have compiled it while this one waited.
+            result = self._try_versions(signature, leaves)
+            if result is not _MISS:
+                return result
+            version = self._compile(signature, shape, leaves, kinds)
+            signature.versions.insert(0, version)
+            del signature.versions[MAX_VERSIONS:]
+            self._install(version)
+        return version.run(leaves)
+
+    def _try_versions(self, signature: Signature, leaves: list[Any]) -> Any:
+        for version in list(signature.versions):
+            try:
+                result = version.run(leaves)
+            except GuardFailed:
+                continue
+            if self._latest is not version:
+                self._install(version)
+            return result
+        return _MISS
+
+    def _compile(
+        self, signature: Signature, shape: Shape, leaves: list[Any], kinds: tuple[Leaf, ...]
+    ) -> Version:
+        static = frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
+        for version in signature.versions:
+            signature.varying |= version.traced.differing_dims(leaves)
+        traced = tracing.trace(
+            self.py_func,
+            shape.rebuild,
+            leaves,
+            static=static,
+            varying=frozenset(signature.varying),
+            names=self._binder.leaf_names(shape),
+        )
+        recipe = self._verb.recipe(traced, self._binder.selection(shape, kinds))
+        dynamic = tuple(i for i in range(len(leaves)) if i not in static)
+        kernel = pipeline.compile_function(recipe.function, self._options)
+        return Version(traced, recipe, dynamic, kernel, ", ".join(map(str, kinds)))
+
+    def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Within a trace: append the transformed function to the trace."""
+        shape, leaves, kinds = self._binder.bind(args, kwargs)
+        static = frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
+        traced = tracing.subtrace(
+            self.py_func,
+            shape.rebuild,
+            leaves,
+            static=static,
+            names=self._binder.leaf_names(shape),
+        )
+        recipe = self._verb.recipe(traced, self._binder.selection(shape, kinds))
+        return recipe.assemble(tracing.inline(recipe.function, traced.arguments))
+
+    def _install(self, version: Version) -> None:
+        """Make ``version`` the one that direct calls go to."""
+        self._latest = version
+        self._direct = _direct_call(version)
+
+    # --- inspection ------------------------------------------------------------------------
+
+    @property
+    def signatures(self) -> list[str]:
+        found = []
+        for signature in list(self._signatures.values()):
+            for version in signature.versions:
+                guards = "; ".join(version.kernel.guards)
+                found.append(f"({version.title})" + (f" where {guards}" if guards else ""))
+        return found
+
+    def lower(self, *args: Any, **kwargs: Any) -> pipeline.Kernel:
+        """Trace and compile for these arguments without calling; the kernel with its stages."""
+        return self._version_for(args, kwargs).kernel
+
+    def _version_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Version:
+        if not args and not kwargs:
+            if self._latest is None:
+                raise ArgumentError(
+                    "nothing is compiled yet",
+                    way_out="call the function once, or give example arguments here",
+                )
+            return self._latest
+        shape, leaves, kinds = self._binder.bind(args, kwargs)
+        with self._lock:
+            signature = self._signatures.setdefault((shape, kinds), Signature())
+            for version in signature.versions:
+                if version.traced.captures_hold() and version.traced.guards_hold(leaves):
+                    return version
+            version = self._compile(signature, shape, leaves, kinds)
+            signature.versions.insert(0, version)
+            return version
+
+    def inspect_ir(self, *args: Any, stage: str = "transformed", **kwargs: Any) -> str:
+        """The IR as text.
+
+        Parameters
+        ----------
+        args, kwargs : example arguments; without any, the latest compiled version is shown.
+        stage : "traced" (the primal as traced), "transformed" (array form, optimised: what is
+            scheduled), or "scheduled" (loop form: what is printed and compiled).
+        """
+        version = self._version_for(args, kwargs)
+        stages: dict[str, Function] = {
+            "traced": version.traced.function,
+            "transformed": version.kernel.array_form,
+            "scheduled": version.kernel.loop_form,
+        }
+        if stage not in stages:
+            raise ArgumentError(f"stage is one of {', '.join(stages)}, not {stage!r}")
+        return str(stages[stage])
+
+    def inspect_source(self, *args: Any, form: str = "loop", **kwargs: Any) -> str:
+        """The generated Python source.
+
+        Parameters
+        ----------
+        args, kwargs : example arguments; without any, the latest compiled version is shown.
+        form : "loop" (the very text that Numba compiled) or "array" (the same computation as
+            NumPy statements, which runs without Numba).
+        """
+        kernel = self._version_for(args, kwargs).kernel
+        if form == "loop":
+            return kernel.source
+        if form == "array":
+            return kernel.array_source()
+        raise ArgumentError(f"form is 'loop' or 'array', not {form!r}")
+
+    def inspect_llvm(self, *args: Any, **kwargs: Any) -> str:
+        """The optimised LLVM text of the kernel."""
+        return self._version_for(args, kwargs).kernel.llvm()
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """The schedule: the tree of loops, with a buffer per value."""
+        from tracegrad.schedule import explain
+
+        return explain(self._version_for(args, kwargs).kernel.array_form)
+
+
+class _Miss:
+    """The direct way does not fit these arguments."""
+
+
+_MISS = _Miss()
+
+
+def _direct_call(version: Version) -> Callable[..., Any] | None:
+    """A short way for calls whose arguments are plain arrays and floats, or None.
+
+    Only types that Numba would convert (a Python float for an int) need a check here; for
+    arrays the dispatcher's own check of dtype, rank and layout is enough, and faster than any
+    written in Python.
+    """
+    traced = version.traced
+    kinds = traced.plain_kinds()
+    if kinds is None or traced.has_captures():
+        return None
+    dispatcher = version.kernel.dispatcher
+    assemble = version.recipe.assemble if version.recipe.assembles else None
+    count = len(kinds)
+
+    def direct(*args: Any) -> Any:
+        if len(args) != count:
+            return _MISS
+        for arg, kind in zip(args, kinds):  # noqa: B905  # the lengths were just compared
+            if type(arg) is not kind:
+                return _MISS
+        try:
+            result = dispatcher(*args)
+        except (TypeError, GuardFailed):
+            return _MISS
+        return result if assemble is None else assemble(result)
+
+    if count == 1 and assemble is None:
+        (only,) = kinds
+
+        def direct_one(*args: Any) -> Any:
+            if len(args) != 1 or type(args[0]) is not only:
+                return _MISS
+            try:
+                return dispatcher(args[0])
+            except (TypeError, GuardFailed):
+                return _MISS
+
+        return direct_one
+    return direct
+
+

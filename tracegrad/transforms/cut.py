@@ -1,0 +1,141 @@
+"""Cutting a vjp function in two: a forward part and a pullback, joined by residuals.
+
+The residuals are exactly the values that cross the cut. What costs nothing to make again
+(constants, views, sizes) is made again; a parameter of the primal that the pullback reads
+crosses as itself.
+"""
+
+from __future__ import annotations
+
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Function, Operation, Value
+
+FREE = frozenset({"const", "dim", "iota", "view", "reshape"})
+"""Operations that are repeated in the pullback instead of storing their results."""
+
+
+def cut(function: Function, primals: int, results: int) -> tuple[Function, Function]:
+    """Split ``(*primals, *result_bars) -> (*results, *param_bars)`` into two functions.
+
+    Parameters
+    ----------
+    function : as made by `tracegrad.transforms.vjp.vjp`, in array form.
+    primals : how many leading parameters are primals; the rest are result cotangents.
+    results : how many leading results are primal results.
+
+    Returns
+    -------
+    forward : ``(*primals) -> (*results, *residuals)``.
+    pullback : ``(*residuals, *result_bars) -> (*param_bars)``.
+    """
+    bars = set(function.params[primals:])
+    late = _depending_on(function, bars)
+    crossing = _crossing(function, late, primals, results)
+    return (
+        _forward(function, primals, results, crossing),
+        _pullback(function, primals, results, crossing),
+    )
+
+
+def _depending_on(function: Function, values: set[Value]) -> set[Value]:
+    late = set(values)
+    for op in function.body.ops:
+        if _reads(op) & late:
+            late.update(op.results)
+    return late
+
+
+def _reads(op: Operation) -> set[Value]:
+    read = set(op.operands)
+    for region in op.regions:
+        read.update(region.yields)
+        for inner in region.walk():
+            read.update(inner.operands)
+            for nested in inner.regions:
+                read.update(nested.yields)
+    return read
+
+
+def _crossing(function: Function, late: set[Value], primals: int, results: int) -> list[Value]:
+    """The early values that the pullback reads, in program order, free ones looked through."""
+    needed: set[Value] = set()
+
+    def need(value: Value) -> None:
+        if value in late or value in needed:
+            return
+        if value.op is not None and value.op.name in FREE:
+            for operand in value.op.operands:
+                need(operand)
+        else:
+            needed.add(value)
+
+    for op in function.body.ops:
+        if any(r in late for r in op.results):
+            for value in _reads(op):
+                need(value)
+    for value in function.results[results:]:
+        need(value)
+    order = [*function.params[:primals], *(r for op in function.body.ops for r in op.results)]
+    return [v for v in order if v in needed]
+
+
+def _forward(function: Function, primals: int, results: int, crossing: list[Value]) -> Function:
+    with Builder() as build:
+        env: dict[Value, Value] = {}
+        for p in function.params[:primals]:
+            env[p] = build.param(p.type, p.hint)
+        for op in function.body.ops:
+            if all(v in env for v in _reads(op) if not _inside(op, v)):
+                env.update(zip(op.results, build.copy(op, env).results, strict=True))
+        outs = [env[v] for v in (*function.results[:results], *crossing)]
+        names = [*function.result_names[:results], *(v.hint for v in crossing)]
+        return build.function(
+            f"{function.name}_forward", outs, like=function, result_names=names
+        )
+
+
+def _inside(op: Operation, value: Value) -> bool:
+    """Whether ``value`` is defined within the regions of ``op``."""
+    for region in op.regions:
+        if value in region.params:
+            return True
+        for inner in region.walk():
+            if value in inner.results or any(value in r.params for r in inner.regions):
+                return True
+    return False
+
+
+def _pullback(function: Function, primals: int, results: int, crossing: list[Value]) -> Function:
+    with Builder() as build:
+        env: dict[Value, Value] = {}
+        for v in (*crossing, *function.params[primals:]):
+            env[v] = build.param(v.type, v.hint)
+        wanted = _needed_ops(function, set(env), function.results[results:])
+        for op in function.body.ops:
+            if op in wanted:
+                env.update(zip(op.results, build.copy(op, env).results, strict=True))
+        outs = [env[v] for v in function.results[results:]]
+        return build.function(
+            f"{function.name}_pullback",
+            outs,
+            like=function,
+            size_params={},
+            guards=(),
+            result_names=function.result_names[results:],
+            title=function.title.replace("value and vjp", "pullback"),
+        )
+
+
+def _needed_ops(
+    function: Function, given: set[Value], results: tuple[Value, ...]
+) -> set[Operation]:
+    wanted: set[Operation] = set()
+    stack = [v for v in results if v not in given]
+    while stack:
+        value = stack.pop()
+        op = value.op
+        if op is None or op in wanted:
+            continue
+        wanted.add(op)
+        stack.extend(v for v in _reads(op) if v not in given and not _inside(op, v))
+    return wanted

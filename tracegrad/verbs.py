@@ -1,0 +1,282 @@
+"""Verbs: which transform a traced function gets, and how kernel results become the user's.
+
+A verb makes a `Recipe` for one trace: the transformed function, and ``assemble``, which puts
+the tuple that a kernel returns into the form of the user's results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tracegrad import tracing, tree
+from tracegrad.arguments import Selection
+from tracegrad.errors import ArgumentError
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Function, Value
+from tracegrad.transforms.vjp import gradient, vjp
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A transformed function and the way from its results to the user's.
+
+    Attributes
+    ----------
+    function : in array form.
+    assemble : what the kernel returned (one value, or a tuple of several) → the user's result.
+        Values may be numbers, arrays or, inside another trace, tracers.
+    assembles : False when the kernel's result is the user's as it stands.
+    """
+
+    function: Function
+    assemble: Callable[[Any], Any]
+    assembles: bool = True
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb with its options.
+
+    Parameters
+    ----------
+    name : "jit", "value_and_grad", "grad" or "vjp".
+    argnums : positions of the arguments to differentiate; an int gives a bare gradient,
+        a tuple a tuple.
+    argnames : names of keyword arguments to differentiate, in the order of the result after
+        those of ``argnums``; None for none.
+    has_aux : whether the function returns ``(value, aux)``.
+    """
+
+    name: str
+    argnums: int | tuple[int, ...] | None = None
+    argnames: tuple[str, ...] = ()
+    has_aux: bool = False
+    single: bool = True
+
+    def describe(self) -> str:
+        if self.name == "jit":
+            return "jit"
+        chosen = [str(n) for n in _ints(self.argnums)] + list(self.argnames)
+        return f"{self.name} (argument {', '.join(chosen)})"
+
+    def recipe(self, traced: tracing.Traced, selection: Selection) -> Recipe:
+        if self.name == "jit":
+            return _jit(traced)
+        wrt = [self._leaves(selection, key) for key in self._keys(selection)]
+        if self.name == "vjp":
+            return _vjp(traced, wrt, selection)
+        return self._gradient(traced, wrt, selection)
+
+    def _keys(self, selection: Selection) -> list[int | str]:
+        """The differentiated arguments; a name may be given by position in the call."""
+        count = sum(1 for _ in {o for o, _ in selection.paths if isinstance(o, int)})
+        given = {owner for owner, _ in selection.paths}
+        keys: list[int | str] = []
+        for number in _ints(self.argnums):
+            width = max((o for o in given if isinstance(o, int)), default=-1) + 1
+            position = number + width if number < 0 else number
+            key: int | str = position
+            if position not in given and position < len(selection.positional):
+                key = selection.positional[position]
+            if key not in given:
+                raise ArgumentError(
+                    f"argnums={number} but the call has {max(count, width)} positional arguments "
+                    "with array or number leaves",
+                    way_out="give argnums that count the arguments of this call",
+                )
+            keys.append(key)
+        for name in self.argnames:
+            key = name
+            if name not in given and name in selection.positional:
+                key = selection.positional.index(name)
+            if key not in given:
+                raise ArgumentError(
+                    f"argnames names {name!r}, which this call does not pass",
+                    way_out="pass it, or leave it out of argnames",
+                )
+            keys.append(key)
+        return keys
+
+    def _leaves(self, selection: Selection, key: int | str) -> list[int]:
+        leaves = selection.leaves_of(key)
+        for leaf in leaves:
+            kind = selection.kinds[leaf]
+            dtype = kind.dtype if kind.kind == "array" else None
+            if kind.kind == "tracer":
+                dtype = kind.value.dtype
+            if kind.kind == "float" or (dtype is not None and dtype.kind == "f"):
+                continue
+            what = f"of dtype {dtype}" if dtype is not None else f"a Python {kind}"
+            if kind.kind == "static":
+                what = f"static: {kind.value!r}"
+            raise ArgumentError(
+                f"{self.name} is asked for the derivative in {selection.name(leaf)!r}, which is "
+                f"{what}",
+                way_out="pass floats (for an int array: x.astype(float)), or choose other "
+                "arguments with argnums",
+            )
+        return leaves
+
+    def _gradient(
+        self, traced: tracing.Traced, wrt: list[list[int]], selection: Selection
+    ) -> Recipe:
+        value = self._scalar_result(traced)
+        flat = [traced.param_of(leaf) for group in wrt for leaf in group]
+        function = gradient(traced.function, flat, of=value)
+        primal_count = len(traced.function.results)
+        if self.name == "grad" and not self.has_aux:
+            keep = list(range(primal_count, len(function.results)))
+            function = select_results(function, keep, f"gradient of {traced.function.name}")
+        elif self.name == "grad":
+            keep = [i for i in range(len(function.results)) if i != value]
+            function = select_results(function, keep, f"gradient of {traced.function.name}")
+        groups = [_argument_structure(selection, group) for group in wrt]
+        single = self.single
+        with_value = self.name == "value_and_grad"
+        has_aux = self.has_aux
+        convert = _converter(function)
+
+        def assemble(raw: Any) -> Any:
+            values = convert(raw)
+            bars = values[len(values) - len(flat) :]
+            primals = list(values[: len(values) - len(flat)])
+            gradients: list[Any] = []
+            start = 0
+            for group, structure in zip(wrt, groups, strict=True):
+                gradients.append(structure(bars[start : start + len(group)]))
+                start += len(group)
+            result = gradients[0] if single else tuple(gradients)
+            if not with_value and not has_aux:
+                return result
+            if not with_value:
+                primals.insert(value, None)
+            out = traced.rebuild_outputs(primals)
+            if not with_value:
+                return result, out[1]
+            return out, result
+
+        plain = (
+            single
+            and not has_aux
+            and len(flat) == 1
+            and _is_leaf_argument(selection, wrt[0])
+            and len(function.results) == (2 if with_value else 1)
+            and convert.trivial
+        )
+        return Recipe(function, assemble, assembles=not plain)
+
+    def _scalar_result(self, traced: tracing.Traced) -> int:
+        """Which result of the function is differentiated; errors say what to use instead."""
+        out = traced.output_types()
+        if self.has_aux:
+            first = traced.first_of_pair()
+            if first is None:
+                raise ArgumentError(
+                    f"{self.name} with has_aux=True needs a function that returns (value, aux)",
+                    way_out="return a pair, or leave out has_aux",
+                    place=traced.place,
+                )
+            out = first
+        if len(out) != 1 or out[0].type.rank != 0 or not out[0].type.dtype.is_float:
+            shown = ", ".join(str(each.type) for each in out) or "nothing"
+            if len(out) == 1 and not out[0].type.dtype.is_float and out[0].type.rank == 0:
+                raise ArgumentError(
+                    f"{self.name} needs a function with a float result; this one returns {shown}",
+                    way_out="return a float: the derivative of an integer or boolean is zero",
+                    place=traced.place,
+                )
+            raise ArgumentError(
+                f"{self.name} needs a function with one scalar result; this one returns {shown}",
+                way_out="return a scalar (for example the sum), use has_aux=True for further "
+                "results, or tracegrad.vjp for a result of any shape",
+                place=traced.place,
+            )
+        if out[0].result is None:
+            raise ArgumentError(
+                f"{self.name}: the result does not depend on any argument",
+                way_out="return a value computed from the arguments",
+                place=traced.place,
+            )
+        return out[0].result
+
+
+def _jit(traced: tracing.Traced) -> Recipe:
+    convert = _converter(traced.function)
+
+    def assemble(raw: Any) -> Any:
+        return traced.rebuild_outputs(list(convert(raw)))
+
+    plain = traced.returns_one_leaf() and convert.trivial
+    return Recipe(traced.function, assemble, assembles=not plain)
+
+
+def _vjp(traced: tracing.Traced, wrt: list[list[int]], selection: Selection) -> Recipe:
+    flat = [traced.param_of(leaf) for group in wrt for leaf in group]
+    function = vjp(traced.function, flat)
+    convert = _converter(function)
+    return Recipe(function, convert)
+
+
+def select_results(function: Function, keep: Sequence[int], title: str) -> Function:
+    """``function`` with only some of its results."""
+    with Builder() as build:
+        env: dict[Value, Value] = {p: build.param(p.type, p.hint) for p in function.params}
+        for op in function.body.ops:
+            env.update(zip(op.results, build.copy(op, env).results, strict=True))
+        selected = build.function(
+            function.name,
+            [env.get(function.results[i], function.results[i]) for i in keep],
+            like=function,
+            result_names=[function.result_names[i] for i in keep],
+            title=title,
+        )
+    return replace(selected, name=function.name.replace("_value_and_grad", "_grad"))
+
+
+class _Converter:
+    """Kernel results with the dtype that the IR gives them: a float32 scalar stays one."""
+
+    def __init__(self, function: Function) -> None:
+        self.single = len(function.results) == 1
+        self.types = [
+            r.dtype.numpy.type if r.rank == 0 and r.dtype.name not in ("f64", "i64", "bool") else None
+            for r in function.results
+        ]
+        self.trivial = all(t is None for t in self.types)
+
+    def __call__(self, raw: Any) -> tuple[Any, ...]:
+        values = (raw,) if self.single else tuple(raw)
+        if self.trivial or any(tracing.is_tracer(v) for v in values):
+            return values
+        return tuple(
+            v if t is None else t(v) for v, t in zip(values, self.types, strict=True)
+        )
+
+
+def _converter(function: Function) -> _Converter:
+    return _Converter(function)
+
+
+def _ints(argnums: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    if argnums is None:
+        return ()
+    return (argnums,) if isinstance(argnums, int) else argnums
+
+
+def _is_leaf_argument(selection: Selection, leaves: list[int]) -> bool:
+    return len(leaves) == 1 and selection.name(leaves[0]).isidentifier()
+
+
+def _argument_structure(
+    selection: Selection, leaves: list[int]
+) -> Callable[[Sequence[Any]], Any]:
+    """Rebuilds one argument's tree around its gradient leaves."""
+    owner = selection.paths[leaves[0]][0] if leaves else None
+    if owner is None or _is_leaf_argument(selection, leaves):
+        return lambda bars: bars[0]
+    args, kwargs = selection.shape.rebuild(range(selection.shape.structure.leaves))
+    argument = args[owner] if isinstance(owner, int) else kwargs[owner]
+    _, structure = tree.flatten(argument)
+    return lambda bars: tree.unflatten(structure, bars)
