@@ -1,1 +1,22 @@
-"""Operations, one declaration each, by family; importing this package fills the registry."""
+"""Operations, one declaration each, by family; importing this package fills the registry.
+
+An op is an attribute of the package: ``ops.sin(x)``.
+"""
+
+from tracegrad.ops import arithmetic as arithmetic
+from tracegrad.ops import bitwise as bitwise
+from tracegrad.ops import comparison as comparison
+from tracegrad.ops import conversion as conversion
+from tracegrad.ops import exponential as exponential
+from tracegrad.ops import rounding as rounding
+from tracegrad.ops import selection as selection
+from tracegrad.ops import special as special
+from tracegrad.ops import trigonometric as trigonometric
+from tracegrad.ops.registry import REGISTRY, OpDef
+
+
+def __getattr__(name: str) -> OpDef:
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise AttributeError(f"tracegrad.ops has no operation {name!r}") from None

@@ -32,6 +32,24 @@ from tracegrad.ir.types import DTYPES, ArrayType, DType, boolean
 Contribution: TypeAlias = "Value | float | None"
 Infer: TypeAlias = Callable[..., "ArrayType | tuple[ArrayType, ...]"]
 Emit: TypeAlias = "str | Callable[..., str]"
+"""How an op is printed: a template, or a function that makes the text.
+
+A template has ``{0}``, ``{1}`` for operands and attribute names in braces. A function is called
+as ``emit(operands: list[str], result: ArrayType, attributes: Mapping[str, Any],
+dims: Callable[[Dim], str])`` and gives an expression. Operand texts are atoms: a name, a number,
+or in parentheses. For ``array`` they are `OperandText`, so that a view can print ``x[1:]``.
+"""
+
+
+class OperandText(str):
+    """The text of an operand that knows the operand's type."""
+
+    type: ArrayType | None = None
+
+    def __new__(cls, text: str, type: ArrayType | None = None) -> OperandText:
+        self = super().__new__(cls, text)
+        self.type = type
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +78,8 @@ class OpDef:
     infer : (operand types..., **attributes) → result type, or a tuple of them; raises
         `TypeError` with a clear text for operands that the op does not take.
     reference : (arrays..., **attributes) → array (or tuple): the NumPy meaning.
-    scalar : how one element is printed, for elementwise ops: a template with ``{0}``, ``{1}``
-        for operands and attribute names in braces, or a function (operand texts, result type,
-        attributes) → text.
+    scalar : how one element is printed, for elementwise ops (and what stands in expressions:
+        ``const``, ``dim``); see `Emit`.
     infix : the Python operator when ``scalar`` is one (the printer places parentheses).
     array : how the whole op is printed as NumPy; same forms as ``scalar``.
     vector_maths : names that ``scalar`` takes from `tracegrad.backend.vecmath`.
@@ -113,7 +130,7 @@ class OpDef:
         self, out_bar: Value, out: Value, *operands: Value, **attributes: Any
     ) -> tuple[Contribution, ...]:
         """Downstream contributions, one per operand: downstream = local × upstream."""
-        if self.kind == "elementwise":
+        if self.kind == "elementwise" and self.vjp_rule is None:
             assert self.local is not None
             locals_ = self.local(out, *operands, **attributes)
             return tuple(scaled(out_bar, partial) for partial in locals_)
@@ -128,7 +145,7 @@ class OpDef:
         self, tangents: Sequence[Value | None], out: Value, *operands: Value, **attributes: Any
     ) -> Value | None:
         """The tangent of the result; an absent tangent (None) is a symbolic zero."""
-        if self.kind == "elementwise":
+        if self.kind == "elementwise" and self.jvp_rule is None:
             assert self.local is not None
             locals_ = self.local(out, *operands, **attributes)
             total: Value | None = None
@@ -223,6 +240,8 @@ def elementwise(
     scalar: Emit | None = None,
     infix: str | None = None,
     local: Callable[..., tuple[Contribution, ...]] | None = None,
+    vjp: Callable[..., tuple[Contribution, ...]] | None = None,
+    jvp: Callable[..., Value | None] | None = None,
     nondifferentiable: str | None = None,
     samples: Samples,
     infer: Infer = same_type,
@@ -235,6 +254,9 @@ def elementwise(
 
     ``local(out, *operands)`` gives ∂out/∂operand for each operand: a value, a number, or None
     for a partial that is zero everywhere. Operands have one shape, or are scalars.
+
+    An op that chooses (``select``, ``maximum``) or only changes the dtype gives ``vjp`` and
+    ``jvp`` in place of partials: a choice masks, it never multiplies by zero.
     """
     return register(
         OpDef(
@@ -249,6 +271,8 @@ def elementwise(
             vector_maths=vector_maths,
             cost=cost,
             local=local,
+            vjp_rule=vjp,
+            jvp_rule=jvp,
             nondifferentiable=nondifferentiable,
             samples=samples,
             stands_for=stands_for,
