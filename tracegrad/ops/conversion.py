@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import ArrayType, DType, boolean, f32, f64, i32, i64
+from tracegrad.ir.types import ArrayType, Dim, DType, boolean, f32, f64, i32, i64
 from tracegrad.ops.registry import Contribution, Sample, elementwise
 
 
@@ -16,19 +16,29 @@ def cast_type(x: ArrayType, *, dtype: DType) -> ArrayType:
     return x.with_dtype(dtype)
 
 
-def cast_scalar(operands: Sequence[str], result: ArrayType, attributes: Mapping[str, Any]) -> str:
-    """Float and int by their Python names where these are the NumPy types, else by NumPy's."""
+def cast_scalar(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """NumPy's scalar type, called; a truth value is a comparison."""
     (x,) = operands
-    if result.dtype == boolean:
+    return f"({x} != 0)" if result.dtype.is_bool else f"np.{result.dtype.numpy.name}({x})"
+
+
+def cast_array(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """As `cast_scalar`, for a whole array."""
+    (x,) = operands
+    if result.dtype.is_bool:
         return f"({x} != 0)"
-    return f"np.{result.dtype.numpy.name}({x})"
-
-
-def cast_array(operands: Sequence[str], result: ArrayType, attributes: Mapping[str, Any]) -> str:
-    (x,) = operands
-    if result.rank == 0:
-        return f"np.{result.dtype.numpy.name}({x})"
-    return f"np.asarray({x}, dtype=np.{result.dtype.numpy.name})"
+    name = result.dtype.numpy.name
+    return f"np.asarray({x}, dtype=np.{name})" if result.rank else f"np.{name}({x})"
 
 
 def cast_vjp(out_bar: Value, out: Value, x: Value, *, dtype: DType) -> tuple[Contribution, ...]:
