@@ -74,12 +74,10 @@ class Binder:
     def __init__(
         self,
         fun: Callable[..., Any],
-        verb: Verb,
         static_argnums: int | Sequence[int],
         static_argnames: str | Sequence[str],
     ) -> None:
         self.fun = fun
-        self.verb = verb
         try:
             self.signature: inspect.Signature | None = inspect.signature(fun)
         except (TypeError, ValueError):
@@ -92,7 +90,7 @@ class Binder:
             raise ArgumentError(f"static_argnames names no parameter: {', '.join(sorted(unknown))}")
 
     def for_method(self, method: Callable[..., Any]) -> Binder:
-        binder = Binder(method, self.verb, (), ())
+        binder = Binder(method, (), ())
         binder.static_argnums = self.static_argnums
         binder.static_argnames = self.static_argnames
         return binder
@@ -140,7 +138,9 @@ class Binder:
 
     def _static_positions(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[Any]:
         names = self.static_argnames
-        found: set[Any] = {i % len(args) for i in self.static_argnums if -len(args) <= i < len(args)}
+        found: set[Any] = {
+            i % len(args) for i in self.static_argnums if -len(args) <= i < len(args)
+        }
         found |= {i for i, n in enumerate(self.positional[: len(args)]) if n in names}
         found |= {n for n in kwargs if n in names}
         return found
@@ -160,8 +160,10 @@ class Binder:
         if tracing.is_tracer(value):
             return value, Leaf("tracer", value=value)
         if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8 or (
-                value.dtype == np.float16
+            if (
+                value.dtype.kind not in "fiub"
+                or value.dtype.itemsize > 8
+                or (value.dtype == np.float16)
             ):
                 raise self._refuse_dtype(value.dtype, shape, index)
             plain = value if type(value) is np.ndarray else np.asarray(value)
@@ -174,8 +176,10 @@ class Binder:
         if isinstance(value, (bool, np.bool_)):
             return bool(value), Leaf("static", value=bool(value))
         if isinstance(value, np.generic):
-            if value.dtype.kind not in "fiu" or value.dtype.itemsize > 8 or (
-                value.dtype == np.float16
+            if (
+                value.dtype.kind not in "fiu"
+                or value.dtype.itemsize > 8
+                or (value.dtype == np.float16)
             ):
                 raise self._refuse_dtype(value.dtype, shape, index)
             return value, Leaf("array", value.dtype, 0)
@@ -209,9 +213,7 @@ class Binder:
             ) from None
         return Leaf("static", value=_Same(value))
 
-    def _refuse_dtype(
-        self, dtype: np.dtype, shape: Shape, index: int
-    ) -> TracegradError:
+    def _refuse_dtype(self, dtype: np.dtype, shape: Shape, index: int) -> TracegradError:
         return DTypeError(
             f"argument {self._name(shape, index)} has dtype {dtype}, which has no kernel",
             way_out="pass float64, float32, integer or boolean arrays",

@@ -13,8 +13,8 @@ What happens to a function in between is `tracegrad.pipeline`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ class Compiled:
         self.py_func = fun
         self._verb = verb
         self._options = KernelOptions() if options is None else options
-        self._binder = Binder(fun, verb, static_argnums, static_argnames)
+        self._binder = Binder(fun, static_argnums, static_argnames)
         self._signatures: dict[Any, Signature] = {}
         self._lock = threading.RLock()
         self._direct: Callable[..., Any] | None = None
@@ -115,10 +115,9 @@ class Compiled:
             method = self.py_func.__get__(instance, owner)
             Compiled.__init__(bound, method, self._verb, options=self._options)
             bound._binder = self._binder.for_method(method)
-            try:
+            # An instance that can't be weakly referenced or hashed is bound anew each time.
+            with contextlib.suppress(TypeError):
                 self._bound[instance] = bound
-            except TypeError:  # an instance that can't be weakly referenced or hashed
-                pass
             return bound
 
     def __repr__(self) -> str:
@@ -167,9 +166,9 @@ class Compiled:
     def _compile(
         self, signature: Signature, shape: Shape, leaves: list[Any], kinds: tuple[Leaf, ...]
     ) -> Version:
-        static = frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
         for version in signature.versions:
             signature.varying |= version.traced.differing_dims(leaves)
+        static = _static_leaves(kinds)
         traced = tracing.trace(
             self.py_func,
             shape.rebuild,
@@ -178,7 +177,7 @@ class Compiled:
             varying=frozenset(signature.varying),
             names=self._binder.leaf_names(shape),
         )
-        recipe = self._verb.recipe(traced, self._binder.selection(shape, kinds))
+        recipe = self._recipe(traced, shape, kinds, inlined=False)
         dynamic = tuple(i for i in range(len(leaves)) if i not in static)
         kernel = pipeline.compile_function(recipe.function, self._options)
         return Version(traced, recipe, dynamic, kernel, ", ".join(map(str, kinds)))
@@ -186,16 +185,20 @@ class Compiled:
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a trace: append the transformed function to the trace."""
         shape, leaves, kinds = self._binder.bind(args, kwargs)
-        static = frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
         traced = tracing.subtrace(
             self.py_func,
             shape.rebuild,
             leaves,
-            static=static,
+            static=_static_leaves(kinds),
             names=self._binder.leaf_names(shape),
         )
-        recipe = self._verb.recipe(traced, self._binder.selection(shape, kinds))
+        recipe = self._recipe(traced, shape, kinds, inlined=True)
         return recipe.assemble(tracing.inline(recipe.function, traced.arguments))
+
+    def _recipe(
+        self, traced: tracing.Traced, shape: Shape, kinds: tuple[Leaf, ...], *, inlined: bool
+    ) -> Recipe:
+        return self._verb.recipe(traced, self._binder.selection(shape, kinds))
 
     def _install(self, version: Version) -> None:
         """Make ``version`` the one that direct calls go to."""
@@ -281,6 +284,10 @@ class Compiled:
         return explain(self._version_for(args, kwargs).kernel.array_form)
 
 
+def _static_leaves(kinds: tuple[Leaf, ...]) -> frozenset[int]:
+    return frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
+
+
 class _Miss:
     """The direct way does not fit these arguments."""
 
@@ -328,5 +335,3 @@ def _direct_call(version: Version) -> Callable[..., Any] | None:
 
         return direct_one
     return direct
-
-

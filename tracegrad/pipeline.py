@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tracegrad.backend.compile import CompiledKernel, KernelOptions, array_type, compile_kernel
-from tracegrad.backend.compile import scalar_type
+from tracegrad.backend.compile import (
+    CompiledKernel,
+    KernelOptions,
+    array_type,
+    compile_kernel,
+    scalar_type,
+)
 from tracegrad.backend.emit import emit_array_form, emit_loop_form
 from tracegrad.ir.core import Function, Value
 from tracegrad.passes import optimize

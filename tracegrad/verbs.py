@@ -102,22 +102,24 @@ class Verb:
     def _leaves(self, selection: Selection, key: int | str) -> list[int]:
         leaves = selection.leaves_of(key)
         for leaf in leaves:
-            kind = selection.kinds[leaf]
-            dtype = kind.dtype if kind.kind == "array" else None
-            if kind.kind == "tracer":
-                dtype = kind.value.dtype
-            if kind.kind == "float" or (dtype is not None and dtype.kind == "f"):
-                continue
-            what = f"of dtype {dtype}" if dtype is not None else f"a Python {kind}"
-            if kind.kind == "static":
-                what = f"static: {kind.value!r}"
-            raise ArgumentError(
-                f"{self.name} is asked for the derivative in {selection.name(leaf)!r}, which is "
-                f"{what}",
-                way_out="pass floats (for an int array: x.astype(float)), or choose other "
-                "arguments with argnums",
-            )
+            self.refuse_integer(selection, leaf)
         return leaves
+
+    def refuse_integer(self, selection: Selection, leaf: int) -> None:
+        """Raise `ArgumentError` unless the leaf is a float: others have no derivative."""
+        kind = selection.kinds[leaf]
+        dtype = kind.value.dtype if kind.kind == "tracer" else kind.dtype
+        if kind.kind == "float" or (dtype is not None and dtype.kind == "f"):
+            return
+        if kind.kind == "static":
+            what = f"a static value: {kind.value!r}"
+        else:
+            what = f"a Python {kind}" if dtype is None else f"of dtype {dtype}"
+        raise ArgumentError(
+            f"{self.name} is asked for the derivative in {selection.name(leaf)!r}, which is {what}",
+            way_out="pass floats (for an integer array: x.astype(float)), or choose other "
+            "arguments with argnums",
+        )
 
     def _gradient(
         self, traced: tracing.Traced, wrt: list[list[int]], selection: Selection
@@ -241,7 +243,9 @@ class _Converter:
     def __init__(self, function: Function) -> None:
         self.single = len(function.results) == 1
         self.types = [
-            r.dtype.numpy.type if r.rank == 0 and r.dtype.name not in ("f64", "i64", "bool") else None
+            r.dtype.numpy.type
+            if r.rank == 0 and r.dtype.name not in ("f64", "i64", "bool")
+            else None
             for r in function.results
         ]
         self.trivial = all(t is None for t in self.types)
@@ -250,9 +254,7 @@ class _Converter:
         values = (raw,) if self.single else tuple(raw)
         if self.trivial or any(tracing.is_tracer(v) for v in values):
             return values
-        return tuple(
-            v if t is None else t(v) for v, t in zip(values, self.types, strict=True)
-        )
+        return tuple(v if t is None else t(v) for v, t in zip(values, self.types, strict=True))
 
 
 def _converter(function: Function) -> _Converter:
@@ -269,9 +271,7 @@ def _is_leaf_argument(selection: Selection, leaves: list[int]) -> bool:
     return len(leaves) == 1 and selection.name(leaves[0]).isidentifier()
 
 
-def _argument_structure(
-    selection: Selection, leaves: list[int]
-) -> Callable[[Sequence[Any]], Any]:
+def _argument_structure(selection: Selection, leaves: list[int]) -> Callable[[Sequence[Any]], Any]:
     """Rebuilds one argument's tree around its gradient leaves."""
     owner = selection.paths[leaves[0]][0] if leaves else None
     if owner is None or _is_leaf_argument(selection, leaves):

@@ -1,1 +1,1 @@
-"""tracegrad."""
+"""Looking at what was compiled: coloured source, the demonstration, the command line."""

@@ -1,14 +1,17 @@
 """Cutting a vjp function in two: a forward part and a pullback, joined by residuals.
 
 The residuals are exactly the values that cross the cut. What costs nothing to make again
-(constants, views, sizes) is made again; a parameter of the primal that the pullback reads
-crosses as itself.
+(constants, views) is made again; a parameter of the primal that the pullback reads crosses as
+itself. A size that no residual's shape tells crosses as an integer.
 """
 
 from __future__ import annotations
 
+from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Value
+from tracegrad.ir.sizes import operation_symbols, type_symbols
+from tracegrad.ir.types import i64, is_symbol, scalar, symbol
 
 FREE = frozenset({"const", "dim", "iota", "view", "reshape"})
 """Operations that are repeated in the pullback instead of storing their results."""
@@ -26,14 +29,15 @@ def cut(function: Function, primals: int, results: int) -> tuple[Function, Funct
     Returns
     -------
     forward : ``(*primals) -> (*results, *residuals)``.
-    pullback : ``(*residuals, *result_bars) -> (*param_bars)``.
+    pullback : ``(*residuals, *result_bars) -> (*param_bars)``; sizes are the last residuals.
     """
     bars = set(function.params[primals:])
     late = _depending_on(function, bars)
     crossing = _crossing(function, late, primals, results)
+    sizes = _untold_sizes(function, primals, results, crossing)
     return (
-        _forward(function, primals, results, crossing),
-        _pullback(function, primals, results, crossing),
+        _forward(function, primals, results, crossing, sizes),
+        _pullback(function, primals, results, crossing, sizes),
     )
 
 
@@ -79,7 +83,25 @@ def _crossing(function: Function, late: set[Value], primals: int, results: int) 
     return [v for v in order if v in needed]
 
 
-def _forward(function: Function, primals: int, results: int, crossing: list[Value]) -> Function:
+def _untold_sizes(
+    function: Function, primals: int, results: int, crossing: list[Value]
+) -> list[str]:
+    """Symbols that the pullback mentions and no shape of its parameters gives, in order."""
+    given = [*crossing, *function.params[primals:]]
+    told = {is_symbol(d) for v in given for d in v.shape}
+    mentioned = [s for v in given for s in type_symbols(v.type)]
+    wanted = _needed_ops(function, set(given), function.results[results:])
+    for op in function.body.ops:
+        if op in wanted:
+            mentioned.extend(operation_symbols(op))
+    for value in function.results[results:]:
+        mentioned.extend(type_symbols(value.type))
+    return [s for s in dict.fromkeys(mentioned) if s not in told]
+
+
+def _forward(
+    function: Function, primals: int, results: int, crossing: list[Value], sizes: list[str]
+) -> Function:
     with Builder() as build:
         env: dict[Value, Value] = {}
         for p in function.params[:primals]:
@@ -88,10 +110,9 @@ def _forward(function: Function, primals: int, results: int, crossing: list[Valu
             if all(v in env for v in _reads(op) if not _inside(op, v)):
                 env.update(zip(op.results, build.copy(op, env).results, strict=True))
         outs = [env[v] for v in (*function.results[:results], *crossing)]
-        names = [*function.result_names[:results], *(v.hint for v in crossing)]
-        return build.function(
-            f"{function.name}_forward", outs, like=function, result_names=names
-        )
+        outs += [ops.dim(size=symbol(name)) for name in sizes]
+        names = [*function.result_names[:results], *(v.hint for v in crossing), *sizes]
+        return build.function(f"{function.name}_forward", outs, like=function, result_names=names)
 
 
 def _inside(op: Operation, value: Value) -> bool:
@@ -105,10 +126,16 @@ def _inside(op: Operation, value: Value) -> bool:
     return False
 
 
-def _pullback(function: Function, primals: int, results: int, crossing: list[Value]) -> Function:
+def _pullback(
+    function: Function, primals: int, results: int, crossing: list[Value], sizes: list[str]
+) -> Function:
     with Builder() as build:
         env: dict[Value, Value] = {}
-        for v in (*crossing, *function.params[primals:]):
+        for v in crossing:
+            env[v] = build.param(v.type, v.hint)
+        for name in sizes:
+            build.param(scalar(i64), name)
+        for v in function.params[primals:]:
             env[v] = build.param(v.type, v.hint)
         wanted = _needed_ops(function, set(env), function.results[results:])
         for op in function.body.ops:
@@ -119,7 +146,7 @@ def _pullback(function: Function, primals: int, results: int, crossing: list[Val
             f"{function.name}_pullback",
             outs,
             like=function,
-            size_params={},
+            size_params={name: len(crossing) + i for i, name in enumerate(sizes)},
             guards=(),
             result_names=function.result_names[results:],
             title=function.title.replace("value and vjp", "pullback"),

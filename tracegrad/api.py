@@ -1,0 +1,262 @@
+"""The verbs: `grad`, `value_and_grad`, `vjp`, `jit`, `stop_gradient`.
+
+Names, argument orders and results are JAX's. Each verb takes a function and gives a `Compiled`
+object that is called like it; each also works as a decorator, with or without options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, overload
+
+from tracegrad import tracing
+from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions
+from tracegrad.compiled import Compiled
+from tracegrad.errors import ArgumentError
+from tracegrad.pullback import Pullback, PullbackMaker
+from tracegrad.verbs import Verb
+
+Fun = Callable[..., Any]
+T = TypeVar("T")
+
+
+def _options(
+    cache: bool,
+    parallel: bool,
+    fastmath: bool | Iterable[str] | None,
+    nogil: bool,
+    boundscheck: bool,
+) -> KernelOptions:
+    if parallel:
+        raise ArgumentError(
+            "parallel=True is not available yet",
+            way_out="leave it out; kernels run on one core, and nogil=True lets threads share work",
+        )
+    if fastmath is None:
+        flags = DEFAULT_FASTMATH
+    elif isinstance(fastmath, bool):
+        flags = frozenset({"fast"}) if fastmath else frozenset()
+    else:
+        flags = frozenset(fastmath)
+    return KernelOptions(
+        fastmath=flags, parallel=parallel, boundscheck=boundscheck, nogil=nogil, cache=cache
+    )
+
+
+def _gradient_verb(
+    name: str,
+    argnums: int | Sequence[int] | None,
+    argnames: str | Sequence[str] | None,
+    has_aux: bool,
+) -> Verb:
+    names = (argnames,) if isinstance(argnames, str) else tuple(argnames or ())
+    if argnums is None and not names:
+        argnums = 0
+    if argnums is not None and not isinstance(argnums, int):
+        argnums = tuple(argnums)
+        if not all(isinstance(n, int) for n in argnums):
+            raise ArgumentError(f"argnums must be integers, not {argnums!r}")
+    single = isinstance(argnums, int) and not names
+    single = single or (argnums is None and isinstance(argnames, str))
+    numbers = (argnums,) if isinstance(argnums, int) else argnums or ()
+    repeated = len(set(numbers)) != len(numbers) or len(set(names)) != len(names)
+    if repeated:
+        raise ArgumentError(
+            f"argnums={argnums!r}, argnames={names!r} name an argument twice",
+            way_out="name each argument once",
+        )
+    return Verb(name, argnums, names, has_aux, single)
+
+
+@overload
+def value_and_grad(
+    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Any
+) -> Compiled: ...
+@overload
+def value_and_grad(
+    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Any
+) -> Callable[[Fun], Compiled]: ...
+def value_and_grad(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    cache: bool = True,
+    parallel: bool = False,
+    fastmath: bool | Iterable[str] | None = None,
+    nogil: bool = False,
+    boundscheck: bool = False,
+) -> Any:
+    """A function that gives the value of ``fun`` and its gradient, in one compiled kernel.
+
+    Parameters
+    ----------
+    fun : callable with a float scalar result (with ``has_aux``: a pair of one and anything).
+        Arguments are float, integer or boolean arrays, numbers, and dicts, lists, tuples,
+        NamedTuples or dataclasses of these; anything else that is hashable is static.
+    argnums : which positional arguments to differentiate; an int gives a bare gradient, a
+        sequence a tuple of gradients. Default: the first, unless ``argnames`` is given.
+    argnames : names of arguments to differentiate, after those of ``argnums``.
+    has_aux : whether ``fun`` returns ``(value, aux)``.
+    static_argnums, static_argnames : arguments whose Python value is part of the program.
+    cache : keep source and machine code in the per-user cache directory.
+    parallel : reserved; must be False.
+    fastmath : LLVM's freedoms: None for ``reassoc contract arcp nsz`` (NaN and infinity keep
+        their meaning), True for all, False for none, or a set of flag names.
+    nogil, boundscheck : as for ``numba.njit``.
+
+    Returns
+    -------
+    Compiled : called like ``fun``, gives ``(value, gradient)``; with ``has_aux``
+        ``((value, aux), gradient)``. A gradient has the tree, shapes and dtypes of its argument.
+
+    Raises
+    ------
+    TraceError : a construct can't be traced; names file, line and a way out.
+    ArgumentError : the result is no float scalar, or a differentiated argument is no float.
+    NotDifferentiable : an operation on the active path has no derivative; quotes its reason.
+
+    Notes
+    -----
+    Cost: at most a small constant times one call of ``fun`` (Griewank & Walther, *Evaluating
+    Derivatives*, ch. 3).
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> f = tg.value_and_grad(lambda x: np.sum(x**2))
+    >>> f(np.array([1.0, 2.0]))
+    (5.0, array([2., 4.]))
+    """
+    verb = _gradient_verb("value_and_grad", argnums, argnames, has_aux)
+    options = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, verb, static_argnums, static_argnames, options)
+
+
+@overload
+def grad(fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Any) -> Compiled: ...
+@overload
+def grad(
+    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Any
+) -> Callable[[Fun], Compiled]: ...
+def grad(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    cache: bool = True,
+    parallel: bool = False,
+    fastmath: bool | Iterable[str] | None = None,
+    nogil: bool = False,
+    boundscheck: bool = False,
+) -> Any:
+    """A function that gives the gradient of ``fun``; parameters as for `value_and_grad`.
+
+    Returns
+    -------
+    Compiled : called like ``fun``, gives the gradient; with ``has_aux``, ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import tracegrad as tg
+    >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
+    12.0
+    """
+    verb = _gradient_verb("grad", argnums, argnames, has_aux)
+    options = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, verb, static_argnums, static_argnames, options)
+
+
+@overload
+def jit(fun: Fun, **options: Any) -> Compiled: ...
+@overload
+def jit(fun: None = ..., **options: Any) -> Callable[[Fun], Compiled]: ...
+def jit(
+    fun: Fun | None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    cache: bool = True,
+    parallel: bool = False,
+    fastmath: bool | Iterable[str] | None = None,
+    nogil: bool = False,
+    boundscheck: bool = False,
+) -> Any:
+    """``fun`` itself, compiled: the primal alone. Parameters as for `value_and_grad`.
+
+    Returns
+    -------
+    Compiled : called like ``fun``; the result may be any tree of arrays and numbers.
+    """
+    options = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, Verb("jit"), static_argnums, static_argnames, options)
+
+
+def _apply(
+    fun: Fun | None,
+    verb: Verb,
+    static_argnums: int | Sequence[int],
+    static_argnames: str | Sequence[str],
+    options: KernelOptions,
+) -> Any:
+    def apply(function: Fun) -> Compiled:
+        return Compiled(
+            function,
+            verb,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            options=options,
+        )
+
+    return apply if fun is None else apply(fun)
+
+
+def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of ``fun`` and the function that pulls cotangents back to its inputs.
+
+    Parameters
+    ----------
+    fun : callable of float arrays or scalars, or trees of them.
+    primals : the point; each array of shape and dtype as ``fun`` takes it.
+    has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, pullback, aux)`` is returned.
+
+    Returns
+    -------
+    out : ``fun(*primals)``.
+    pullback : ``pullback(out_bar)`` takes a tree like ``out`` (same shapes and dtypes) and
+        returns a tuple of cotangents, each with its primal's tree, shapes and dtypes.
+
+    Raises
+    ------
+    TraceError : the construct can't be traced; names file, line and a way out.
+    ArgumentError : an ``out_bar`` that does not fit, or a primal that is no float.
+    NotDifferentiable : an operation on the active path has no derivative; quotes its reason.
+
+    Notes
+    -----
+    Griewank & Walther, *Evaluating Derivatives*, ch. 3. Both sweeps together cost at most a
+    small constant times one call of ``fun``. The compiled pair is kept for ``fun``: calling
+    `vjp` again with the same function object does not compile again.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> out, pullback = tg.vjp(np.sin, np.array([0.0, 1.0]))
+    >>> pullback(np.array([1.0, 0.0]))
+    (array([1., 0.]),)
+    """
+    return PullbackMaker.of(fun, has_aux)(*primals)
+
+
+def stop_gradient(x: T) -> T:
+    """``x`` as it is, and a constant for every derivative. Trees are taken leaf by leaf."""
+    return tracing.stop_gradient(x)
+
+
+__all__ = ["Pullback", "grad", "jit", "stop_gradient", "value_and_grad", "vjp"]
