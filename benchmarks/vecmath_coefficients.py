@@ -167,11 +167,11 @@ TABLES = [
     ),
     Table(
         "ERF_LOG",
-        "-log(erfc(x)) in u = x - 3.5 on [1, 6]",
-        lambda u: -mp.log(mp.erfc(u + mp.mpf(3.5))),
-        lambda u: mp.erfc(u + mp.mpf(3.5)) + mp.mpf(2) ** -54,
-        -2.5,
-        2.5,
+        "-log(erfc(x)) on [1, 6]",
+        lambda x: -mp.log(mp.erfc(x)),
+        lambda x: mp.erfc(x) + mp.mpf(2) ** -54,
+        1.0,
+        6.0,
         17,
         6,
     ),
@@ -251,6 +251,30 @@ TABLES = [
     ),
 ]
 
+# A constant as a sum of parts: leading parts keep so many bits that their product with a
+# reduction count is exact, the last one is rounded to the format.
+SPLITS: list[tuple[str, Callable[[], Real], tuple[int, ...], tuple[int, ...] | None]] = [
+    ("LN2", lambda: mp.log(2), (42,), (15,)),
+    ("LOG2E", lambda: 1 / mp.log(2), (53,), (24,)),
+    ("LOG10_2", lambda: mp.log10(2), (42,), None),
+    ("LOG10E", lambda: 1 / mp.log(10), (53,), None),
+    ("TWO_THIRDS", lambda: mp.mpf(2) / 3, (53,), None),
+    ("HALF_PI", lambda: mp.pi / 2, (53, 53), None),
+    ("TWO_OVER_PI", lambda: 2 / mp.pi, (), None),
+]
+
+
+def split(value: Real, widths: tuple[int, ...], dtype: type[np.floating[Any]]) -> list[float]:
+    """``value`` as parts of the given widths and a rounded rest."""
+    parts = []
+    for width in widths:
+        exponent = width - 1 - int(mp.floor(mp.log(abs(value), 2)))
+        part = mp.nint(mp.ldexp(value, exponent))
+        part = mp.ldexp(part, -exponent)
+        parts.append(float(part))
+        value -= part
+    return [*parts, float(dtype(mp.nstr(value, 40)))]
+
 
 def main() -> None:
     """Print the module ``coefficients.py``."""
@@ -258,6 +282,16 @@ def main() -> None:
     print()
     print("The number in brackets is log2 of the largest relative error the table leaves in the")
     print('result, before rounding. Do not edit by hand.\n"""')
+    for name, value, widths64, widths32 in SPLITS:
+        print()
+        for suffix, widths, dtype in (("64", widths64, np.float64), ("32", widths32, np.float32)):
+            if widths is not None:
+                parts = split(value(), widths, dtype)
+                print(
+                    f"{name}{suffix} = {parts[0]!r}"
+                    if len(parts) == 1
+                    else f"{name}{suffix} = ({', '.join(map(repr, parts))})"
+                )
     for table in TABLES:
         for suffix, degree, dtype in (
             ("64", table.degree64, np.float64),
