@@ -412,37 +412,46 @@ def log_precise(a: Value) -> tuple[Value, Value]:
     return fast_two_sum(total, total_lo + fma(k, c.LN264[1], y_lo))
 
 
-def power_limits(x: Value, y: Value, magnitude: Value) -> Value:
-    """The sign of x**y, its NaN for negative x, and the cases that are 1 whatever the other.
-
-    ``magnitude`` is exp(y log|x|), right for every x and y but those. C11, annex F.9.4.4.
-    """
+def whole_and_odd(y: Value) -> tuple[Value, Value]:
+    """Whether y is an integer, and an odd one; infinities are even integers."""
     half = y * 0.5
     whole = y.intrinsic("rint").equals(y)
-    odd = whole & half.intrinsic("rint").differs(half)
-    signed = where(odd, copysign(magnitude, x), magnitude)
-    undefined = (x < 0.0) & (x > -INF) & y.intrinsic("rint").differs(y) & y.equals(y)
-    value = where(undefined, NAN, signed)
-    one = x.equals(1.0) | y.equals(0.0) | (x.equals(-1.0) & absolute(y).equals(INF))
-    return where(one, 1.0, value)
+    return whole, whole & half.intrinsic("rint").differs(half)
+
+
+def power_base(x: Value, whole: Value) -> Value:
+    """|x| where x**y is defined; a negative x otherwise, whose logarithm is NaN."""
+    return where(whole | x.equals(-INF), absolute(x), x)
+
+
+def power_exponent(y: Value, log_x: Value) -> Value:
+    """y log|x|, or 0 where x**y is 1 whatever the other operand: y = 0, or |x| = 1."""
+    return where(y.equals(0.0) | log_x.equals(0.0), 0.0, y * log_x)
 
 
 def pow(x: Value, y: Value) -> Value:
-    """exp(y log|x|) with the logarithm and the product as sums of two."""
-    a = absolute(x)
+    """exp(y log|x|) with the logarithm and the product as sums of two.
+
+    Special cases: C11, annex F.9.4.4.
+    """
+    whole, odd = whole_and_odd(y)
+    a = power_base(x, whole)
     high, low = log_precise(a)
     high = log_limits(a, high)
-    product = y * high
+    product = power_exponent(y, high)
     product_lo = fma(y, high, -product) + y * low
-    small = where(absolute(product) < 1000.0, product_lo, 0.0)
+    small = where(absolute(y * high) < 1000.0, product_lo, 0.0)
     n, r, r_lo = reduce_exp(maximum(minimum(product, 710.0), -750.0))
     e, _ = exp_tail(*fast_two_sum(r, r_lo + small))
-    return power_limits(x, y, scale(1.0 + e, n))
+    magnitude = scale(1.0 + e, n)
+    return where(odd, copysign(magnitude, x), magnitude)
 
 
 def pow_of_float32(x: Value, y: Value) -> Value:
     """exp(y log|x|): a double has bits enough for a float32."""
-    return power_limits(x, y, exp(y * log(absolute(x))))
+    whole, odd = whole_and_odd(y)
+    magnitude = exp(power_exponent(y, log(power_base(x, whole))))
+    return where(odd, copysign(magnitude, x), magnitude)
 
 
 # --- hyperbolic and inverse functions -------------------------------------------------------

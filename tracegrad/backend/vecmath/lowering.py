@@ -115,8 +115,6 @@ def register(function: Callable[..., Any], arity: int) -> None:
         format = NUMBA_FORMAT[sig.return_type]
         return builder.call(kernel_function(builder.module, name, format, arity), args)
 
-    infer: Any = type_callable(function)
-    infer(typer_of)
+    type_callable(function)(typer_of)
     for real in NUMBA_FORMAT:
-        implement: Any = lower_builtin(function, *[real] * arity)
-        implement(lower)
+        lower_builtin(function, *[real] * arity)(lower)  # type: ignore[no-untyped-call]  # numba
