@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tracegrad.ir import text as ir_text
 from tracegrad.ir.builder import current
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import DTYPES, ArrayType, DType, boolean
@@ -169,6 +170,7 @@ class OpDef:
 
 
 REGISTRY: dict[str, OpDef] = {}
+ir_text.OPS = REGISTRY
 
 
 def register(opdef: OpDef) -> OpDef:
