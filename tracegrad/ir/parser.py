@@ -293,7 +293,11 @@ class _Parser:
     # --- values and types
 
     def result(self) -> tuple[str, ArrayType]:
+        self.skip()
+        at = self.at
         name = self.need(_VALUE_NAME, "a value")
+        if name in self.values:
+            self.fail(f"{name} is defined twice", at)
         self.expect(":")
         return name, self.type()
 
@@ -302,8 +306,6 @@ class _Parser:
         return self.define(name, Value(type))
 
     def define(self, name: str, value: Value) -> Value:
-        if name in self.values:
-            self.fail(f"{name} is defined twice")
         self.values[name] = value
         hint = name[1:].partition(".")[0]
         value.hint = "" if hint.isdigit() else hint
