@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import platform
 import sys
@@ -50,7 +51,7 @@ def settle(core: int | None) -> None:
 
 
 def processor() -> str:
-    """The processor's name, with the number of cores this process may use."""
+    """The processor's name."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -60,6 +61,28 @@ def processor() -> str:
     except OSError:
         pass  # not Linux: the platform module's name will do
     return name
+
+
+def blas_kernels() -> str:
+    """For which processor OpenBLAS, as loaded, chose its kernels; empty when that can't be told.
+
+    Matrix products run half as fast with kernels for an older processor, which OpenBLAS takes when
+    it does not know the present one (``OPENBLAS_CORETYPE`` overrides its choice).
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text().split()
+        paths = sorted({word for word in maps if "openblas" in word and word.startswith("/")})
+    except OSError:
+        return ""
+    found = set()
+    for path in paths:
+        library = ctypes.CDLL(path)
+        for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename"):
+            if hasattr(library, name):
+                corename = getattr(library, name)
+                corename.restype = ctypes.c_char_p
+                found.add(corename().decode())
+    return ", ".join(sorted(found))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
         "python": platform.python_version(),
         "processor": processor(),
         "versions": versions,
+        "blas": blas_kernels(),
+        "peers": peers,
         "core": options.pin,
         "rounds": rounds,
         "cases": [],

@@ -1,4 +1,8 @@
-"""The decorator and the maths of the hand-written adjoints (the limit)."""
+"""The decorator and the maths of the hand-written adjoints (the limit).
+
+Large results are allocated in Python, with ``np.empty``, and filled by the kernel: NumPy asks the
+system for huge pages, Numba does not, and page faults would cost more than the work.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,9 @@ class Peer:
 
     def version(self) -> str:
         """The version of the library. Raises ImportError when it is not installed."""
-        found = [importlib.import_module(module) for module in self.modules]
-        return str(getattr(found[0], "__version__", "")) if found else ""
+        for module in self.modules:
+            importlib.import_module(module)
+        return importlib.metadata.version(self.modules[0])
 
     def contestant(self, case: Case, args: tuple[Any, ...]) -> Contestant:
         """The contestant for ``case`` on ``args``."""
@@ -134,4 +136,4 @@ def flat(tree: Any) -> list[np.ndarray[Any, Any]]:
     """The leaves of a value or gradient as NumPy arrays, in one order for all peers."""
     import optree
 
-    return [np.asarray(leaf) for leaf in optree.tree_leaves(tree)]  # type: ignore[arg-type]
+    return [np.asarray(leaf) for leaf in optree.tree_leaves(tree)]

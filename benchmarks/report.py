@@ -21,18 +21,18 @@ def markdown(run: dict[str, Any]) -> str:
     parts = ["# Benchmarks", "", *_heading(run), ""]
     if cases:
         parts += ["## Value and gradient, steady (minimum, median in brackets)", ""]
-        parts += _table(*_steady(run, cases)) + [""]
+        parts += [*_table(*_steady(run, cases)), ""]
         parts += ["## Ratios of minima", ""]
-        parts += _table(*_ratios(run, cases)) + [""]
+        parts += [*_table(*_ratios(run, cases)), ""]
     if any("first call" in column for case in cases for column in case["columns"].values()):
         parts += ["## First call: cold / warm (imports excluded)", ""]
-        parts += _table(*_first(run, cases)) + [""]
+        parts += [*_table(*_first(run, cases)), ""]
     if any("memory" in column for case in cases for column in case["columns"].values()):
         parts += ["## Peak memory of one call beyond its inputs, MB", ""]
-        parts += _table(*_memory(run, cases)) + [""]
+        parts += [*_table(*_memory(run, cases)), ""]
     if calls:
         parts += ["## Call overhead", ""]
-        parts += _table(*_calls(run, calls)) + [""]
+        parts += [*_table(*_calls(run, calls)), ""]
     parts += _verdicts(run)
     return "\n".join(parts) + "\n"
 
@@ -50,6 +50,8 @@ def save(run: dict[str, Any], directory: Path) -> tuple[Path, Path]:
 def _heading(run: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     core = f"pinned to core {run['core']}" if run["core"] is not None else "default threads"
+    if run["blas"]:
+        versions += f", OpenBLAS kernels for {run['blas']}"
     return [
         f"{run['processor']}; Python {run['python']}; {versions}.",
         f"{core}; float64; {run['rounds']} interleaved rounds.",
@@ -58,13 +60,15 @@ def _heading(run: dict[str, Any]) -> list[str]:
 
 def _columns(run: dict[str, Any], *, gradient: bool | None = None) -> list[str]:
     """Column names in their order; only those that (don't) compute a gradient, if asked."""
-    found: list[str] = []
-    for case in run["cases"]:
-        for name in case["columns"]:
-            primal = name in ("numpy", "tracegrad primal")
-            if name not in found and (gradient is None or gradient != primal):
-                found.append(name)
-    return found
+    names = {name for case in run["cases"] for name in case["columns"]}
+    # A variant of the limit stands beside the limit.
+    order = [*run["peers"], *sorted(names - set(run["peers"]))]
+    order.sort(key=lambda name: run["peers"].index(name.split(",")[0]))
+    return [
+        name
+        for name in order
+        if name in names and gradient in (None, name not in ("numpy", "tracegrad primal"))
+    ]
 
 
 def _steady(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
@@ -146,7 +150,7 @@ def _memory(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
 
 
 def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    names = _columns(run)
+    names = [name for name in _columns(run) if not name.startswith("limit, ")]
     header = ["function", *names, "tracegrad - limit"]
     rows = []
     for case in calls:
@@ -162,8 +166,9 @@ def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[
 
 
 def _verdicts(run: dict[str, Any]) -> list[str]:
-    """What disagrees and what failed, in words."""
+    """What disagrees and what failed, in words; a failure that cases share is told once."""
     lines = []
+    failures: dict[str, list[str]] = {}
     worst = 0.0
     for case in run["cases"]:
         for name, column in case["columns"].items():
@@ -172,7 +177,8 @@ def _verdicts(run: dict[str, Any]) -> list[str]:
                 lines.append(f"- DISAGREES: {case['name']}, {name}: {column['disagreement']:.1e}")
             for key in ("error", "probe error"):
                 if key in column:
-                    lines.append(f"- {key}: {case['name']}, {name}: {column[key]}")
+                    failures.setdefault(f"{key}: {name}: {column[key]}", []).append(case["name"])
+    lines += [f"- {text} ({', '.join(names)})" for text, names in failures.items()]
     return [f"Largest disagreement of any gradient: {worst:.1e} (relative).", "", *lines]
 
 

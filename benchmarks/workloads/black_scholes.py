@@ -28,10 +28,8 @@ DENSITY = 0.3989422804014327  # 1 / sqrt(2 pi)
 
 
 @limit
-def portfolio_adjoint(spot, vol, rate, strike, expiry):
+def portfolio_kernel(spot, vol, rate, strike, expiry, spot_bar, vol_bar):
     n = spot.shape[0]
-    spot_bar = np.empty(n)
-    vol_bar = np.empty(n)
     rate_bar = 0.0
     value = 0.0
     for i in range(n):
@@ -56,6 +54,13 @@ def portfolio_adjoint(spot, vol, rate, strike, expiry):
         spot_bar[i] = n1 + top_bar / s
         vol_bar[i] = top_bar * t * v + spread_bar * root
         rate_bar += top_bar * t + discounted * n2 * t
+    return value, rate_bar
+
+
+def portfolio_adjoint(spot, vol, rate, strike, expiry):
+    spot_bar = np.empty(spot.shape)
+    vol_bar = np.empty(vol.shape)
+    value, rate_bar = portfolio_kernel(spot, vol, rate, strike, expiry, spot_bar, vol_bar)
     return value, (spot_bar, vol_bar, rate_bar)
 
 

@@ -13,8 +13,7 @@ def residual(A, X, B):
 
 
 @limit
-def residual_adjoint(A, X, B):
-    R = np.empty(B.shape)
+def residual_kernel(A, X, B, R, A_bar, X_bar):
     np.dot(A, X, R)
     value = 0.0
     for i in range(R.shape[0]):
@@ -22,11 +21,15 @@ def residual_adjoint(A, X, B):
             r = R[i, j] - B[i, j]
             value += r * r
             R[i, j] = 2.0 * r
-    A_bar = np.empty(A.shape)
-    X_bar = np.empty(X.shape)
     np.dot(R, X.T, A_bar)
     np.dot(A.T, R, X_bar)
-    return value, (A_bar, X_bar)
+    return value
+
+
+def residual_adjoint(A, X, B):
+    A_bar = np.empty(A.shape)
+    X_bar = np.empty(X.shape)
+    return residual_kernel(A, X, B, np.empty(B.shape), A_bar, X_bar), (A_bar, X_bar)
 
 
 def inputs(n):

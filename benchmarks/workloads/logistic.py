@@ -13,7 +13,7 @@ def logistic_loss(w, X, y):
     return np.mean(np.log1p(np.exp(-y * z))) + 0.05 * np.sum(w * w)
 
 
-BLOCK = 32
+BLOCK = 64
 
 
 @limit
@@ -52,14 +52,20 @@ def logistic_adjoint(w, X, y):
             t = exp(-yi * z[b])
             total += log1p(t)
             z[b] = -yi * scale * t / (1.0 + t)
-        for r in range(BLOCK // 4):
-            i = first + 4 * r
-            c0 = z[4 * r]
-            c1 = z[4 * r + 1]
-            c2 = z[4 * r + 2]
-            c3 = z[4 * r + 3]
+        for r in range(BLOCK // 8):
+            i = first + 8 * r
+            c0 = z[8 * r]
+            c1 = z[8 * r + 1]
+            c2 = z[8 * r + 2]
+            c3 = z[8 * r + 3]
+            c4 = z[8 * r + 4]
+            c5 = z[8 * r + 5]
+            c6 = z[8 * r + 6]
+            c7 = z[8 * r + 7]
             for j in range(m):
-                w_bar[j] += c0 * X[i, j] + c1 * X[i + 1, j] + c2 * X[i + 2, j] + c3 * X[i + 3, j]
+                low = c0 * X[i, j] + c1 * X[i + 1, j] + c2 * X[i + 2, j] + c3 * X[i + 3, j]
+                high = c4 * X[i + 4, j] + c5 * X[i + 5, j] + c6 * X[i + 6, j] + c7 * X[i + 7, j]
+                w_bar[j] += low + high
     for i in range(blocks * BLOCK, n):
         d0 = 0.0
         for j in range(m):
@@ -87,7 +93,7 @@ CASES = [
         argnums=0,
         inputs=partial(inputs, n, m),
         limit=logistic_adjoint,
-        tiny=partial(inputs, 37, 9),
+        tiny=partial(inputs, 131, 9),
     )
     for n, m in ((1000, 50), (100_000, 100))
 ]

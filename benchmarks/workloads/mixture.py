@@ -28,7 +28,7 @@ def log_likelihood(alphas, means, log_diagonals, factors, x):
     return likelihood - prior
 
 
-LANES = 64
+LANES = 128
 
 
 @limit

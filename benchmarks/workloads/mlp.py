@@ -1,5 +1,6 @@
 """A tanh network with softmax cross-entropy: matrix products and row-wise work between them."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -96,7 +97,7 @@ def mlp_adjoint(params, X, targets):
 def inputs(batch, sizes):
     rng = np.random.default_rng(2)
     params = {}
-    for layer, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for layer, (rows, columns) in enumerate(itertools.pairwise(sizes), start=1):
         params[f"W{layer}"] = rng.standard_normal((rows, columns)) / np.sqrt(rows)
         params[f"b{layer}"] = 0.1 * rng.standard_normal(columns)
     X = rng.uniform(0.0, 1.0, (batch, sizes[0]))
