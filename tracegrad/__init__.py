@@ -6,32 +6,54 @@
 >>> print(loss.inspect_source())          # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
-from tracegrad.api import grad, jit, stop_gradient, value_and_grad, vjp
-from tracegrad.compiled import Compiled
-from tracegrad.errors import (
-    ArgumentError,
-    DTypeError,
-    NotDifferentiable,
-    ShapeError,
-    TraceError,
-    TracegradError,
-    UnsupportedError,
-)
+if TYPE_CHECKING:
+    from tracegrad.api import grad as grad
+    from tracegrad.api import jit as jit
+    from tracegrad.api import stop_gradient as stop_gradient
+    from tracegrad.api import value_and_grad as value_and_grad
+    from tracegrad.api import vjp as vjp
+    from tracegrad.compiled import Compiled as Compiled
+    from tracegrad.errors import ArgumentError as ArgumentError
+    from tracegrad.errors import DTypeError as DTypeError
+    from tracegrad.errors import NotDifferentiable as NotDifferentiable
+    from tracegrad.errors import ShapeError as ShapeError
+    from tracegrad.errors import TraceError as TraceError
+    from tracegrad.errors import TracegradError as TracegradError
+    from tracegrad.errors import UnsupportedError as UnsupportedError
 
-__all__ = [
-    "ArgumentError",
-    "Compiled",
-    "DTypeError",
-    "NotDifferentiable",
-    "ShapeError",
-    "TraceError",
-    "TracegradError",
-    "UnsupportedError",
-    "grad",
-    "jit",
-    "stop_gradient",
-    "value_and_grad",
-    "vjp",
-]
+_HOMES = {
+    "grad": "api",
+    "jit": "api",
+    "stop_gradient": "api",
+    "value_and_grad": "api",
+    "vjp": "api",
+    "Compiled": "compiled",
+    "ArgumentError": "errors",
+    "DTypeError": "errors",
+    "NotDifferentiable": "errors",
+    "ShapeError": "errors",
+    "TraceError": "errors",
+    "TracegradError": "errors",
+    "UnsupportedError": "errors",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # the public names, each loaded when first used
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load at first use: importing the package costs almost nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tracegrad' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"tracegrad.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
