@@ -1,1 +1,5 @@
-"""tracegrad."""
+"""Scheduling: array form to loop form."""
+
+from tracegrad.schedule.pipeline import explain, schedule
+
+__all__ = ["explain", "schedule"]

@@ -1,0 +1,379 @@
+"""Writing the loops of the tree.
+
+- A loop whose statements have one extent and no guards is a plain loop.
+- Where extents differ, or pads are cut inside, the innermost loop is *peeled*: its ends run
+  with tests, the interior without. Outer loops test each iteration instead.
+- A loop over rows that only adds to memory does four rows at a time (*jam*).
+- A maximum runs in eight independent lanes, because one chain of comparisons does not vectorise.
+- A block loop counts blocks, ``for b in range((n + 63)//64)``, so that LLVM can prove that
+  indices are not negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import Dim, dim_max, dim_min
+from tracegrad.schedule.lower import Lowering, start_value
+from tracegrad.schedule.statements import Stmt
+from tracegrad.schedule.tree import BLOCK, Item, Loop, statements_in
+from tracegrad.schedule.values import Binding, non_negative
+from tracegrad.schedule.writer import Register
+
+JAM = 4
+LANES = 8
+Limits = tuple[tuple[Dim, ...], tuple[Dim, ...]]
+
+
+def write_loop(low: Lowering, loop: Loop) -> None:
+    """Write ``loop`` with the registers and buffers that begin at it."""
+    stmts = list(statements_in(loop.items))
+    _fill_accumulators(low, loop, stmts)
+    if loop.kind == "max":
+        _write_lanes(low, loop, stmts)
+        return
+    opened = low.open_registers(loop, stmts)
+    if loop.key.part == "o":
+        _write_blocks(low, loop, stmts)
+    elif loop.key.part == "b":
+        _write_within_block(low, loop, stmts)
+    else:
+        _write_full(low, loop, stmts)
+    low.close_registers(opened)
+
+
+def write_items(low: Lowering, items: Sequence[Item]) -> None:
+    for item in items:
+        _write_item(low, item)
+
+
+def _write_item(low: Lowering, item: Item) -> None:
+    """One item of a loop body, within a test where its extents end before the loop does."""
+    needed: dict[int, Dim] | None = None
+    for stmt in statements_in([item]):
+        extents = {a: e for a, e in stmt.extents.items() if a in low.bound}
+        if needed is None:
+            needed = extents
+        else:
+            needed = {a: e for a, e in needed.items() if extents.get(a) == e}
+    tests: list[Value] = []
+    saved: dict[int, Binding] = {}
+    for axis, extent in (needed or {}).items():
+        binding = low.bound[axis]
+        if any(non_negative(extent - high) for high in binding.highs):
+            continue
+        if any(non_negative(low_ - extent) for low_ in binding.lows):
+            return
+        saved[axis] = binding
+        writer = low.writer
+        tests.append(writer.emit("less", (binding.variable, writer.dim(extent))))
+    if not tests:
+        _write_bare(low, item)
+        return
+    for axis, binding in saved.items():
+        assert needed is not None
+        low.bound[axis] = Binding(
+            binding.variable, binding.lane, binding.lows, (*binding.highs, needed[axis])
+        )
+    _write_in_arm(low, item, tests)
+    low.bound.update(saved)
+
+
+def _write_in_arm(low: Lowering, item: Item, tests: Sequence[Value]) -> None:
+    """``item`` under a condition; its registers get a value (zero) where that fails."""
+    writer = low.writer
+    condition = tests[0]
+    for test in tests[1:]:
+        condition = writer.emit("logical_and", (condition, test))
+    writer.open_arm()
+    arm = writer.level
+    _write_bare(low, item)
+    keys = [
+        key
+        for key in arm.memo
+        if key[0] in low.program.of_node and low.storage[low.program.of_node[key[0]]].dims is None
+    ]
+    values = [writer.memo[key] for key in keys]
+    zeros = [writer.constant(0, v.dtype) for v in values]
+    for stmt in statements_in([item]):
+        low.complete[stmt] = min(low.complete.get(stmt, 0), writer.level.depth - 1)
+    results = writer.close_arm(condition, values, zeros)
+    for key, value in zip(keys, results, strict=True):
+        writer.remember(key, value)
+
+
+def _write_bare(low: Lowering, item: Item) -> None:
+    if isinstance(item, Stmt):
+        low.write_statement(item)
+    else:
+        write_loop(low, item)
+
+
+# --- opening and closing --------------------------------------------------------------------
+
+
+def _open(low: Lowering, axis: int, binding: Binding | None = None) -> Value:
+    index = low.writer.open_loop(low.names.get(axis, "i"))
+    if binding is None:
+        binding = Binding(index)
+    low.bound[axis] = binding
+    return index
+
+
+def _close(
+    low: Lowering, axis: int, lo: Value, hi: Value, stmts: Sequence[Stmt], kind: str
+) -> None:
+    depth = low.writer.level.depth - 1
+    for stmt in stmts:
+        if low.complete.get(stmt, 0) > depth:
+            low.complete[stmt] = depth
+    low.writer.close_loop(lo, hi, 1, kind)
+    low.bound.pop(axis, None)
+
+
+def _write_range(
+    low: Lowering,
+    loop: Loop,
+    stmts: Sequence[Stmt],
+    lo: Dim,
+    hi: Dim,
+    limits: Limits,
+) -> None:
+    axis = loop.key.axis
+    index = _open(low, axis)
+    low.bound[axis] = Binding(index, None, *limits)
+    write_items(low, loop.items)
+    _close(low, axis, low.writer.dim(lo), low.writer.dim(hi), stmts, loop.kind)
+
+
+# --- plain and peeled -----------------------------------------------------------------------
+
+
+def _write_full(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+    axis = loop.key.axis
+    extents = list(dict.fromkeys(t.extents[axis] for t in stmts))
+    end = extents[0]
+    for extent in extents[1:]:
+        end = dim_max(end, extent)
+    if loop.kind == "reverse":
+        _write_reverse(low, loop, stmts, end)
+        return
+    innermost = all(isinstance(item, Stmt) for item in loop.items)
+    bounds = {(g.low, g.high) for t in stmts for g in t.guards if g.axis == axis}
+    if (len(extents) > 1 or bounds) and innermost:
+        points = [0, *extents, *(b for pair in bounds for b in pair)]
+        starts = [p for p in points if isinstance(p, int) and p >= 0]
+        ends = [p for p in points if not isinstance(p, int) and isinstance(end - p, int)]
+        first = max(starts) if not isinstance(end, int) else 0
+        last = end
+        for p in ends:
+            last = dim_min(last, p)
+        if first != 0 or last != end:
+            _write_peeled(low, loop, stmts, first, last, end)
+            return
+    if _can_jam(low, loop, stmts, extents):
+        _write_jam(low, loop, stmts, low.writer.dim(end), end)
+        return
+    _write_range(low, loop, stmts, 0, end, ((0,), (end,)))
+
+
+def _write_peeled(
+    low: Lowering, loop: Loop, stmts: Sequence[Stmt], first: Dim, last: Dim, end: Dim
+) -> None:
+    """``[0, first)`` with tests, the interior without, ``[last, end)`` with tests."""
+    if first != 0:
+        _write_range(low, loop, stmts, 0, dim_min(first, end), ((0,), (first, end)))
+    _write_range(low, loop, stmts, first, last, ((0, first), (last, end)))
+    if last != end:
+        _write_range(low, loop, stmts, dim_max(first, last), end, ((0, first, last), (end,)))
+
+
+def _write_reverse(low: Lowering, loop: Loop, stmts: Sequence[Stmt], end: Dim) -> None:
+    """From the last index to the first."""
+    axis, writer = loop.key.axis, low.writer
+    index = _open(low, axis)
+    variable = writer.emit("subtract", (writer.dim(end - 1), index))
+    low.bound[axis] = Binding(variable, None, (0,), (end,))
+    write_items(low, loop.items)
+    _close(low, axis, writer.dim(0), writer.dim(end), stmts, "reverse")
+
+
+# --- blocks ---------------------------------------------------------------------------------
+
+
+def _write_blocks(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+    axis, writer = loop.key.axis, low.writer
+    extent = stmts[0].extents[axis]
+    block = writer.open_loop("block")
+    start = writer.emit("multiply", (block, writer.dim(BLOCK)), hint=f"{low.names.get(axis, 'i')}0")
+    left = writer.emit("subtract", (writer.dim(extent), start))
+    count = writer.emit("minimum", (writer.dim(BLOCK), left), hint="count")
+    low.blocks[axis] = (start, count)
+    write_items(low, loop.items)
+    _close(low, axis, writer.dim(0), writer.dim((extent + BLOCK - 1) // BLOCK), stmts, "block")
+    del low.blocks[axis]
+
+
+def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+    axis, writer = loop.key.axis, low.writer
+    start, count = low.blocks[axis]
+    extent = stmts[0].extents[axis]
+    if _can_jam(low, loop, stmts, [extent]):
+        _write_jam(low, loop, stmts, count, extent)
+        return
+    lane = _open(low, axis)
+    variable = writer.emit("add", (start, lane), hint=low.names.get(axis, "i"))
+    low.bound[axis] = Binding(variable, lane, (0,), (extent,))
+    write_items(low, loop.items)
+    _close(low, axis, writer.dim(0), count, stmts, loop.kind)
+
+
+# --- several rows at a time -----------------------------------------------------------------
+
+
+def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence[Dim]) -> bool:
+    """Whether the loop does nothing but add rows to a buffer."""
+    axis = loop.key.axis
+    if len(extents) != 1 or len(loop.items) != 1 or not isinstance(loop.items[0], Loop):
+        return False
+    inner = loop.items[0]
+    if inner.key.part != "full" or inner.kind != "plain":
+        return False
+    if low.program.size(extents[0]) < 2 * JAM:
+        return False
+    for t in stmts:
+        if t not in inner.items or not t.is_reduce or t.node.name != "sum" or t.guarded:
+            return False
+        storage = low.storage[t]
+        if axis not in t.reduced or inner.key.axis in t.reduced or not storage.memory:
+            return False
+        if any(g.axis in (axis, inner.key.axis) for g in t.guards) or len(t.extents) > 4:
+            return False
+        if t.extents[inner.key.axis] != stmts[0].extents[inner.key.axis]:
+            return False
+    return True
+
+
+def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, extent: Dim) -> None:
+    """Four rows at a time, then the rest one by one."""
+    axis, writer = loop.key.axis, low.writer
+    inner = loop.items[0]
+    assert isinstance(inner, Loop)
+    quarter = writer.emit("floor_divide", (count, writer.dim(JAM)))
+    group = _open(low, axis)
+    place = writer.emit("multiply", (group, writer.dim(JAM)))
+    _bind_rows(low, loop, place, extent - (JAM - 1))
+    _open(low, inner.key.axis)
+    inner_extent = stmts[0].extents[inner.key.axis]
+    low.bound[inner.key.axis].highs = (inner_extent,)
+    shifts = [{axis: k} for k in range(JAM)]
+    for stmt in stmts:
+        low.reader = stmt.node
+        for index, value in low.sums(stmt, shifts).items():
+            low.add_to_memory(stmt, index, value)
+        low.reader = None
+    _close(low, inner.key.axis, writer.dim(0), writer.dim(inner_extent), stmts, inner.kind)
+    _close(low, axis, writer.dim(0), quarter, stmts, "jam")
+    done = writer.emit("multiply", (quarter, writer.dim(JAM)))
+    place = _open(low, axis)
+    _bind_rows(low, loop, place, extent)
+    write_items(low, loop.items)
+    _close(low, axis, done, count, stmts, loop.kind)
+
+
+def _bind_rows(low: Lowering, loop: Loop, place: Value, high: Dim) -> None:
+    axis = loop.key.axis
+    if loop.key.part == "b":
+        start, _ = low.blocks[axis]
+        variable = low.writer.emit("add", (start, place), hint=low.names.get(axis, "i"))
+        low.bound[axis] = Binding(variable, place, (0,), (high,))
+    else:
+        low.bound[axis] = Binding(place, None, (0,), (high,))
+
+
+# --- maxima ---------------------------------------------------------------------------------
+
+
+def _write_lanes(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+    """Extremes in eight lanes, then the rest, then one of the eight."""
+    axis, writer = loop.key.axis, low.writer
+    extent = stmts[0].extents[axis]
+    plain = len({t.extents[axis] for t in stmts}) == 1 and not any(
+        g.axis == axis for t in stmts for g in t.guards
+    )
+    opened = low.open_registers(loop, stmts)
+    if not plain or any(t.guarded for t in stmts):
+        _write_full(low, Loop(loop.key, "plain", loop.items), stmts)
+        low.close_registers(opened)
+        return
+    lanes: list[list[Register]] = []
+    keys = [key for key in low.registers if key[0] in opened]
+    for key in keys:
+        node = key[0].node
+        start = writer.constant(start_value(node.name, node.type.dtype), node.type.dtype)
+        more = [Register(writer.level, start, node.hint) for _ in range(LANES - 1)]
+        lanes.append([low.registers[key], *more])
+    group = _open(low, axis)
+    place = writer.emit("multiply", (group, writer.dim(LANES)))
+    low.bound[axis] = Binding(place, None, (0,), (extent - (LANES - 1),))
+    for k in range(LANES):
+        for stmt in stmts:
+            low.reader = stmt.node
+            for index, value in low.sums(stmt, [{axis: k}]).items():
+                register = lanes[keys.index((stmt, index))][k]
+                writer.write(register, low.combine(stmt, writer.read(register), value))
+            low.reader = None
+    whole = extent // LANES
+    _close(low, axis, writer.dim(0), writer.dim(whole), stmts, "max")
+    _write_range(low, loop, stmts, whole * LANES, extent, ((0,), (extent,)))
+    for key, registers in zip(keys, lanes, strict=True):
+        values = [writer.read(r) for r in registers]
+        while len(values) > 1:
+            half = len(values) // 2
+            values = [
+                low.combine(key[0], a, b) for a, b in zip(values[:half], values[half:], strict=True)
+            ]
+        writer.write(registers[0], values[0])
+    low.close_registers(opened)
+
+
+# --- accumulators in memory -----------------------------------------------------------------
+
+
+def _fill_accumulators(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+    """Set the sums in memory whose first reduced loop is ``loop`` to their start."""
+    for stmt in stmts:
+        storage = low.storage[stmt]
+        if not storage.memory or storage.path[storage.first] is not loop or stmt in low.zeroed:
+            continue
+        writer = low.writer
+        start = writer.constant(
+            start_value(stmt.node.name, stmt.node.type.dtype), stmt.node.type.dtype
+        )
+        _fill(low, stmt, start)
+
+
+def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
+    """Store ``start`` over the dimensions of the buffer that no open loop binds."""
+    storage, writer = low.storage[stmt], low.writer
+    assert storage.dims is not None
+    opened: list[tuple[int, Value]] = []
+    for d in storage.dims:
+        axis = stmt.out[d]
+        if axis in low.bound or axis in low.program.unrolled:
+            continue
+        if d in storage.blocked:
+            begin, count = low.blocks[axis]
+            lane = _open(low, axis)
+            variable = writer.emit("add", (begin, lane))
+            low.bound[axis] = Binding(variable, lane)
+            opened.append((axis, count))
+        else:
+            index = writer.open_loop(low.names.get(axis, "i"))
+            low.bound[axis] = Binding(index)
+            opened.append((axis, writer.dim(stmt.node.shape[d])))
+    for _, at in low.points(stmt, stmt.out):
+        low.store(stmt, at, start)
+    for axis, count in reversed(opened):
+        _close(low, axis, writer.dim(0), count, (), "fill")

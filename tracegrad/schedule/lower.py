@@ -1,0 +1,417 @@
+"""From the loop tree to loop form: statements, accumulators and whole-array operations.
+
+`loops` writes the loops themselves; here is what stands in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product as combinations
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ir.core import Operation, Value
+from tracegrad.ir.types import ArrayType, DType
+from tracegrad.schedule.graph import Node, is_transpose
+from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, moved
+from tracegrad.schedule.storage import Storage
+from tracegrad.schedule.tree import Item, Loop, statements_in
+from tracegrad.schedule.values import Evaluator
+from tracegrad.schedule.writer import Register, Writer
+
+COMBINE = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+}
+
+
+def start_value(name: str, dtype: DType) -> Any:
+    """What a reduction of nothing is."""
+    if name in ("sum", "prod"):
+        return 0 if name == "sum" else 1
+    if name in ("any", "all"):
+        return name == "all"
+    low = name == "max"
+    if dtype.is_float:
+        return -np.inf if low else np.inf
+    limits = np.iinfo(dtype.numpy)
+    return int(limits.min if low else limits.max)
+
+
+class Lowering(Evaluator):
+    """Writes the statements of a tree."""
+
+    def __init__(
+        self,
+        program: Program,
+        storage: dict[Stmt, Storage],
+        writer: Writer,
+        tree: Sequence[Item],
+        names: dict[int, str],
+    ) -> None:
+        super().__init__(program, storage, writer)
+        self.tree = tree
+        self.names = names
+        self.registers: dict[tuple[Stmt, Index], Register] = {}
+        self.users = self._users()
+        self.results = set(program.graph.results)
+        self.free: dict[ArrayType, list[Value]] = {}
+        self.zeroed: set[Stmt] = set()
+        self.blocks: dict[int, tuple[Value, Value]] = {}
+
+    # --- the top level -----------------------------------------------------------------
+
+    def run(self) -> tuple[Value, ...]:
+        from tracegrad.schedule.loops import write_loop
+
+        self._write_tables()
+        for number, item in enumerate(self.tree):
+            for stmt in statements_in([item]):
+                self._allocate(stmt, number)
+            if isinstance(item, Stmt):
+                self.write_statement(item)
+            else:
+                write_loop(self, item)
+            self._release(number)
+        return tuple(self._result(node) for node in self.program.graph.results)
+
+    def _result(self, node: Node) -> Value:
+        if not node.rank:
+            return self.value(node, ())
+        return self.buffers[node]
+
+    def _write_tables(self) -> None:
+        """Small constant arrays become buffers where they are read by loops."""
+        tables = {
+            node
+            for stmt in self.program.statements
+            for node, index in stmt.inlined
+            if node.kind == "table"
+            and any(e.axis is not None and e.axis not in self.program.unrolled for e in index)
+        }
+        for node in sorted(tables, key=lambda n: n.number):
+            buffer = self._new_buffer(node.type, fill=None, hint=node.hint)
+            values = np.asarray(node.attributes["value"])
+            for at in np.ndindex(*values.shape):
+                element = self.writer.constant(values[at].item(), node.type.dtype)
+                self.writer.effect(
+                    "store", (element, buffer, *(self.writer.dim(int(i)) for i in at))
+                )
+            self.buffers[node] = buffer
+
+    # --- buffers -----------------------------------------------------------------------
+
+    def owner(self, stmt: Stmt) -> Node:
+        """The node whose buffer ``stmt`` writes."""
+        node = stmt.node
+        while node.kind in ("scatter", "alias", "part"):
+            if node.kind == "part":
+                node = self.part_of[node]
+            else:
+                node = node.operands[0]
+        return node
+
+    def _users(self) -> dict[Node, int]:
+        """The last top-level item that touches each buffer, by its owner."""
+        self.part_of = {
+            part: s.node
+            for s in self.program.statements
+            if s.node.kind == "assemble"
+            for part in s.node.operands
+        }
+        last: dict[Node, int] = {}
+        for number, item in enumerate(self.tree):
+            for stmt in statements_in([item]):
+                for touched in (stmt, *stmt.deps):
+                    last[self.owner(touched)] = number
+        for node in self.program.graph.results:
+            made = self.program.of_node.get(node)
+            if made is not None:
+                last[self.owner(made)] = len(self.tree)
+        return last
+
+    def _new_buffer(self, type: ArrayType, fill: int | None, hint: str) -> Value:
+        return self.writer.emit(
+            "alloc",
+            (),
+            {"shape": type.shape, "dtype": type.dtype, "fill": fill},
+            hint=hint,
+            type=type,
+        )
+
+    def _allocate(self, stmt: Stmt, number: int) -> None:
+        """Give ``stmt`` its buffer: a free one of its type, or a new one."""
+        storage = self.storage[stmt]
+        node = stmt.node
+        if node.kind == "part":
+            owner = self.owner(stmt)
+            if owner not in self.buffers:
+                fill = owner.attributes["fill"]
+                self.buffers[owner] = self._new_buffer(owner.type, fill, owner.hint)
+            return
+        if node.kind == "scatter":
+            self.buffers[node] = self.buffers[node.operands[0]]
+            return
+        if node.kind == "gemm":
+            shape = node.shape
+        elif storage.dims is None or stmt.whole:
+            return
+        else:
+            shape = storage.shape
+        type = ArrayType(node.type.dtype, shape)
+        pool = self.free.get(type)
+        if pool and self.users.get(node, number) < len(self.tree):
+            self.buffers[node] = pool.pop()
+            return
+        zero = storage.memory and storage.first == 0 and node.name == "sum"
+        if zero:
+            self.zeroed.add(stmt)
+        self.buffers[node] = self._new_buffer(type, 0 if zero else None, node.hint)
+
+    def _release(self, number: int) -> None:
+        for stmt in statements_in([self.tree[number]]):
+            for touched in (stmt, *stmt.deps):
+                owner = self.owner(touched)
+                if self.users.get(owner) != number:
+                    continue
+                self.users[owner] = -1
+                buffer = self.buffers.get(owner)
+                if buffer is not None and owner.kind != "result":
+                    self.free.setdefault(buffer.type, []).append(buffer)
+
+    # --- statements --------------------------------------------------------------------
+
+    def write_statement(self, stmt: Stmt) -> None:
+        if stmt.whole:
+            self._write_whole(stmt)
+            return
+        self.reader = stmt.node
+        kind = stmt.node.kind
+        if kind == "reduce":
+            self._accumulate(stmt)
+        elif kind == "part":
+            self._write_part(stmt)
+        elif kind == "scatter":
+            self._write_scatter(stmt)
+        elif kind == "scan":
+            self._write_scan(stmt)
+        else:
+            for _, index in self.points(stmt, stmt.out):
+                value = self.compute(stmt.node, index)
+                self.define(stmt, index, value)
+        self.reader = None
+        self.complete[stmt] = self.writer.level.depth
+
+    def points(
+        self, stmt: Stmt, axes: Sequence[int], shift: dict[int, int] | None = None
+    ) -> Iterator[tuple[dict[int, int], Index]]:
+        """The indices of ``axes`` in the open loops: one per unrolled element."""
+        unrolled = [a for a in axes if a in self.program.unrolled]
+        shift = {} if shift is None else shift
+        extents = [range(int(stmt.extents[a])) for a in unrolled]  # type: ignore[arg-type]
+        for at in combinations(*extents):
+            fixed = dict(zip(unrolled, at, strict=True))
+            yield (
+                fixed,
+                tuple(
+                    Entry(None, 1, fixed[a]) if a in fixed else Entry(a, 1, shift.get(a, 0))
+                    for a in axes
+                ),
+            )
+
+    def define(self, stmt: Stmt, index: Index, value: Value) -> None:
+        """``value`` is the element of ``stmt`` at ``index``, from here on."""
+        if not value.hint and stmt.node.hint and value.op is not None:
+            value.hint = stmt.node.hint
+        writer = self.writer
+        # Known in this level only: where it stands in an arm, others must not take it.
+        writer.remember((stmt.node, index), value, depth=writer.level.depth)
+        if self.storage[stmt].dims is not None:
+            self.store(stmt, index, value)
+
+    def store(self, stmt: Stmt, index: Index, value: Value, *, add: bool = False) -> None:
+        writer = self.writer
+        at = self.place(stmt, index)
+        saved = writer.location, writer.part
+        writer.location, writer.part = stmt.node.location, stmt.node.part
+        buffer = self.buffers[stmt.node]
+        writer.effect("add_store" if add else "store", (value, buffer, *at))
+        writer.location, writer.part = saved
+
+    # --- reductions --------------------------------------------------------------------
+
+    def combine(self, stmt: Stmt, total: Value | None, value: Value) -> Value:
+        if total is None:
+            return value
+        writer = self.writer
+        saved = writer.location, writer.part
+        writer.location, writer.part = stmt.node.location, stmt.node.part
+        result = writer.emit(COMBINE[stmt.node.name], (total, value), hint=stmt.node.hint)
+        writer.location, writer.part = saved
+        return result
+
+    def sums(self, stmt: Stmt, shifts: Sequence[dict[int, int]] = ({},)) -> dict[Index, Value]:
+        """For each unrolled result index, what this iteration (or several) contributes."""
+        operand = stmt.node.operands[0]
+        totals: dict[Index, Value] = {}
+        for shift in shifts:
+            for fixed, index in self.points(stmt, stmt.domain, shift):
+                out = tuple(Entry(None, 1, fixed[a]) if a in fixed else Entry(a) for a in stmt.out)
+                totals[out] = self.combine(stmt, totals.get(out), self.value(operand, index))
+        return totals
+
+    def _accumulate(self, stmt: Stmt) -> None:
+        storage = self.storage[stmt]
+        for index, value in self.sums(stmt).items():
+            register = self.registers.get((stmt, index))
+            if register is not None:
+                self.writer.write(register, self.combine(stmt, self.writer.read(register), value))
+            elif storage.memory:
+                self.add_to_memory(stmt, index, value)
+            else:
+                self.define(stmt, index, value)
+
+    def add_to_memory(self, stmt: Stmt, index: Index, value: Value) -> None:
+        if stmt.node.name == "sum":
+            self.store(stmt, index, value, add=True)
+            return
+        buffer = self.buffers[stmt.node]
+        at = self.place(stmt, index)
+        old = self.load(buffer, at, self.writer.level.depth, stmt.node)
+        self.store(stmt, index, self.combine(stmt, old, value))
+
+    def open_registers(self, loop: Loop, stmts: Sequence[Stmt]) -> list[Stmt]:
+        """Set up the registers of the reductions whose reduced loops begin at ``loop``."""
+        opened: list[Stmt] = []
+        for stmt in stmts:
+            storage = self.storage[stmt]
+            if not stmt.is_reduce or storage.register >= len(storage.path):
+                continue
+            if storage.path[storage.register] is not loop:
+                continue
+            opened.append(stmt)
+            dtype = stmt.node.type.dtype
+            start = self.writer.constant(start_value(stmt.node.name, dtype), dtype)
+            for _, index in self.points(stmt, stmt.out):
+                self.registers[stmt, index] = Register(self.writer.level, start, stmt.node.hint)
+        return opened
+
+    def close_registers(self, opened: Sequence[Stmt]) -> None:
+        """The loop is over: the registers hold the reductions."""
+        for stmt in opened:
+            self.complete[stmt] = self.writer.level.depth
+            for _, index in self.points(stmt, stmt.out):
+                value = self.writer.read(self.registers.pop((stmt, index)))
+                if self.storage[stmt].memory:
+                    self.add_to_memory(stmt, index, value)
+                else:
+                    self.define(stmt, index, value)
+
+    # --- writes ------------------------------------------------------------------------
+
+    def _write_part(self, stmt: Stmt) -> None:
+        owner = self.owner(stmt)
+        for _, index in self.points(stmt, stmt.out):
+            value = self.value(stmt.node.operands[0], index)
+            at = [
+                self.position(
+                    Entry(None, 1, offset) if axis is None else moved(index[axis], step, offset)
+                )
+                for axis, offset, step in stmt.node.attributes["map"]
+            ]
+            self.writer.effect("store", (value, self.buffers[owner], *at))
+
+    def _write_scatter(self, stmt: Stmt) -> None:
+        node = stmt.node
+        _, v, *indices = node.operands
+        base = node
+        writer = self.writer
+        for _, index in self.points(stmt, stmt.domain):
+            value = self.value(v, index)
+            outer = len(stmt.reduced)
+            at = []
+            for dimension, i in enumerate(indices):
+                data = Entry(
+                    Data(i, index[:outer] if i.rank else (), base.shape[dimension], dimension)
+                )
+                at.append(self.position(data))
+            at.extend(self.position(e) for e in index[outer:])
+            saved = writer.location, writer.part
+            writer.location, writer.part = node.location, node.part
+            name = "add_store" if node.name == "accumulate" else "store"
+            writer.effect(name, (value, self.buffers[node], *at))
+            writer.location, writer.part = saved
+
+    def _write_scan(self, stmt: Stmt) -> None:
+        axis = stmt.domain[stmt.node.attributes["axis"]]
+        storage = self.storage[stmt]
+        if storage.path[-1].key.axis != axis:
+            raise UnsupportedError(
+                "a cumulative sum along an axis that is not the innermost is not lowered yet"
+            )
+        for _, index in self.points(stmt, stmt.out):
+            register = self.registers[stmt, index]
+            total = self.combine_scan(stmt, self.writer.read(register), index)
+            self.writer.write(register, total)
+            self.define(stmt, index, total)
+
+    def combine_scan(self, stmt: Stmt, total: Value, index: Index) -> Value:
+        value = self.value(stmt.node.operands[0], index)
+        return self.writer.emit("add", (total, value), hint=stmt.node.hint)
+
+    # --- whole arrays ------------------------------------------------------------------
+
+    def whole_operand(self, node: Node) -> Value:
+        if not node.rank:
+            return self.value(node, ())
+        if node.kind == "input":
+            assert node.value is not None
+            return node.value
+        return self.buffers[node]
+
+    def _write_whole(self, stmt: Stmt) -> None:
+        node, writer = stmt.node, self.writer
+        writer.location, writer.part = node.location, node.part
+        if node.kind == "gemm":
+            flags: dict[str, bool] = {}
+            matrices = []
+            for x, name in zip(node.operands, ("transpose_a", "transpose_b"), strict=True):
+                flags[name] = is_transpose(x)
+                matrices.append(self.whole_operand(x.operands[0] if flags[name] else x))
+            writer.effect("gemm", (*matrices, self.buffers[node]), flags)
+        elif node.kind == "alias":
+            base = self.whole_operand(node.operands[0])
+            self.buffers[node] = writer.emit(
+                "alias", (base,), {"shape": node.shape}, hint=node.hint, type=node.type
+            )
+        elif node.kind == "whole":
+            self._write_operation(node)
+        writer.location, writer.part = None, "forward"
+
+    def _write_operation(self, node: Node) -> None:
+        op = node.op
+        assert op is not None
+        if op.regions:
+            raise UnsupportedError(f"a traced `{op.name}` beside arrays is not lowered yet")
+        operands = tuple(self.whole_operand(x) for x in node.operands)
+        new = Operation(
+            op.opdef,
+            operands,
+            op.attributes,
+            (),
+            tuple(r.type for r in op.results),
+            op.location,
+            op.part,
+        )
+        self.writer.levels[0].region.ops.append(new)
+        for reader in self.program.statements:
+            if reader.node.kind == "result" and reader.node.operands[0] is node:
+                made = new.results[reader.node.attributes["position"]]
+                made.hint = reader.node.hint
+                self.buffers[reader.node] = made

@@ -1,0 +1,404 @@
+"""Statements: the values that the loop tree places, and what each one reads.
+
+A statement is a result, a reduction, a heavy elementwise value, an operand or result of a
+whole-array operation, or a value that a later decision forces to be kept. Every other node is
+inlined: computed again in each loop that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from tracegrad.ir.types import Dim, Shape, evaluate, symbols
+from tracegrad.schedule.axes import Axes
+from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, is_transpose
+
+DEFAULT_SIZE = 1000
+MOST_UNROLLED = 64
+
+
+class Entry(NamedTuple):
+    """The index along one dimension: ``step * (loop variable of axis) + offset``.
+
+    ``axis`` is an axis class, a `Data` for an index that is computed, or None for a fixed one.
+    """
+
+    axis: int | Data | None
+    step: int = 1
+    offset: Dim = 0
+
+
+class Data(NamedTuple):
+    """The value of an integer node at an index, used as an index."""
+
+    node: Node
+    at: tuple[Entry, ...]
+    size: Dim
+    dimension: int
+
+
+Index: TypeAlias = tuple[Entry, ...]
+
+
+class Guard(NamedTuple):
+    """A pad inside an expression: it is zero unless ``low <= variable of axis < high``."""
+
+    axis: int
+    low: Dim
+    high: Dim
+
+
+@dataclass(eq=False)
+class Stmt:
+    """One value that the tree places.
+
+    Attributes
+    ----------
+    node : the value; for kinds see `Program`.
+    domain : its axis classes: those of the result, and the reduced ones.
+    extents : the size along each axis of the domain.
+    out : the axis class of each dimension of the result.
+    reduced : axes summed away (or, for a scatter, that its result does not have).
+    loops : axes of the domain that become loops, outermost first; the others are unrolled.
+    reads : every leaf read, at its index: inputs and other statements.
+    inlined : nodes computed inside the statement, at their index.
+    guards : where pads inside it are cut.
+    whole : a whole-array operation or a marker; it has no loops and stands at the top.
+    keep : its buffer must exist in full, in NumPy layout (a result, an operand of a whole).
+    """
+
+    node: Node
+    number: int = 0
+    domain: tuple[int, ...] = ()
+    extents: dict[int, Dim] = field(default_factory=dict)
+    out: tuple[int, ...] = ()
+    reduced: frozenset[int] = frozenset()
+    loops: tuple[int, ...] = ()
+    reads: list[tuple[Node, Index]] = field(default_factory=list)
+    inlined: list[tuple[Node, Index]] = field(default_factory=list)
+    guards: set[Guard] = field(default_factory=set)
+    deps: set[Stmt] = field(default_factory=set)
+    whole: bool = False
+    keep: bool = False
+    guarded: bool = False
+
+    @property
+    def is_reduce(self) -> bool:
+        return self.node.kind == "reduce"
+
+    def __repr__(self) -> str:
+        return f"<Stmt {self.number} {self.node!r}>"
+
+
+WHOLE_KINDS = frozenset({"gemm", "whole", "result", "alias", "assemble"})
+STATEMENT_KINDS = WHOLE_KINDS | {"reduce", "part", "scatter", "scan"}
+
+
+class Program:
+    """The statements of a graph, in an order in which they can run.
+
+    Parameters
+    ----------
+    graph : the nodes; ``results`` says which are wanted.
+    forced : nodes made statements by a later decision (recomputation would cost too much).
+    packed : (statement node, input node) pairs: that statement reads a copy of the input, which
+        is laid out in the order of its loops.
+    hints : sizes for costs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        hints: Mapping[str, int],
+        forced: Iterable[Node] = (),
+        packed: Mapping[tuple[Node, Node], Node] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.hints = hints
+        self.packed = {} if packed is None else packed
+        self.statements: list[Stmt] = []
+        self.of_node: dict[Node, Stmt] = {}
+        self._forced = set(forced)
+        self._kept: set[Node] = set()
+        self._live: list[Node] = []
+        self._sizes: dict[Dim, int] = {}
+        self._require(graph)
+        self.axes = Axes(graph, self._live)
+        self.unrolled: set[int] = set()
+        self._place(graph)
+
+    # --- sizes -------------------------------------------------------------------------
+
+    def size(self, dim: Dim) -> int:
+        """A guess of ``dim`` for costs: from the hints, else a default."""
+        if isinstance(dim, int):
+            return dim
+        known = self._sizes.get(dim)
+        if known is None:
+            sizes = {s: self.hints.get(s, DEFAULT_SIZE) for s in symbols(dim)}
+            known = self._sizes[dim] = max(evaluate(dim, sizes), 1)
+        return known
+
+    def volume(self, shape: Shape) -> int:
+        total = 1
+        for d in shape:
+            total *= self.size(d)
+        return total
+
+    def domain_size(self, stmt: Stmt) -> int:
+        return self.volume(tuple(stmt.extents.values()))
+
+    # --- which nodes are statements ----------------------------------------------------
+
+    def _require(self, graph: Graph) -> None:
+        """Find the live nodes, and those that must be whole buffers."""
+        stack = [*graph.results, *graph.effects]
+        seen: set[Node] = set()
+        for result in graph.results:
+            if result.rank:
+                self.keep(result)
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            for operand in self._buffers(node):
+                if operand.rank and operand.kind != "input":
+                    self.keep(operand)
+            stack.extend(node.operands)
+        seen.update(self.packed.values())
+        self._live = sorted(seen, key=lambda n: n.number)
+
+    def keep(self, node: Node) -> None:
+        self._kept.add(node)
+        self._forced.add(node)
+
+    def _buffers(self, node: Node) -> list[Node]:
+        """Operands that ``node`` reads as whole arrays."""
+        if node.kind == "gemm":
+            return [x.operands[0] if is_transpose(x) else x for x in node.operands]
+        if node.kind in ("whole", "alias"):
+            return list(node.operands)
+        if node.kind == "scatter":
+            return [node.operands[0]]
+        return []
+
+    def is_statement(self, node: Node) -> bool:
+        if node.kind in STATEMENT_KINDS or node in self._forced:
+            return node.kind != "input"
+        return node.heavy
+
+    # --- making them -------------------------------------------------------------------
+
+    def _place(self, graph: Graph) -> None:
+        done: set[Node] = set()
+
+        def visit(root: Node) -> None:
+            stack: list[tuple[Node, bool]] = [(root, False)]
+            while stack:
+                node, finished = stack.pop()
+                if finished:
+                    self._make(node)
+                    continue
+                if node in done:
+                    continue
+                done.add(node)
+                if self.is_statement(node):
+                    stack.append((node, True))
+                stack.extend((operand, False) for operand in reversed(node.operands))
+
+        for copy in self.packed.values():
+            visit(copy)
+        for node in [*graph.effects, *graph.results]:
+            visit(node)
+        self._choose_unrolled()
+        for stmt in self.statements:
+            self._read(stmt)
+
+    def _make(self, node: Node) -> None:
+        stmt = Stmt(node, len(self.statements))
+        self.statements.append(stmt)
+        self.of_node[node] = stmt
+        stmt.keep = node in self._kept
+        stmt.out = self.axes.of(node)
+        if node.kind in WHOLE_KINDS:
+            stmt.whole = True
+            stmt.keep = True
+            return
+        source = node
+        if node.kind == "reduce":
+            source = node.operands[0]
+            axes = self.axes.of(source)
+            stmt.reduced = frozenset(axes[p] for p in node.attributes["axes"])
+        elif node.kind == "scatter":
+            source = node.operands[1]
+            stmt.keep = True
+            count = len(node.operands) - 2
+            stmt.reduced = frozenset(self.axes.of(source)[: source.rank - (node.rank - count)])
+        elif node.kind in ("part", "scan"):
+            stmt.keep = True
+        stmt.domain = self.axes.of(source)
+        stmt.extents = dict(zip(stmt.domain, source.shape, strict=True))
+
+    def _choose_unrolled(self) -> None:
+        small = {
+            axis
+            for stmt in self.statements
+            for axis, extent in stmt.extents.items()
+            if isinstance(extent, int) and extent <= UNROLL_LIMIT
+        }
+        for stmt in self.statements:
+            if stmt.node.kind == "scan":
+                small -= {stmt.domain[stmt.node.attributes["axis"]]}
+        for stmt in self.statements:
+            inside = sorted((a for a in stmt.extents if a in small), key=lambda a: stmt.extents[a])
+            while self.volume(tuple(stmt.extents[a] for a in inside)) > MOST_UNROLLED:
+                small.discard(inside.pop())
+        self.unrolled = small
+
+    def _read(self, stmt: Stmt) -> None:
+        index = tuple(Entry(a) for a in stmt.domain)
+        seen: set[tuple[Node, Index]] = set()
+        stack: list[tuple[Node, Index]] = []
+        node = stmt.node
+        if stmt.whole:
+            self._read_whole(stmt)
+            return
+        if node.kind in ("reduce", "part", "scan"):
+            stack.append((node.operands[0], index))
+        elif node.kind == "scatter":
+            stack.append((node.operands[1], index))
+            count = len(stmt.reduced)
+            stack.extend((i, index[:count] if i.rank else ()) for i in node.operands[2:])
+            stmt.deps.add(self.of_node[node.operands[0]])
+        else:
+            stack.extend(self.below(stmt, node, index))
+        while stack:
+            item = stack.pop()
+            if item in seen:
+                continue
+            seen.add(item)
+            node, index = item
+            other = self.of_node.get(node)
+            if other is not None:
+                stmt.deps.add(other)
+                stmt.reads.append(item)
+            elif node.kind == "input":
+                copy = self.packed.get((stmt.node, node))
+                if copy is not None:
+                    stmt.deps.add(self.of_node[copy])
+                    stmt.reads.append((copy, index))
+                else:
+                    stmt.reads.append(item)
+            else:
+                stmt.inlined.append(item)
+                stack.extend(self.below(stmt, node, index))
+
+    def _read_whole(self, stmt: Stmt) -> None:
+        """Dependencies of a whole-array statement: scalars may be computed on the way."""
+        stack = list(stmt.node.operands)
+        while stack:
+            node = stack.pop()
+            other = self.of_node.get(node)
+            if other is not None:
+                stmt.deps.add(other)
+            else:
+                stack.extend(node.operands)
+
+    def below(self, stmt: Stmt | None, node: Node, index: Index) -> list[tuple[Node, Index]]:
+        """What an inlined ``node`` at ``index`` reads, and at which indices."""
+        kind = node.kind
+        if kind == "ew":
+            return [(x, index if x.rank else ()) for x in node.operands]
+        if kind == "view":
+            return [(node.operands[0], through_view(node, index))]
+        if kind == "pad":
+            inner, guards = through_pad(node, index)
+            if stmt is not None:
+                for axis, low, high in guards:
+                    if isinstance(axis, int) and axis not in self.unrolled:
+                        stmt.guards.add(Guard(axis, low, high))
+                    elif axis is not None and not isinstance(axis, int):
+                        stmt.guarded = True
+            return [(node.operands[0], inner)]
+        if kind == "gather":
+            data, inner = through_gather(node, index)
+            return [*data, (node.operands[0], inner)]
+        return []
+
+
+def moved(e: Entry, step: int, offset: Dim) -> Entry:
+    """The index ``step * e + offset``."""
+    return Entry(e.axis, 1 if e.axis is None else e.step * step, e.offset * step + offset)
+
+
+def through_view(node: Node, index: Index) -> Index:
+    """The index at which a view at ``index`` reads its operand."""
+    entries = []
+    for axis, offset, step in node.attributes["map"]:
+        if axis is None:
+            entries.append(Entry(None, 1, offset))
+        else:
+            e = index[axis]
+            entries.append(moved(e, step, offset))
+    return tuple(entries)
+
+
+Bound: TypeAlias = tuple["int | Data | None", Dim, Dim]
+
+
+def through_pad(node: Node, index: Index) -> tuple[Index, list[Bound]]:
+    """The index at which a pad (steps of ±1) reads its operand, and where that is inside it.
+
+    A bound (axis, low, high) says ``low <= variable of axis < high``; for the axis None, that
+    0 lies between the two.
+    """
+    base = node.operands[0]
+    inner: list[Entry] = [Entry(None)] * base.rank
+    bounds: list[Bound] = []
+    for e, (axis, offset, step) in zip(index, node.attributes["map"], strict=True):
+        at = moved(Entry(e.axis, e.step, e.offset - offset), step, 0)
+        size: Dim = 1
+        if axis is not None:
+            inner[axis] = at
+            size = base.shape[axis]
+        bounds.append((e.axis, *variable_range(at, size)))
+    return tuple(inner), bounds
+
+
+def variable_range(at: Entry, size: Dim) -> tuple[Dim, Dim]:
+    """Where the variable of ``at`` makes ``0 <= step * variable + offset < size``."""
+    if at.axis is None:
+        return -at.offset, size - at.offset
+    if at.step > 0:
+        return -(at.offset // at.step), -((at.offset - size) // at.step)
+    return (at.offset - size) // -at.step + 1, at.offset // -at.step + 1
+
+
+def through_gather(node: Node, index: Index) -> tuple[list[tuple[Node, Index]], Index]:
+    """What a gather at ``index`` reads: its index values, and the index into its operand."""
+    base, *indices = node.operands
+    rank = max((i.rank for i in indices), default=0)
+    outer, rest = index[:rank], index[rank:]
+    reads: list[tuple[Node, Index]] = []
+    entries: list[Entry] = []
+    for dimension, i in enumerate(indices):
+        at = outer if i.rank else ()
+        reads.append((i, at))
+        entries.append(Entry(Data(i, at, base.shape[dimension], dimension)))
+    return reads, (*entries, *rest)
+
+
+__all__ = [
+    "Data",
+    "Entry",
+    "Guard",
+    "Index",
+    "Program",
+    "Stmt",
+    "through_gather",
+    "through_pad",
+    "through_view",
+]

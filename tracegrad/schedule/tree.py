@@ -1,0 +1,247 @@
+"""The loop tree: which statements share which loops.
+
+Statements share a loop over an axis when each value that flows between them is complete at the
+axis' current index and is read at exactly that index. This one rule fuses producers with
+consumers, neighbours that read the same data, and the forward with the reverse sweep. The tree
+is grown greedily, one group of statements at a time; see docs/decisions/0002-schedule.md.
+
+An outermost loop may be split into blocks: *lanes* put the block's loop innermost of all (short
+inner extents, much reuse), *rows* put it right below the block loop, which is then shared by row
+loops and by vector loops over the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from tracegrad.schedule.statements import Index, Program, Stmt
+
+BLOCK = 64
+SHORT = 32
+REUSE = 4
+
+
+class Key(NamedTuple):
+    """A loop of the tree: an axis class, in full or as the blocks ("o") or lanes ("b") of it."""
+
+    axis: int
+    part: str = "full"
+
+
+@dataclass(eq=False)
+class Loop:
+    """A loop and what it holds, in order. ``kind`` is for the printer and for lowering."""
+
+    key: Key
+    kind: str
+    items: list[Item] = field(default_factory=list)
+
+
+Item: TypeAlias = "Loop | Stmt"
+
+
+def statements_in(items: Sequence[Item]) -> Iterator[Stmt]:
+    for item in items:
+        if isinstance(item, Stmt):
+            yield item
+        else:
+            yield from statements_in(item.items)
+
+
+class Candidate(NamedTuple):
+    key: Key
+    type: str
+
+
+class TreeBuilder:
+    """Grows the tree of one program."""
+
+    def __init__(self, program: Program, position: dict[int, int]) -> None:
+        self.program = program
+        self.position = position
+        self.reads: dict[Stmt, dict[Stmt, list[Index]]] = {}
+        for stmt in program.statements:
+            found = self.reads[stmt] = {}
+            for node, index in stmt.reads:
+                other = program.of_node.get(node)
+                if other is not None:
+                    found.setdefault(other, []).append(index)
+
+    def build(self) -> list[Item]:
+        return self._build(list(self.program.statements), {})
+
+    # --- one level ---------------------------------------------------------------------
+
+    def _build(self, stmts: list[Stmt], bound: dict[int, str]) -> list[Item]:
+        """Items that run ``stmts`` (in topological order) below the loops in ``bound``.
+
+        ``bound`` maps an axis to "full", or for a split one to "rows" or "lanes" while only its
+        block loop is open, then to "full".
+        """
+        items: list[Item] = []
+        waiting = list(stmts)
+        while waiting:
+            waiting = self._place_ready(waiting, bound, items)
+            if not waiting:
+                break
+            group, candidate = self._choose(waiting, bound)
+            chosen = set(group)
+            waiting = [t for t in waiting if t not in chosen]
+            items.append(self._open(candidate, group, bound))
+        return items
+
+    def _place_ready(
+        self, waiting: list[Stmt], bound: dict[int, str], items: list[Item]
+    ) -> list[Stmt]:
+        left: list[Stmt] = []
+        unplaced = set(waiting)
+        for t in waiting:
+            if not self._unbound(t, bound) and not (t.deps & unplaced):
+                items.append(t)
+                unplaced.discard(t)
+            else:
+                left.append(t)
+        return left
+
+    def _open(self, candidate: Candidate, group: list[Stmt], bound: dict[int, str]) -> Loop:
+        axis, part = candidate.key
+        if part == "b":
+            inner = {**bound, axis: "full"}
+            return Loop(candidate.key, candidate.type, self._build(group, inner))
+        split = None if bound else self._split(axis, group)
+        if split is not None:
+            body = self._build(group, {**bound, axis: split})
+            return Loop(Key(axis, "o"), "block", body)
+        return Loop(candidate.key, candidate.type, self._build(group, {**bound, axis: "full"}))
+
+    # --- which loop next ---------------------------------------------------------------
+
+    def _unbound(self, stmt: Stmt, bound: dict[int, str]) -> list[Key]:
+        """The loops that ``stmt`` still needs, outermost first."""
+        keys: list[Key] = []
+        last: list[Key] = []
+        for axis in stmt.loops:
+            state = bound.get(axis)
+            if state is None:
+                keys.append(Key(axis))
+            elif state == "rows":
+                keys.insert(0, Key(axis, "b"))
+            elif state == "lanes":
+                last.append(Key(axis, "b"))
+        return keys + last
+
+    def _type(self, stmt: Stmt, unbound: list[Key], bound: dict[int, str]) -> str:
+        key = unbound[0]
+        if stmt.node.kind == "scan":
+            axis = stmt.domain[stmt.node.attributes["axis"]]
+            if key.axis == axis:
+                return "reverse" if stmt.node.attributes.get("reverse") else "plain"
+        if key.part == "b" and bound.get(key.axis) == "rows":
+            return "lanes" if len(unbound) == 1 else "rows"
+        if (
+            stmt.is_reduce
+            and stmt.node.name in ("max", "min")
+            and len(unbound) == 1
+            and key.axis in stmt.reduced
+            and self.program.size(stmt.extents[key.axis]) >= SHORT
+        ):
+            return "max"
+        return "plain"
+
+    def _choose(self, waiting: list[Stmt], bound: dict[int, str]) -> tuple[list[Stmt], Candidate]:
+        candidates: dict[Candidate, None] = {}
+        first: dict[Stmt, Candidate] = {}
+        for t in waiting:
+            unbound = self._unbound(t, bound)
+            if unbound:
+                found = Candidate(unbound[0], self._type(t, unbound, bound))
+                first[t] = found
+                candidates.setdefault(found)
+        groups = {c: self._group(c, waiting, first) for c in candidates}
+        groups = {c: g for c, g in groups.items() if g}
+        best: tuple[bool, int, int] | None = None
+        choice: Candidate | None = None
+        for number, (c, group) in enumerate(groups.items()):
+            delayed = len(groups) > 1 and self._delayed(c, group, waiting, first)
+            cost = sum(self.program.domain_size(t) for t in group)
+            rank = (delayed, cost, number)
+            if best is None or rank < best:
+                best, choice = rank, c
+        assert choice is not None, "statements that wait for each other"
+        return groups[choice], choice
+
+    def _group(
+        self, candidate: Candidate, waiting: Sequence[Stmt], first: dict[Stmt, Candidate]
+    ) -> list[Stmt]:
+        """The statements of ``waiting`` that can share the candidate's loop now."""
+        unplaced = set(waiting)
+        group: dict[Stmt, None] = {}
+        for t in waiting:
+            if first.get(t) == candidate and all(
+                d not in unplaced or (d in group and self._flows(d, t, candidate.key.axis))
+                for d in t.deps
+            ):
+                group[t] = None
+        return list(group)
+
+    def _flows(self, source: Stmt, reader: Stmt, axis: int) -> bool:
+        """Whether ``reader`` may stand in the loop over ``axis`` that computes ``source``."""
+        if axis in source.reduced or axis not in source.out:
+            return False
+        indices = self.reads[reader].get(source)
+        if not indices:
+            return False  # an ordering that is no read of elements
+        dimension = source.out.index(axis)
+        exact = (axis, 1, 0)
+        return all(tuple(index[dimension]) == exact for index in indices)
+
+    def _delayed(
+        self,
+        candidate: Candidate,
+        group: list[Stmt],
+        waiting: list[Stmt],
+        first: dict[Stmt, Candidate],
+    ) -> bool:
+        """Whether the group grows when all that does not depend on it is done before."""
+        after: set[Stmt] = set(group)
+        for t in waiting:
+            if t not in after and not t.deps.isdisjoint(after):
+                after.add(t)
+        left = [t for t in waiting if t in after]
+        return len(left) < len(waiting) and len(self._group(candidate, left, first)) > len(group)
+
+    # --- splitting ---------------------------------------------------------------------
+
+    def _split(self, axis: int, group: list[Stmt]) -> str | None:
+        """How the outermost loop over ``axis`` is split: "rows", "lanes" or not at all."""
+        program = self.program
+        extents = {t.extents[axis] for t in group}
+        if len(extents) != 1 or program.size(next(iter(extents))) < 2 * BLOCK:
+            return None
+        if any(g.axis == axis for t in group for g in t.guards):
+            return None
+        if any(t.guarded or t.node.kind in ("scan", "scatter") for t in group):
+            return None
+        inner = [a for t in group for a in t.loops if a != axis]
+        if not inner:
+            return None
+        longest = max(
+            (program.size(t.extents[a]) for t in group for a in t.loops if a != axis), default=0
+        )
+        if longest < SHORT and self._reuse(axis, group) >= REUSE:
+            return "lanes"
+        if any(t.node.heavy and t.loops == (axis,) for t in group):
+            return "rows"
+        return None
+
+    def _reuse(self, axis: int, group: list[Stmt]) -> float:
+        """How often an element of a strided input is read at most."""
+        most = 0.0
+        for t in group:
+            for node, index in t.reads:
+                if len(t.loops) > 1 and any(e.axis == axis for e in index):
+                    volume = max(self.program.volume(node.shape), 1)
+                    most = max(most, self.program.domain_size(t) / volume)
+        return most

@@ -1,0 +1,262 @@
+"""Evaluating nodes at an index, in the loops that are open.
+
+`Evaluator.value(node, index)` writes what computes one element. Values are remembered per open
+level, so an expression is written once per iteration, in the outermost loop that knows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import Dim, Size, i64, scalar
+from tracegrad.schedule.graph import Node
+from tracegrad.schedule.statements import (
+    Data,
+    Entry,
+    Index,
+    Program,
+    Stmt,
+    through_gather,
+    through_pad,
+    through_view,
+)
+from tracegrad.schedule.storage import Storage
+from tracegrad.schedule.writer import Writer
+
+
+@dataclass
+class Binding:
+    """An open loop over an axis: its variable, and what is known of its range.
+
+    ``variable >= low`` for each of ``lows``, ``variable < high`` for each of ``highs``.
+    ``lane`` is the place within the block, where the axis is split.
+    """
+
+    variable: Value
+    lane: Value | None = None
+    lows: tuple[Dim, ...] = (0,)
+    highs: tuple[Dim, ...] = ()
+
+
+def non_negative(dim: Dim) -> bool:
+    """Whether ``dim >= 0`` whatever the sizes (which are never negative)."""
+    if isinstance(dim, int):
+        return dim >= 0
+    return isinstance(dim, Size) and all(
+        c >= 0 and all(isinstance(atom, str) for atom in m) for m, c in dim.terms
+    )
+
+
+class Evaluator:
+    """Writes single elements of nodes."""
+
+    def __init__(self, program: Program, storage: dict[Stmt, Storage], writer: Writer) -> None:
+        self.program = program
+        self.storage = storage
+        self.writer = writer
+        self.buffers: dict[Node, Value] = {}
+        self.complete: dict[Stmt, int] = {}
+        self.bound: dict[int, Binding] = {}
+        self.reader: Node | None = None
+
+    # --- nodes -------------------------------------------------------------------------
+
+    def value(self, node: Node, index: Index) -> Value:
+        """The element of ``node`` at ``index``."""
+        key = (node, index)
+        found = self.writer.memo.get(key)
+        if found is not None:
+            return found
+        stmt = self.program.of_node.get(node)
+        if stmt is not None:
+            return self.writer.remember(key, self._load_statement(stmt, index))
+        return self.writer.remember(key, self.compute(node, index))
+
+    def compute(self, node: Node, index: Index) -> Value:
+        """What computes the element of ``node`` at ``index``, though it may be a statement."""
+        writer = self.writer
+        kind = node.kind
+        if kind == "ew":
+            if node.op is None:
+                return self.value(node.operands[0], index)
+            operands = [self.value(x, index if x.rank else ()) for x in node.operands]
+            saved = writer.location, writer.part
+            writer.location, writer.part = node.location, node.part
+            result = writer.emit(
+                node.op.opdef.name,
+                operands,
+                node.op.attributes,
+                hint=node.hint,
+                type=scalar(node.type.dtype),
+            )
+            writer.location, writer.part = saved
+            return result
+        if kind == "view":
+            return self.value(node.operands[0], through_view(node, index))
+        if kind == "pad":
+            return self._pad(node, index)
+        if kind == "gather":
+            return self.value(node.operands[0], through_gather(node, index)[1])
+        if kind == "input":
+            return self._input(node, index)
+        if kind == "const":
+            return writer.constant(node.attributes["value"], node.type.dtype)
+        if kind == "size":
+            return writer.dim(node.attributes["size"])
+        if kind == "iota":
+            at = self.position(index[0])
+            if node.type.dtype is i64:
+                return at
+            return writer.emit("cast", (at,), {"dtype": node.type.dtype})
+        if kind == "table":
+            return self._table(node, index)
+        raise AssertionError(f"{node!r} is not computed by element")
+
+    def _input(self, node: Node, index: Index) -> Value:
+        assert node.value is not None
+        if not node.rank:
+            return node.value
+        if self.reader is not None:
+            copy = self.program.packed.get((self.reader, node))
+            if copy is not None:
+                return self.value(copy, index)
+        return self.load(node.value, [self.position(e) for e in index], 0, node)
+
+    def load(self, buffer: Value, at: list[Value], floor: int, node: Node) -> Value:
+        """Read an element; never hoisted out of an arm, nor above where it is complete."""
+        writer = self.writer
+        floor = max(floor, writer.arm_depth)
+        saved = writer.location, writer.part
+        writer.location, writer.part = node.location, node.part
+        loaded = writer.emit("load", [buffer, *at], floor=floor, type=scalar(node.type.dtype))
+        writer.location, writer.part = saved
+        return loaded
+
+    def _load_statement(self, stmt: Stmt, index: Index) -> Value:
+        buffer = self.buffers.get(stmt.node)
+        assert buffer is not None, f"{stmt!r} has no buffer where it is read"
+        storage = self.storage[stmt]
+        if stmt.whole or storage.dims is None:
+            if not stmt.node.rank:
+                return buffer
+            at = [self.position(e) for e in index]
+        else:
+            at = self.place(stmt, index)
+        return self.load(buffer, at, self.complete.get(stmt, 0), stmt.node)
+
+    def place(self, stmt: Stmt, index: Index) -> list[Value]:
+        """The indices into the buffer of ``stmt``."""
+        storage = self.storage[stmt]
+        assert storage.dims is not None
+        return [self.position(index[d], lane=d in storage.blocked) for d in storage.dims]
+
+    def _table(self, node: Node, index: Index) -> Value:
+        element: Any = node.attributes["value"]
+        if all(e.axis is None and isinstance(e.offset, int) for e in index):
+            for e in index:
+                element = element[e.offset]
+            return self.writer.constant(element, node.type.dtype)
+        buffer = self.buffers.get(node)
+        assert buffer is not None
+        return self.load(buffer, [self.position(e) for e in index], 0, node)
+
+    # --- pads --------------------------------------------------------------------------
+
+    def _pad(self, node: Node, index: Index) -> Value:
+        writer = self.writer
+        inner, bounds = through_pad(node, index)
+        unknown: list[Value] = []
+        for axis, low, high in bounds:
+            for test in self._tests(axis, low, high):
+                if test is None:
+                    return writer.constant(0, node.type.dtype)
+                unknown.append(test)
+        if not unknown:
+            return self.value(node.operands[0], inner)
+        condition = unknown[0]
+        for test in unknown[1:]:
+            condition = writer.emit("logical_and", (condition, test))
+        writer.open_arm()
+        inside = self.value(node.operands[0], inner)
+        outside = writer.constant(0, node.type.dtype)
+        (result,) = writer.close_arm(condition, (inside,), (outside,))
+        return result
+
+    def _tests(self, axis: int | Data | None, low: Dim, high: Dim) -> list[Value | None]:
+        """What must be tested so that ``low <= variable of axis < high``; None where it fails."""
+        writer = self.writer
+        if axis is None:
+            tests: list[Value | None] = []
+            for dim, strict in ((-low, False), (high, True)):
+                if non_negative(dim - 1 if strict else dim):
+                    continue
+                if non_negative(-dim if strict else -dim - 1):
+                    return [None]
+                right, left = writer.dim(dim), writer.dim(0)
+                tests.append(writer.emit("less" if strict else "less_equal", (left, right)))
+            return tests
+        if isinstance(axis, Data):
+            at = self.position(Entry(axis))
+            return [
+                writer.emit("less_equal", (writer.dim(low), at)),
+                writer.emit("less", (at, writer.dim(high))),
+            ]
+        binding = self.bound[axis]
+        found: list[Value | None] = []
+        if not any(non_negative(known - low) for known in binding.lows):
+            if any(non_negative(low - known) for known in binding.highs):
+                return [None]
+            found.append(writer.emit("less_equal", (writer.dim(low), binding.variable)))
+        if not any(non_negative(high - known) for known in binding.highs):
+            if any(non_negative(known - high) for known in binding.lows):
+                return [None]
+            found.append(writer.emit("less", (binding.variable, writer.dim(high))))
+        return found
+
+    # --- indices -----------------------------------------------------------------------
+
+    def position(self, e: Entry, *, lane: bool = False) -> Value:
+        """An index as an i64 value: within the block when ``lane``."""
+        writer = self.writer
+        if e.axis is None:
+            return writer.dim(e.offset)
+        key = ("index", e, lane)
+        found = writer.memo.get(key)
+        if found is not None:
+            return found
+        if isinstance(e.axis, Data):
+            at = self._checked(e.axis)
+        else:
+            binding = self.bound[e.axis]
+            at = binding.variable
+            if lane:
+                assert binding.lane is not None
+                at = binding.lane
+        if e.step != 1:
+            at = writer.emit("multiply", (at, writer.dim(e.step)))
+        if isinstance(e.offset, int) and e.offset < 0:
+            at = writer.emit("subtract", (at, writer.dim(-e.offset)))
+        elif e.offset != 0:
+            at = writer.emit("add", (at, writer.dim(e.offset)))
+        return writer.remember(key, at)
+
+    def _checked(self, data: Data) -> Value:
+        writer = self.writer
+        key = ("checked", data)
+        found = writer.memo.get(key)
+        if found is not None:
+            return found
+        raw = self.value(data.node, data.at)
+        if raw.dtype is not i64:
+            raw = writer.emit("cast", (raw,), {"dtype": i64})
+        size = writer.dim(data.size)
+        at = writer.emit(
+            "check_index",
+            (raw, size),
+            {"axis": data.dimension},
+            floor=writer.arm_depth,
+            type=scalar(i64),
+        )
+        return writer.remember(key, at)
