@@ -61,14 +61,21 @@ def solve(table: Table, degree: int) -> tuple[list[Real], float]:
         coefficients = [solution[j] for j in range(degree + 1)]
         level = abs(solution[degree + 1])
         error = [
-            w * (f - mp.polyval(coefficients[::-1], x))
-            for x, f, w in zip(grid, f_grid, w_grid, strict=True)
+            w * (f - horner(coefficients, x)) for x, f, w in zip(grid, f_grid, w_grid, strict=True)
         ]
         largest = max(abs(e) for e in error)
         points = exchange(grid, error, m)
         if largest < level * 1.02:
             break
     return coefficients, float(mp.log(largest, 2))
+
+
+def horner(coefficients: list[Real], x: Real) -> Real:
+    """The polynomial's value, coefficients from the lowest power."""
+    value = mp.mpf(0)
+    for c in reversed(coefficients):
+        value = value * x + c
+    return value
 
 
 def exchange(grid: list[Real], error: list[Real], count: int) -> list[Real]:
