@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, Dim
 from tracegrad.ops.comparison import equal, logical_and
 from tracegrad.ops.exponential import log
 from tracegrad.ops.registry import Contribution, OpDef, elementwise, float_type, same_type
@@ -116,6 +118,10 @@ negative = elementwise(
     stands_for=(np.negative, operator.neg),
 )
 
+# Without the subnormal number: kernels may divide by multiplying with a reciprocal (`arcp`),
+# which overflows for a subnormal divisor.
+DIVISION_EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, np.inf, -np.inf, np.nan, 1e300)
+
 floor_divide = elementwise(
     "floor_divide",
     doc="Quotient rounded down; its derivative is zero almost everywhere.",
@@ -125,7 +131,7 @@ floor_divide = elementwise(
     infer=number_type,
     cost=6,
     local=lambda out, x, y: (None, None),
-    samples=both(reals((0.1, 0.9), (1.1, 1.9)), integers((-9, 9), (-9, 9))),
+    samples=both(reals((0.1, 0.9), (1.1, 1.9), edges=DIVISION_EDGES), integers((-9, 9), (-9, 9))),
     stands_for=(np.floor_divide, operator.floordiv),
 )
 
@@ -139,7 +145,9 @@ remainder = elementwise(
     cost=6,
     local=lambda out, x, y: (1.0, -floor_divide(x, y)),
     samples=both(
-        reals((2.1, 2.9), (1.1, 1.4)), reals((-0.9, -0.1), (1.1, 1.9)), integers((-9, 9), (-9, 9))
+        reals((2.3, 2.7), (1.1, 1.14), edges=DIVISION_EDGES),
+        reals((-0.9, -0.1), (1.1, 1.9), edges=()),
+        integers((-9, 9), (-9, 9)),
     ),
     stands_for=(np.remainder, np.mod, operator.mod),
 )
@@ -153,7 +161,10 @@ fmod = elementwise(
     infer=float_type,
     cost=6,
     local=lambda out, x, y: (1.0, (out - x) / y),
-    samples=both(reals((2.1, 2.9), (1.1, 1.4)), reals((-2.9, -2.1), (1.1, 1.4))),
+    samples=both(
+        reals((2.3, 2.7), (1.1, 1.14), edges=DIVISION_EDGES),
+        reals((-2.7, -2.3), (1.1, 1.14), edges=()),
+    ),
     stands_for=(np.fmod, math.fmod),
 )
 
@@ -232,19 +243,31 @@ def power_local(out: Value, x: Value, y: Value) -> tuple[Contribution, ...]:
     return by_base, log(choose(equal(x, 0.0), 1.0, x)) * out
 
 
+def power_scalar(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """Floats by vector maths, integers by NumPy's loop."""
+    return f"{'pow' if result.dtype.is_float else 'np.power'}({', '.join(operands)})"
+
+
+# No exponent 0.5: NumPy itself gives two answers for (-inf) ** 0.5, one for a scalar exponent
+# and one for an array of them.
+POWER_EDGES = (0.0, -0.0, 1.0, -1.0, -2.5, 3.0, np.inf, -np.inf, np.nan, 1e-310, 1e300)
+
 power = elementwise(
     "power",
     doc="``x ** y``. For a negative x the partial by y is NaN (the logarithm's), as it must be.",
     reference=np.power,
-    scalar="np.power({0}, {1})",
+    scalar=power_scalar,
+    vector_maths=("pow",),
     array="np.power({0}, {1})",
     infer=number_type,
     cost=20,
     local=power_local,
-    samples=both(
-        reals((0.5, 3), (-2, 2), kinks=[(0.0, 0.0), (0.0, 1.0), (0.0, 2.0), (-2.0, 3.0)]),
-        integers((-9, 9), (0, 5)),
-    ),
+    samples=both(reals((0.5, 3), (-2, 2), edges=POWER_EDGES), integers((-9, 9), (0, 5))),
     stands_for=(np.power, operator.pow, math.pow),
 )
 

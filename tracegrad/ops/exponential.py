@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tracegrad.ir.core import Value
+from tracegrad.ir.types import ArrayType, Dim, f32
 from tracegrad.ops.comparison import isinf, less, logical_and
 from tracegrad.ops.registry import Contribution, OpDef, elementwise, float_type
 from tracegrad.ops.samples import real, reals
@@ -29,11 +32,23 @@ exp = elementwise(
     stands_for=(np.exp, math.exp),
 )
 
+
+def exp2_scalar(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """An f32 goes through f64: Numba 0.68 can't compile ``np.exp2`` of both in one module."""
+    (x,) = operands
+    return f"np.float32(np.exp2(np.float64({x})))" if result.dtype is f32 else f"np.exp2({x})"
+
+
 exp2 = elementwise(
     "exp2",
     doc="2 to the power of x.",
     reference=np.exp2,
-    scalar="np.exp2({0})",
+    scalar=exp2_scalar,
     array="np.exp2({0})",
     infer=float_type,
     cost=12,
