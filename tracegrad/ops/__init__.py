@@ -3,11 +3,15 @@
 An op is an attribute of the package: ``ops.sin(x)``.
 """
 
+from tracegrad.ops import access as access
 from tracegrad.ops import arithmetic as arithmetic
 from tracegrad.ops import bitwise as bitwise
 from tracegrad.ops import comparison as comparison
+from tracegrad.ops import constants as constants
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
+from tracegrad.ops import products as products
+from tracegrad.ops import reductions as reductions
 from tracegrad.ops import rounding as rounding
 from tracegrad.ops import selection as selection
 from tracegrad.ops import special as special

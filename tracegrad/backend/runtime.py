@@ -1,0 +1,45 @@
+"""What printed array programs call where NumPy has no expression for it.
+
+Only NumPy is used, so that the functions can be printed beside a program that is exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def pad(v: Any, shape: tuple[int, ...], map: Sequence[tuple[int | None, int, int]]) -> np.ndarray:
+    """Zeros of ``shape`` with ``v`` put in.
+
+    ``map`` has one ``(axis, offset, step)`` per dimension of the result: its index is
+    ``offset + step * (index along that axis of v)``, or ``offset`` where the axis is None.
+    """
+    v = np.asarray(v)
+    out = np.zeros(shape, v.dtype)
+    places: list[Any] = []
+    for axis, offset, step in map:
+        if axis is None:
+            places.append(offset)
+        else:
+            extent = [1] * v.ndim
+            extent[axis] = -1
+            places.append((offset + step * np.arange(v.shape[axis])).reshape(extent))
+    out[tuple(places)] = v
+    return out
+
+
+def update(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
+    """``x`` with ``v`` written at the indices of its leading dimensions; the last write wins."""
+    out = x.copy()
+    out[indices] = v
+    return out
+
+
+def accumulate(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
+    """``x`` with ``v`` added at the indices of its leading dimensions; repeats add up."""
+    out = x.copy()
+    np.add.at(out, indices, v)
+    return out
