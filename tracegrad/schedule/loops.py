@@ -71,11 +71,10 @@ def _write_item(low: Lowering, item: Item) -> None:
     if not tests:
         _write_bare(low, item)
         return
-    for axis, binding in saved.items():
-        assert needed is not None
-        low.bound[axis] = Binding(
-            binding.variable, binding.lane, binding.lows, (*binding.highs, needed[axis])
-        )
+    assert needed is not None
+    depth = low.writer.level.depth + 1
+    for axis, b in saved.items():
+        low.bound[axis] = Binding(b.variable, b.lane, b.lows, (*b.highs, needed[axis]), depth)
     _write_in_arm(low, item, tests)
     low.bound.update(saved)
 
@@ -113,12 +112,14 @@ def _write_bare(low: Lowering, item: Item) -> None:
 # --- opening and closing --------------------------------------------------------------------
 
 
-def _open(low: Lowering, axis: int, binding: Binding | None = None) -> Value:
-    index = low.writer.open_loop(low.names.get(axis, "i"))
-    if binding is None:
-        binding = Binding(index)
-    low.bound[axis] = binding
-    return index
+def _open(low: Lowering, axis: int) -> Value:
+    return low.writer.open_loop(low.names.get(axis, "i"))
+
+
+def _bind(
+    low: Lowering, axis: int, variable: Value, lane: Value | None = None, *, limits: Limits
+) -> None:
+    low.bound[axis] = Binding(variable, lane, *limits, low.writer.level.depth)
 
 
 def _close(
@@ -142,7 +143,7 @@ def _write_range(
 ) -> None:
     axis = loop.key.axis
     index = _open(low, axis)
-    low.bound[axis] = Binding(index, None, *limits)
+    _bind(low, axis, index, limits=limits)
     write_items(low, loop.items)
     _close(low, axis, low.writer.dim(lo), low.writer.dim(hi), stmts, loop.kind)
 
@@ -194,7 +195,7 @@ def _write_reverse(low: Lowering, loop: Loop, stmts: Sequence[Stmt], end: Dim) -
     axis, writer = loop.key.axis, low.writer
     index = _open(low, axis)
     variable = writer.emit("subtract", (writer.dim(end - 1), index))
-    low.bound[axis] = Binding(variable, None, (0,), (end,))
+    _bind(low, axis, variable, limits=((0,), (end,)))
     write_items(low, loop.items)
     _close(low, axis, writer.dim(0), writer.dim(end), stmts, "reverse")
 
@@ -224,7 +225,7 @@ def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> Non
         return
     lane = _open(low, axis)
     variable = writer.emit("add", (start, lane), hint=low.names.get(axis, "i"))
-    low.bound[axis] = Binding(variable, lane, (0,), (extent,))
+    _bind(low, axis, variable, lane, limits=((0,), (extent,)))
     write_items(low, loop.items)
     _close(low, axis, writer.dim(0), count, stmts, loop.kind)
 
@@ -264,9 +265,8 @@ def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, e
     group = _open(low, axis)
     place = writer.emit("multiply", (group, writer.dim(JAM)))
     _bind_rows(low, loop, place, extent - (JAM - 1))
-    _open(low, inner.key.axis)
     inner_extent = stmts[0].extents[inner.key.axis]
-    low.bound[inner.key.axis].highs = (inner_extent,)
+    _bind(low, inner.key.axis, _open(low, inner.key.axis), limits=((0,), (inner_extent,)))
     shifts = [{axis: k} for k in range(JAM)]
     for stmt in stmts:
         low.reader = stmt.node
@@ -287,9 +287,9 @@ def _bind_rows(low: Lowering, loop: Loop, place: Value, high: Dim) -> None:
     if loop.key.part == "b":
         start, _ = low.blocks[axis]
         variable = low.writer.emit("add", (start, place), hint=low.names.get(axis, "i"))
-        low.bound[axis] = Binding(variable, place, (0,), (high,))
+        _bind(low, axis, variable, place, limits=((0,), (high,)))
     else:
-        low.bound[axis] = Binding(place, None, (0,), (high,))
+        _bind(low, axis, place, limits=((0,), (high,)))
 
 
 # --- maxima ---------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def _write_lanes(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
         lanes.append([low.registers[key], *more])
     group = _open(low, axis)
     place = writer.emit("multiply", (group, writer.dim(LANES)))
-    low.bound[axis] = Binding(place, None, (0,), (extent - (LANES - 1),))
+    _bind(low, axis, place, limits=((0,), (extent - (LANES - 1),)))
     for k in range(LANES):
         for stmt in stmts:
             low.reader = stmt.node
@@ -367,11 +367,10 @@ def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
             begin, count = low.blocks[axis]
             lane = _open(low, axis)
             variable = writer.emit("add", (begin, lane))
-            low.bound[axis] = Binding(variable, lane)
+            _bind(low, axis, variable, lane, limits=((), ()))
             opened.append((axis, count))
         else:
-            index = writer.open_loop(low.names.get(axis, "i"))
-            low.bound[axis] = Binding(index)
+            _bind(low, axis, _open(low, axis), limits=((), ()))
             opened.append((axis, writer.dim(stmt.node.shape[d])))
     for _, at in low.points(stmt, stmt.out):
         low.store(stmt, at, start)

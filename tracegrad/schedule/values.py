@@ -31,13 +31,15 @@ class Binding:
     """An open loop over an axis: its variable, and what is known of its range.
 
     ``variable >= low`` for each of ``lows``, ``variable < high`` for each of ``highs``.
-    ``lane`` is the place within the block, where the axis is split.
+    ``lane`` is the place within the block, where the axis is split. ``depth`` is that of the
+    level in which all this holds.
     """
 
     variable: Value
     lane: Value | None = None
     lows: tuple[Dim, ...] = (0,)
     highs: tuple[Dim, ...] = ()
+    depth: int = 0
 
 
 def non_negative(dim: Dim) -> bool:
@@ -71,8 +73,15 @@ class Evaluator:
             return found
         stmt = self.program.of_node.get(node)
         if stmt is not None:
-            return self.writer.remember(key, self._load_statement(stmt, index))
-        return self.writer.remember(key, self.compute(node, index))
+            found = self._load_statement(stmt, index)
+        else:
+            found = self.compute(node, index)
+        # A pad is decided by what is known of the loop variables here and not elsewhere.
+        depth = self.writer.depth_of.get(found, 0)
+        for e in index:
+            if isinstance(e.axis, int):
+                depth = max(depth, self.bound[e.axis].depth)
+        return self.writer.remember(key, found, depth)
 
     def compute(self, node: Node, index: Index) -> Value:
         """What computes the element of ``node`` at ``index``, though it may be a statement."""
