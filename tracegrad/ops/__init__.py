@@ -8,8 +8,10 @@ from tracegrad.ops import arithmetic as arithmetic
 from tracegrad.ops import bitwise as bitwise
 from tracegrad.ops import comparison as comparison
 from tracegrad.ops import constants as constants
+from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
+from tracegrad.ops import loopform as loopform
 from tracegrad.ops import products as products
 from tracegrad.ops import reductions as reductions
 from tracegrad.ops import rounding as rounding

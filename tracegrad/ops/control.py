@@ -1,0 +1,177 @@
+"""Control flow: ``for``, ``while`` and ``if`` hold regions; ``stop_gradient`` cuts a derivative.
+
+The three are reversed by `tracegrad.transforms`. The functions here build them from Python
+functions that append to the regions, and check what the regions take and yield.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tracegrad.ir.builder import current
+from tracegrad.ir.core import Region, Value
+from tracegrad.ir.types import ArrayType, Dim, boolean, i64, scalar
+from tracegrad.ops.constants import dim_value
+from tracegrad.ops.registry import Sample, elementwise, structural
+
+
+def _listed(types: Sequence[ArrayType]) -> str:
+    return f"({', '.join(map(str, types))})"
+
+
+def _matching(
+    name: str, what: str, found: Sequence[ArrayType], wanted: Sequence[ArrayType]
+) -> None:
+    if list(found) != list(wanted):
+        raise TypeError(f"{name}: {what} have types {_listed(found)}, not {_listed(wanted)}")
+
+
+def _no_reference(*operands: Any, **attributes: Any) -> NoReturn:
+    raise TypeError("control flow has regions: it is run by the interpreter, not by a reference")
+
+
+# --- for --------------------------------------------------------------------------------------
+
+
+def _for_type(*types: ArrayType, kind: Any = "plain") -> tuple[ArrayType, ...]:
+    if len(types) < 3:
+        raise TypeError(f"for: lo, hi and step are needed before the carried values, not {types}")
+    _matching("for", "lo, hi and step", types[:3], [scalar(i64)] * 3)
+    if not isinstance(kind, str):
+        raise TypeError(f"for: kind must be a string, not {kind!r}")
+    return types[3:]
+
+
+for_ = structural(
+    "for",
+    doc="""Counted loop: ``for i in range(lo, hi, step)`` with carried values.
+
+    The region takes the index and the carried values and yields the next ones; the results are
+    the last ones. ``kind`` says what the loop is to the scheduler's reader.""",
+    infer=_for_type,
+    reference=_no_reference,
+)
+
+
+def for_loop(
+    lo: Value | Dim,
+    hi: Value | Dim,
+    inits: Sequence[Value],
+    body: Callable[..., Sequence[Value]],
+    *,
+    step: Value | Dim = 1,
+) -> tuple[Value, ...]:
+    """A ``for`` operation; ``body(i, *carried)`` appends one trip and gives the next values.
+
+    Returns
+    -------
+    The carried values after the last trip (``inits`` when there is none).
+    """
+    build = current()
+    bounds = [b if isinstance(b, Value) else dim_value(b) for b in (lo, hi, step)]
+    carried = [v.type for v in inits]
+    with build.open() as region:
+        index = build.param(scalar(i64), "i")
+        params = [build.param(v.type, v.hint) for v in inits]
+        region.yields = tuple(body(index, *params))
+    _matching("for", "the values of a trip", [v.type for v in region.yields], carried)
+    return build.emit(for_, [*bounds, *inits], {}, [region], carried).results
+
+
+# --- while ------------------------------------------------------------------------------------
+
+
+def _while_type(*types: ArrayType) -> tuple[ArrayType, ...]:
+    return types
+
+
+while_ = structural(
+    "while",
+    doc="""Loop as long as a condition holds.
+
+    The first region takes the carried values and yields one bool, the second takes them and
+    yields the next ones.""",
+    infer=_while_type,
+    reference=_no_reference,
+)
+
+
+def while_loop(
+    inits: Sequence[Value],
+    condition: Callable[..., Value],
+    body: Callable[..., Sequence[Value]],
+) -> tuple[Value, ...]:
+    """A ``while`` operation; ``condition(*carried)`` and ``body(*carried)`` append its regions."""
+    build = current()
+    carried = [v.type for v in inits]
+    regions: list[Region] = []
+    for make in (lambda *params: (condition(*params),), body):
+        with build.open() as region:
+            params = [build.param(v.type, v.hint) for v in inits]
+            region.yields = tuple(make(*params))
+        regions.append(region)
+    _matching("while", "conditions", [v.type for v in regions[0].yields], [scalar(boolean)])
+    _matching("while", "the values of a trip", [v.type for v in regions[1].yields], carried)
+    return build.emit(while_, inits, {}, regions, carried).results
+
+
+# --- if ---------------------------------------------------------------------------------------
+
+
+def _if_type(*types: ArrayType) -> NoReturn:
+    raise TypeError("if: the result types are those that its regions yield; give result_types")
+
+
+if_ = structural(
+    "if",
+    doc="""Choice: the values that the first region yields if the predicate holds, or the second's.
+
+    The regions take nothing and yield values of the same types.""",
+    infer=_if_type,
+    reference=_no_reference,
+)
+
+
+def branch(
+    predicate: Value,
+    then: Callable[[], Sequence[Value]],
+    otherwise: Callable[[], Sequence[Value]],
+) -> tuple[Value, ...]:
+    """An ``if`` operation; ``then()`` and ``otherwise()`` append its regions."""
+    _matching("if", "predicates", [predicate.type], [scalar(boolean)])
+    build = current()
+    regions: list[Region] = []
+    for make in (then, otherwise):
+        with build.open() as region:
+            region.yields = tuple(make())
+        regions.append(region)
+    wanted = [v.type for v in regions[0].yields]
+    _matching("if", "the other branch's values", [v.type for v in regions[1].yields], wanted)
+    return build.emit(if_, [predicate], {}, regions, wanted).results
+
+
+# --- stop_gradient ----------------------------------------------------------------------------
+
+
+def _stop_samples(rng: np.random.Generator) -> list[Sample]:
+    # The derivative is zero on purpose, so differences say something else.
+    shapes: tuple[tuple[int, ...], ...] = ((), (3,), (2, 0))
+    return [Sample((np.asarray(rng.normal(size=s)),), differentiable=False) for s in shapes]
+
+
+stop_gradient = elementwise(
+    "stop_gradient",
+    doc="The operand itself, through which no derivative passes.",
+    infer=lambda x: x,
+    reference=lambda x: np.asarray(x).copy(),
+    scalar="{0}",
+    array="{0}",
+    vjp=lambda out_bar, out, x: (None,),
+    jvp=lambda tangents, out, x: None,
+    local=lambda out, x: (None,),
+    samples=_stop_samples,
+    cost=0.0,
+)

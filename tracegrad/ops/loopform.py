@@ -1,0 +1,203 @@
+"""The operations of loop form: explicit buffers, ordered reads and writes.
+
+Only the scheduler makes them, after differentiation. Those with ``effects`` stay in order: a
+read, too, since a write may come between it and an equal one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ir.types import ArrayType, i64, scalar
+from tracegrad.ops.constants import checked_dtype, checked_shape
+from tracegrad.ops.registry import structural
+
+
+def _checked_element(buffer: ArrayType, indices: tuple[ArrayType, ...], name: str) -> None:
+    if len(indices) != buffer.rank:
+        raise TypeError(f"{name}: {buffer} needs {buffer.rank} indices, not {len(indices)}")
+    for index in indices:
+        if index != scalar(i64):
+            raise TypeError(f"{name}: an index must be an i64 scalar, not {index}")
+
+
+def _place(buffer: np.ndarray, indices: tuple[Any, ...]) -> tuple[int, ...]:
+    """The indices as ints; outside (negative ones too) it is a fault of the scheduler."""
+    at = tuple(int(i) for i in indices)
+    if any(not 0 <= i < size for i, size in zip(at, buffer.shape, strict=True)):
+        raise IndexError(f"index {at} is out of bounds for a buffer of shape {buffer.shape}")
+    return at
+
+
+# --- alloc, alias -----------------------------------------------------------------------------
+
+
+def _alloc_type(*, shape: Any, dtype: Any, fill: Any = None) -> ArrayType:
+    if fill is not None and (isinstance(fill, bool) or fill != 0):
+        raise TypeError(f"alloc: fill must be None or 0, not {fill!r}")
+    return ArrayType(checked_dtype(dtype, "alloc"), checked_shape(shape, "alloc"))
+
+
+def _alloc_reference(*, shape: tuple[int, ...], dtype: Any, fill: Any = None) -> np.ndarray:
+    if fill == 0:
+        return np.zeros(shape, dtype.numpy)
+    # What is read before it is written should show.
+    return np.full(shape, np.nan if dtype.is_float else 77, dtype.numpy)
+
+
+alloc = structural(
+    "alloc",
+    doc="A new buffer: of zeros if ``fill`` is 0, of anything if it is None.",
+    infer=_alloc_type,
+    reference=_alloc_reference,
+    effects=True,
+)
+
+
+def _alias_type(buffer: ArrayType, *, shape: Any) -> ArrayType:
+    result = ArrayType(buffer.dtype, checked_shape(shape, "alias"))
+    both_known = isinstance(buffer.size, int) and isinstance(result.size, int)
+    if both_known and buffer.size != result.size:
+        raise TypeError(f"alias: {buffer} has not the size of shape {result.shape}")
+    return result
+
+
+def _alias_reference(buffer: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    same = buffer.reshape(shape)
+    if buffer.size and not np.shares_memory(same, buffer):
+        raise ValueError(f"a buffer of strides {buffer.strides} can't be seen as {shape}")
+    return same
+
+
+alias = structural(
+    "alias",
+    doc="The same memory in C order under another shape.",
+    infer=_alias_type,
+    reference=_alias_reference,
+)
+
+
+# --- load, store ------------------------------------------------------------------------------
+
+
+def _load_type(buffer: ArrayType, *indices: ArrayType) -> ArrayType:
+    _checked_element(buffer, indices, "load")
+    return scalar(buffer.dtype)
+
+
+load = structural(
+    "load",
+    doc="One element of a buffer.",
+    infer=_load_type,
+    reference=lambda buffer, *indices: buffer[_place(buffer, indices)].copy(),
+    effects=True,
+)
+
+
+def _store_type(name: str, v: ArrayType, buffer: ArrayType, *indices: ArrayType) -> tuple[()]:
+    _checked_element(buffer, indices, name)
+    if v != scalar(buffer.dtype):
+        raise TypeError(f"{name}: a scalar {buffer.dtype} is needed for {buffer}, not {v}")
+    return ()
+
+
+def _store_reference(v: Any, buffer: np.ndarray, *indices: Any) -> tuple[()]:
+    buffer[_place(buffer, indices)] = v
+    return ()
+
+
+def _add_store_reference(v: Any, buffer: np.ndarray, *indices: Any) -> tuple[()]:
+    buffer[_place(buffer, indices)] += v
+    return ()
+
+
+store = structural(
+    "store",
+    doc="Write one element of a buffer.",
+    infer=lambda v, buffer, *indices: _store_type("store", v, buffer, *indices),
+    reference=_store_reference,
+    effects=True,
+)
+
+add_store = structural(
+    "add_store",
+    doc="Add to one element of a buffer.",
+    infer=lambda v, buffer, *indices: _store_type("add_store", v, buffer, *indices),
+    reference=_add_store_reference,
+    effects=True,
+)
+
+
+# --- check_index ------------------------------------------------------------------------------
+
+
+def _check_type(index: ArrayType, size: ArrayType, *, axis: Any = 0) -> ArrayType:
+    if index != scalar(i64) or size != scalar(i64):
+        raise TypeError(f"check_index: i64 scalars are needed, not {index} and {size}")
+    if not isinstance(axis, int) or axis < 0:
+        raise TypeError(f"check_index: axis must be a position, not {axis!r}")
+    return scalar(i64)
+
+
+def _check_reference(index: Any, size: Any, *, axis: int = 0) -> np.int64:
+    at, limit = int(index), int(size)
+    if not -limit <= at < limit:
+        raise IndexError(f"index {at} is out of bounds for axis {axis} with size {limit}")
+    return np.int64(at + limit if at < 0 else at)
+
+
+check_index = structural(
+    "check_index",
+    doc="The index, a negative one counted from the end; raises IndexError outside.",
+    infer=_check_type,
+    reference=_check_reference,
+    effects=True,
+)
+
+
+# --- gemm -------------------------------------------------------------------------------------
+
+
+def _gemm_type(
+    a: ArrayType,
+    b: ArrayType,
+    out: ArrayType,
+    *,
+    transpose_a: Any = False,
+    transpose_b: Any = False,
+) -> tuple[()]:
+    if not isinstance(transpose_a, bool) or not isinstance(transpose_b, bool):
+        raise TypeError("gemm: transpose_a and transpose_b must be bools")
+    if a.rank not in (1, 2) or b.rank not in (1, 2) or not a.dtype.is_float:
+        raise TypeError(f"gemm: float vectors or matrices are needed, not {a} and {b}")
+    left = a.shape[::-1] if transpose_a else a.shape
+    right = b.shape[::-1] if transpose_b else b.shape
+    result = ArrayType(a.dtype, left[:-1] + right[1:])
+    if left[-1] != right[0] or b.dtype is not a.dtype:
+        raise TypeError(f"gemm: {a} and {b} can't be multiplied")
+    if out != result or not result.rank:
+        raise TypeError(f"gemm: the result of {a} and {b} is {result}, the buffer {out}")
+    return ()
+
+
+def _gemm_reference(
+    a: np.ndarray,
+    b: np.ndarray,
+    out: np.ndarray,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+) -> tuple[()]:
+    out[...] = np.dot(a.T if transpose_a else a, b.T if transpose_b else b)
+    return ()
+
+
+gemm = structural(
+    "gemm",
+    doc="A product of matrices (or a matrix and a vector) into a buffer, by BLAS.",
+    infer=_gemm_type,
+    reference=_gemm_reference,
+    effects=True,
+)
