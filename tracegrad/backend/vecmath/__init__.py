@@ -19,7 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .lowering import register
+from tracegrad.backend.gamma import digamma as digamma
+from tracegrad.backend.gamma import gamma as gamma
+from tracegrad.backend.gamma import lgamma as lgamma
+from tracegrad.backend.gamma import polygamma as polygamma
+from tracegrad.backend.vecmath.lowering import register
 
 Scalar = Any  # a Python or NumPy real scalar
 PLAIN: dict[str, Callable[..., Any]] = {}

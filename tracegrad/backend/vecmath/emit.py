@@ -72,7 +72,7 @@ class Text:
     def call_large(self, function: str, x: Value, y: Value) -> Value:
         """y, or libm's ``function`` of x where |x| >= 2**30 (float64)."""
         self.callees[f"llvm.{function}.f64"] = ("double", 1)
-        name = f"vecmath_{function}_large"
+        name = f"tracegrad_{function}_large"
         self.companions[name] = large_text(name, function)
         variants = ",".join(f"_ZGV_LLVM_N{w}vv_{name}({name}_v{w})" for w in WIDTHS)
         line = (
