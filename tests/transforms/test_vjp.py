@@ -136,3 +136,30 @@ def test_names_of_cotangents_follow_the_primal():
     g = gradient(f, [0])
     assert g.result_names[-1] == "x_bar"
     assert {op.part for op in g.body.ops} == {"forward", "reverse"}
+
+
+def test_an_arm_that_was_not_chosen_contributes_nothing_even_where_its_partial_is_infinite():
+    def rule(x):
+        zero = x * 0.0
+        return total(ops.select(x > 0.0, ops.log(ops.sqrt(x)), zero))
+
+    (x_bar,) = gradients(function([VECTOR], rule), np.array([4.0, 0.0, -1.0]))
+    assert np.array_equal(x_bar, [0.125, 0.0, 0.0])
+
+
+def test_masks_of_nested_arms_combine():
+    def rule(x, y):
+        inner = ops.select(y > 0.0, 1.0 / x, x * 0.0)
+        return total(ops.select(x > 0.0, inner, x * 0.0))
+
+    x, y = np.array([2.0, 0.0, 2.0, 0.0]), np.array([1.0, 1.0, -1.0, -1.0])
+    (x_bar,) = gradients(function([VECTOR, VECTOR], rule), x, y, wrt=[0])
+    assert np.array_equal(x_bar, [-0.25, 0.0, 0.0, 0.0])
+
+
+def test_the_loser_of_a_maximum_contributes_nothing():
+    def rule(x):
+        return total(ops.maximum(ops.log(x), -1.0))
+
+    (x_bar,) = gradients(function([VECTOR], rule), np.array([1.0, 0.0]))
+    assert np.array_equal(x_bar, [1.0, 0.0])

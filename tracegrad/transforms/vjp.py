@@ -17,6 +17,7 @@ from tracegrad.ir.core import Function, Location, Operation, Value
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.registry import Contribution, constant, expand_to
 from tracegrad.transforms.activity import active_values
+from tracegrad.transforms.masks import masked, support
 
 
 def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = None) -> Function:
@@ -168,8 +169,18 @@ def _contributions(
     operands = [env.get(v, v) for v in op.operands]
     outs = [env[r] for r in op.results]
     if len(outs) == 1:
-        assert out_bars[0] is not None
-        return opdef.vjp(out_bars[0], outs[0], *operands, **op.attributes)
+        (out_bar,) = out_bars
+        assert out_bar is not None
+        contributions = opdef.vjp(out_bar, outs[0], *operands, **op.attributes)
+        mask = support(out_bar) if opdef.kind == "elementwise" else True
+        if mask is True:
+            return contributions
+        if mask is False:
+            return tuple(None for _ in contributions)
+        return tuple(
+            masked(c, mask) if isinstance(c, Value) and c is not out_bar else c
+            for c in contributions
+        )
     return opdef.vjp(tuple(out_bars), tuple(outs), *operands, **op.attributes)  # type: ignore[arg-type]  # ops of several results take tuples
 
 
