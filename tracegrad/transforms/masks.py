@@ -1,7 +1,7 @@
 """Cotangents that are masked stay masked: an arm that was not chosen contributes nothing.
 
-The rules of ``select``, ``maximum`` and ``minimum`` hand ``select(c, upstream, 0)`` to an arm. If the
-arm was ``sqrt(x)``, going on with ``0 * local`` would give NaN where ``local`` is infinite. So
+The rules of ``select``, ``maximum`` and ``minimum`` hand ``select(c, upstream, 0)`` to an arm. If
+the arm was ``sqrt(x)``, going on with ``0 * local`` would give NaN where ``local`` is infinite. So
 what an elementwise operation hands on from a masked cotangent is masked by the same condition.
 """
 
