@@ -11,6 +11,7 @@ from tracegrad.ops import constants as constants
 from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
+from tracegrad.ops import indexing as indexing
 from tracegrad.ops import loopform as loopform
 from tracegrad.ops import products as products
 from tracegrad.ops import reductions as reductions
