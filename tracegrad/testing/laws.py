@@ -25,7 +25,7 @@ from tracegrad.testing.numerics import STEP, assert_close, numerical_jvp
 from tracegrad.transforms.vjp import vjp
 
 # Of values: libraries differ by some units in the last place.
-VALUE_TOLERANCE = {"f64": 5e-15, "f32": 2e-6}
+VALUE_TOLERANCE = {"f64": 1e-14, "f32": 2e-6}
 # Of derivatives in f64 against differences, and between rules.
 DIFFERENCE_TOLERANCE = 1e-8
 RULE_TOLERANCE = 1e-11
@@ -410,6 +410,19 @@ class ScalarLoop:
     columns: tuple[np.ndarray, ...]
     expected: np.ndarray
 
+    def slack(self) -> np.ndarray:
+        """What moving the operands by 8 units in the last place does to the result.
+
+        Near a zero of a function two good libraries differ by as much. A jump is no slack.
+        """
+        if self.expected.dtype.kind != "f":
+            return np.zeros(self.expected.shape)
+        moved = [np.nextafter(c, np.inf) if c.dtype.kind == "f" else c for c in self.columns]
+        with np.errstate(all="ignore"):
+            change = np.abs(self.case.reference(*moved)[0] - self.expected)
+            limit = np.maximum(1, np.abs(self.expected)) * np.finfo(self.expected.dtype).eps ** 0.5
+            return np.where(change < limit, 8 * change, 0)
+
 
 def scalar_loops(op: OpDef) -> list[ScalarLoop]:
     """The samples of an elementwise op, joined wherever dtypes and attributes are the same."""
@@ -455,7 +468,7 @@ def run_loops(function: Callable[..., Any], loops: Sequence[ScalarLoop]) -> None
     function(*arguments)
     wrong = []
     for loop, result in zip(loops, results, strict=True):
-        found = mismatches(result, loop.expected)
+        found = mismatches(result, loop.expected, loop.slack())
         text = scalar_text(loop.case, [f"x{k}" for k in range(len(loop.columns))])
         for at in found[:5]:
             operands = ", ".join(repr(column[at]) for column in loop.columns)
@@ -465,12 +478,13 @@ def run_loops(function: Callable[..., Any], loops: Sequence[ScalarLoop]) -> None
     assert not wrong, "\n".join(wrong)
 
 
-def mismatches(actual: np.ndarray, expected: np.ndarray) -> list[int]:
-    """Positions where vectors differ by more than the tolerance of values allows."""
+def mismatches(actual: np.ndarray, expected: np.ndarray, slack: np.ndarray) -> list[int]:
+    """Positions where vectors differ by more than the tolerance of values and ``slack``."""
     if expected.dtype.kind != "f":
         return [int(k) for k in np.flatnonzero(actual != expected)]
     tolerance = VALUE_TOLERANCE[dtype_of(expected.dtype).name]
     with np.errstate(all="ignore"):
         same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-        near = np.isfinite(expected) & (np.abs(actual - expected) <= tolerance * np.abs(expected))
+        allowed = tolerance * np.abs(expected) + slack
+        near = np.isfinite(expected) & (np.abs(actual - expected) <= allowed)
     return [int(k) for k in np.flatnonzero(~(same | near))]
