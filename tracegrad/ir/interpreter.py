@@ -93,7 +93,11 @@ class _Machine:
         if control is not None:
             results: Sequence[Any] = control(self, op, operands)
         else:
-            attributes = {k: concrete(v, self.sizes) for k, v in op.attributes.items()}
+            # A size that the results bind is not known yet: the op finds it.
+            attributes = {
+                k: v if op.name == "nonzero" else concrete(v, self.sizes)
+                for k, v in op.attributes.items()
+            }
             found = op.opdef.reference(*operands, **attributes)
             results = found if isinstance(found, tuple) else (() if found is None else (found,))
         if len(results) != len(op.results):
