@@ -105,7 +105,7 @@ def sample_points(name: str, dtype: Any, count: int, seed: int = 0) -> tuple[Flo
     elif name == "erfc":
         parts = [uniform(-6, 10.1 if single else 27.3, n), uniform(0, 3, n), tiny, logs]
     elif name in ("sin", "cos", "tan"):
-        multiples = np.arange(-n // 2, n // 2) * (np.pi / 2)
+        multiples = np.round(2.0 ** uniform(0, 29, n)) * (np.pi / 2)
         parts = [uniform(-10, 10, n), uniform(-1e6, 1e6, n), multiples, tiny]
         parts += [np.exp(uniform(10, 0.99 * top, n // 4)), uniform(2.0**29, 2.0**31, n // 4)]
     elif name in ("arcsin", "arccos"):
