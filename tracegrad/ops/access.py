@@ -206,7 +206,7 @@ def is_identity(whole: Shape, part: Shape, map: Map) -> bool:
     )
 
 
-def _covering(whole: Shape, part: Shape, map: Map) -> Map | None:
+def covering(whole: Shape, part: Shape, map: Map) -> Map | None:
     """The map of the view that undoes this one, when it reads each element exactly once."""
     back: list[Entry | None] = [None] * len(part)
     for d, (size, (axis, offset, step)) in enumerate(zip(whole, map, strict=True)):
@@ -269,7 +269,7 @@ pad = linear(
 def pad_into(v: Value, shape: Sequence[Dim], map: Sequence[Entry]) -> Value:
     """Zeros of ``shape`` with ``v`` at ``map``: a view when ``v`` covers it, else one pad."""
     shape, entries = tuple(shape), tuple(_simple(entry, v.shape) for entry in map)
-    back = _covering(shape, v.shape, entries)
+    back = covering(shape, v.shape, entries)
     if back is not None:
         return view_of(v, shape, back)
     if v.op is not None and v.op.opdef is pad:
@@ -277,7 +277,7 @@ def pad_into(v: Value, shape: Sequence[Dim], map: Sequence[Entry]) -> Value:
         return pad_into(inner.operands[0], shape, composed(entries, inner.attributes["map"]))
     if v.op is not None and v.op.opdef is view:
         base = v.op.operands[0]
-        undo = _covering(base.shape, v.shape, v.op.attributes["map"])
+        undo = covering(base.shape, v.shape, v.op.attributes["map"])
         if undo is not None and len([e for e in undo if e[0] is not None]) == base.rank:
             # A transposed, flipped or expanded value is put in from where it is.
             return pad_into(base, shape, composed(entries, undo))
