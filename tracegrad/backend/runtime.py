@@ -43,3 +43,16 @@ def accumulate(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
     out = x.copy()
     np.add.at(out, indices, v)
     return out
+
+
+def recurrence(
+    factors: np.ndarray, terms: np.ndarray, axis: int, reverse: bool = False
+) -> np.ndarray:
+    """``out[i] = terms[i] + factors[i - 1] * out[i - 1]`` along ``axis``."""
+    out = terms.copy()
+    rows, f = np.moveaxis(out, axis, 0), np.moveaxis(factors, axis, 0)
+    if reverse:
+        rows, f = rows[::-1], f[::-1]
+    for i in range(1, len(rows)):
+        rows[i] += f[i - 1] * rows[i - 1]
+    return out

@@ -13,9 +13,11 @@ from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
 from tracegrad.ops import indexing as indexing
 from tracegrad.ops import loopform as loopform
+from tracegrad.ops import ordering as ordering
 from tracegrad.ops import products as products
 from tracegrad.ops import reductions as reductions
 from tracegrad.ops import rounding as rounding
+from tracegrad.ops import scans as scans
 from tracegrad.ops import selection as selection
 from tracegrad.ops import special as special
 from tracegrad.ops import trigonometric as trigonometric

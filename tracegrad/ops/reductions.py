@@ -1,4 +1,4 @@
-"""Reductions over axes, positions of extremes, and running sums and products.
+"""Reductions over axes, and positions of extremes.
 
 ``axes`` of a reduction are sorted and non-negative, and go away in the result (no keepdims).
 """
@@ -19,7 +19,7 @@ from tracegrad.ops.access import (
     squeeze,
     zeros,
 )
-from tracegrad.ops.constants import Dims, dim_value
+from tracegrad.ops.constants import Dims, dim_value, dtype_text
 from tracegrad.ops.registry import REGISTRY, Emit, Sample, general, linear
 
 
@@ -39,7 +39,7 @@ def _reduced(x: ArrayType, axes: object, name: str) -> ArrayType:
     return x.with_shape(d for a, d in enumerate(x.shape) if a not in gone)
 
 
-def _number_reduction(name: str) -> Callable[..., ArrayType]:
+def number_reduction(name: str) -> Callable[..., ArrayType]:
     def infer(x: ArrayType, *, axes: Any) -> ArrayType:
         if x.dtype.is_bool:
             raise TypeError(f"{name}: numbers are needed, not bool: cast first")
@@ -57,15 +57,18 @@ def _bool_reduction(name: str) -> Callable[..., ArrayType]:
     return infer
 
 
-def _reduction_text(name: str) -> Emit:
+def reduction_text(name: str) -> Emit:
     def text(
         operands: Sequence[str], result: ArrayType, attributes: Mapping[str, Any], dims: Dims
     ) -> str:
-        axes = attributes["axes"]
-        if len(axes) == 1 and result.rank:
-            return f"np.{name}({operands[0]}, axis={axes[0]})"
-        # Without an axis argument NumPy reduces all of them.
-        return f"np.{name}({operands[0]}{f', axis={axes}' if result.rank or not axes else ''})"
+        axes, dtype = attributes["axes"], result.dtype
+        over = f", axis={axes[0] if len(axes) == 1 else axes}"
+        if axes and not result.rank:
+            over = ""  # without an axis NumPy reduces all of them
+        # NumPy adds up small integers in a larger dtype.
+        widened = name in ("sum", "prod") and dtype.is_integer and dtype.numpy.itemsize < 8
+        kind = f", dtype={dtype_text(dtype)}" if widened else ""
+        return f"np.{name}({operands[0]}{over}{kind})"
 
     return text
 
@@ -75,7 +78,7 @@ def _axes_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(a for a in range(rank) if bits >> a & 1) for bits in range(2**rank)]
 
 
-def _reduction_samples(
+def _samples(
     shapes: Sequence[tuple[int, ...]], draw: Callable[[Any, tuple[int, ...]], Any]
 ) -> Callable[[np.random.Generator], list[Sample]]:
     def samples(rng: np.random.Generator) -> list[Sample]:
@@ -96,12 +99,17 @@ _SHAPES = ((), (1,), (5,), (2, 3), (1, 4), (2, 3, 2))
 _EMPTY = ((0,), (0, 3), (2, 0))
 
 
+def reduction_samples(rng: np.random.Generator) -> list[Sample]:
+    """Normal numbers of many shapes, empty ones too, over each subset of the axes."""
+    return _samples((*_SHAPES, *_EMPTY), _normal)(rng)
+
+
 def restored(reduced: Value, x: Value, axes: tuple[int, ...]) -> Value:
     """A reduced value, copied back along the reduced axes of ``x``."""
     return broadcast_to(expand_dims(reduced, axes), x.shape)
 
 
-# --- sum, prod --------------------------------------------------------------------------------
+# --- sum --------------------------------------------------------------------------------------
 
 
 def _sum_transpose(out_bar: Value, x: Value, *, axes: tuple[int, ...]) -> Value:
@@ -111,11 +119,11 @@ def _sum_transpose(out_bar: Value, x: Value, *, axes: tuple[int, ...]) -> Value:
 sum_ = linear(
     "sum",
     doc="Sum over axes, in the operand's dtype.",
-    infer=_number_reduction("sum"),
+    infer=number_reduction("sum"),
     reference=lambda x, *, axes: np.sum(x, axis=axes, dtype=np.asarray(x).dtype),
-    array=_reduction_text("sum"),
+    array=reduction_text("sum"),
     transpose=_sum_transpose,
-    samples=_reduction_samples((*_SHAPES, *_EMPTY), _normal),
+    samples=reduction_samples,
 )
 
 
@@ -151,7 +159,7 @@ def _extreme_samples(rng: np.random.Generator) -> list[Sample]:
     ties = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
     nan = np.array([1.0, np.nan, 2.0])
     return [
-        *_reduction_samples(_SHAPES, _normal)(rng),
+        *_samples(_SHAPES, _normal)(rng),
         Sample((np.zeros((0, 3)),), {"axes": (1,)}, "no result"),
         Sample((ties,), {"axes": (1,)}, "ties", differentiable=False),
         Sample((ties,), {"axes": (0, 1)}, "ties", differentiable=False),
@@ -162,9 +170,9 @@ def _extreme_samples(rng: np.random.Generator) -> list[Sample]:
 max_ = general(
     "max",
     doc="Largest element over axes; NaN wins. Ties share the cotangent evenly.",
-    infer=_number_reduction("max"),
+    infer=number_reduction("max"),
     reference=lambda x, *, axes: np.max(x, axis=axes),
-    array=_reduction_text("max"),
+    array=reduction_text("max"),
     vjp=extreme_vjp,
     jvp=extreme_jvp,
     samples=_extreme_samples,
@@ -173,9 +181,9 @@ max_ = general(
 min_ = general(
     "min",
     doc="Smallest element over axes; NaN wins. Ties share the cotangent evenly.",
-    infer=_number_reduction("min"),
+    infer=number_reduction("min"),
     reference=lambda x, *, axes: np.min(x, axis=axes),
-    array=_reduction_text("min"),
+    array=reduction_text("min"),
     vjp=extreme_vjp,
     jvp=extreme_jvp,
     samples=_extreme_samples,
@@ -194,9 +202,9 @@ any_ = general(
     doc="Whether any element over axes is true.",
     infer=_bool_reduction("any"),
     reference=lambda x, *, axes: np.any(x, axis=axes),
-    array=_reduction_text("any"),
+    array=reduction_text("any"),
     nondifferentiable="its result is a truth value",
-    samples=_reduction_samples((*_SHAPES, *_EMPTY), _coin),
+    samples=_samples((*_SHAPES, *_EMPTY), _coin),
 )
 
 all_ = general(
@@ -204,9 +212,9 @@ all_ = general(
     doc="Whether all elements over axes are true.",
     infer=_bool_reduction("all"),
     reference=lambda x, *, axes: np.all(x, axis=axes),
-    array=_reduction_text("all"),
+    array=reduction_text("all"),
     nondifferentiable="its result is a truth value",
-    samples=_reduction_samples((*_SHAPES, *_EMPTY), _coin),
+    samples=_samples((*_SHAPES, *_EMPTY), _coin),
 )
 
 
