@@ -13,7 +13,7 @@ import linecache
 import os
 import sys
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "TracegradError",
     "TracegradWarning",
     "UnsupportedError",
+    "user_frame",
     "user_place",
 ]
 
@@ -79,37 +80,49 @@ def _is_users(frame: FrameType) -> bool:
     return not file.startswith((_PACKAGE, "<frozen "))
 
 
-def user_place(depth: int = 1) -> Place | None:
-    """The innermost place outside tracegrad and the numerical libraries, if there is one.
-
-    Parameters
-    ----------
-    depth : how many of the caller's own frames to skip before looking.
-    """
-    try:
-        frame: FrameType | None = sys._getframe(depth)
-    except ValueError:
-        return None
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame, from ``frame`` outwards, that is the user's own code."""
     while frame is not None and not _is_users(frame):
         frame = frame.f_back
+    return frame
+
+
+def user_place() -> Place | None:
+    """The innermost place outside tracegrad and the numerical libraries, if there is one."""
+    frame = user_frame(sys._getframe(1))
     return None if frame is None else place_of_frame(frame)
 
 
 def place_of_frame(frame: FrameType) -> Place:
     """The place a frame is executing now, with columns where Python keeps them (3.11+)."""
-    code = frame.f_code
+    return _place(frame.f_code, frame.f_lasti, frame.f_lineno)
+
+
+def place_in_traceback(traceback: TracebackType | None) -> Place | None:
+    """The innermost of the user's own places that an exception passed through."""
+    found = None
+    while traceback is not None:
+        if _is_users(traceback.tb_frame):
+            found = traceback
+        traceback = traceback.tb_next
+    if found is None:
+        return None
+    return _place(found.tb_frame.f_code, found.tb_lasti, found.tb_lineno)
+
+
+def _place(code: CodeType, instruction: int, at_line: int | None) -> Place:
     column = end = None
     positions = getattr(code, "co_positions", None)
-    if positions is not None and frame.f_lasti >= 0:
+    if positions is not None and instruction >= 0:
         for at, span in enumerate(positions()):
-            if at == frame.f_lasti // 2:
+            if at == instruction // 2:
                 line, end_line, column, end = span
-                if line is None or line != frame.f_lineno:
+                if line is None or line != at_line:
                     column = end = None
                 elif end_line != line:
                     end = None
                 break
-    place = Place(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_name)
+    place = Place(code.co_filename, at_line or code.co_firstlineno, code.co_name)
     if column is None:
         return place
     # CPython counts columns in UTF-8 bytes; the caret needs characters.

@@ -326,3 +326,18 @@ def test_functions_with_asserts_are_staged_under_pytest():
     assert hooks.calls == ["abs"]
     with pytest.raises(AssertionError, match="positive"):
         g(-1)
+
+
+def test_a_module_that_imports_at_its_top_level_is_staged(tmp_path, monkeypatch):
+    # CPython compiles attributes of names imported at module level in a way of their own.
+    (tmp_path / "importing.py").write_text(
+        "import math, os.path\nif True:\n    from math import floor as fl\n"
+        "def f(x):\n    return math.sqrt(x) + fl(x) + len(os.path.join('a', 'b'))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import importing
+
+    g, hooks = staged(importing.f)
+    assert g(4.0) == 9.0
+    assert hooks.calls == ["sqrt", "floor", "len", "join"]
+    del sys.modules["importing"]

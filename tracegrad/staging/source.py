@@ -30,6 +30,7 @@ _FUTURE = functools.reduce(
 _SUSPENDS = 0x20 | 0x80 | 0x200
 
 FunctionNode = ast.FunctionDef | ast.Lambda
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 class NoSource(Exception):
@@ -38,10 +39,15 @@ class NoSource(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """A function's syntax tree (never to be changed: it is shared) and its innermost class."""
+    """A function's syntax tree (never to be changed: it is shared) and what is around it.
+
+    ``imports`` are the names that the file imports at its top level: CPython compiles
+    attributes of such names differently.
+    """
 
     node: FunctionNode
     inside_class: str | None
+    imports: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,24 @@ class _File:
 _files: dict[str, _File] = {}
 
 
-def _definitions(tree: ast.AST, inside_class: str | None = None) -> Iterator[Definition]:
+def _definitions(
+    tree: ast.AST, imports: frozenset[str], inside_class: str | None = None
+) -> Iterator[Definition]:
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, FunctionNode):
-            yield Definition(child, inside_class)
+            yield Definition(child, inside_class, imports)
         inner = child.name if isinstance(child, ast.ClassDef) else inside_class
-        yield from _definitions(child, inner)
+        yield from _definitions(child, imports, inner)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Names that are imported in the scope of ``tree`` itself."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            for alias in child.names:
+                yield alias.asname or alias.name.partition(".")[0]
+        elif not isinstance(child, _SCOPES):
+            yield from _imports(child)
 
 
 def _first_line(node: FunctionNode) -> int:
@@ -78,7 +96,8 @@ def _parse(filename: str, module_globals: dict[str, object]) -> _File:
     except (SyntaxError, ValueError, RecursionError) as error:
         raise NoSource(f"{filename} does not parse: {error}") from error
     found: dict[tuple[str, int], list[Definition]] = {}
-    for definition in _definitions(tree):
+    imports = frozenset(_imports(tree)) - {"*"}
+    for definition in _definitions(tree, imports):
         node = definition.node
         name = node.name if isinstance(node, ast.FunctionDef) else "<lambda>"
         found.setdefault((name, _first_line(node)), []).append(definition)
@@ -125,7 +144,7 @@ def _match(file: _File, code: CodeType) -> Definition | None:
 
 def _try_compile(definition: Definition, code: CodeType) -> CodeType | None:
     try:
-        return compile_alone(definition.node, definition.inside_class, code, ())
+        return compile_alone(definition, definition.node, code, ())
     except (SyntaxError, ValueError, RecursionError):
         return None
 
@@ -167,15 +186,16 @@ def _asserts_rewritten(compiled: CodeType, code: CodeType) -> bool:
 
 
 def compile_alone(
-    node: FunctionNode, inside_class: str | None, like: CodeType, extra: tuple[str, ...]
+    definition: Definition, node: FunctionNode, like: CodeType, extra: tuple[str, ...]
 ) -> CodeType:
-    """The code object of one function, compiled by itself but scoped as it was.
+    """The code object of ``node``, compiled by itself but scoped as ``definition`` is.
 
     The function is put into a factory whose parameters are its free variables (those of
     ``like`` and the ``extra`` ones), inside a class of the right name if it was in one
     (private names, ``__class__``). The factory never runs: decorators and defaults are
     left out, and the caller has the original's.
     """
+    inside_class = definition.inside_class
     node = copy.copy(node)
     node.args = copy.copy(node.args)
     node.args.defaults = []
@@ -204,7 +224,8 @@ def compile_alone(
     factory = ast.FunctionDef(FACTORY, parameters, [statement], [], None, None)
     if "type_params" in ast.FunctionDef._fields:
         factory.type_params = []  # type: ignore[attr-defined,unused-ignore]  # Python 3.12
-    module = ast.fix_missing_locations(ast.Module([factory], []))
+    body: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in sorted(definition.imports)]
+    module = ast.fix_missing_locations(ast.Module([*body, factory], []))
     flags = like.co_flags & _FUTURE
     code: CodeType = compile(module, like.co_filename, "exec", flags=flags, dont_inherit=True)
     for _ in range(2 if inside_class is None else 3):

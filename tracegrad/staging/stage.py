@@ -110,7 +110,7 @@ def _compile_with_hooks(function: FunctionType) -> CodeType | None:
     definition = find_definition(function)
     node = copy.deepcopy(definition.node)
     Rewriter(definition.inside_class).rewrite(node)
-    code = compile_alone(node, definition.inside_class, original, (HOOK,))
+    code = compile_alone(definition, node, original, (HOOK,))
     if HOOK not in code.co_freevars:
         return None
     code = _renamed(code, code, original)

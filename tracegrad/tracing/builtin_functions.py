@@ -1,0 +1,243 @@
+"""Python's built-ins and the ``math`` module on traced values.
+
+``math`` works on scalars and gives Python floats (weak in promotion). Where Python would
+raise for a bad number (``math.sqrt(-1)``), a kernel gives NaN, as NumPy does.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ops.registry import REGISTRY
+from tracegrad.tracing.dispatch import implements
+from tracegrad.tracing.integers import TracedInt, dim_or_int, is_integer, largest, smallest
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import cast, elementwise, is_traced, lift
+
+
+def _scalar(x: Any, name: str) -> Tracer:
+    value = lift(x)
+    if value.ndim:
+        raise TypeError(f"only 0-dimensional arrays can be converted to Python scalars (in {name})")
+    return value
+
+
+def _weak(x: Tracer) -> Tracer:
+    return Tracer(x.value, weak=x.dtype.kind in "fi")
+
+
+# --- math -------------------------------------------------------------------------------------
+
+
+def _op_of_math(name: str, op: str) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        operands = [cast(_scalar(x, f"math.{name}"), np.float64) for x in args]
+        return _weak(elementwise(op, operands))
+
+    call.__name__ = name
+    return call
+
+
+for _opdef in list(REGISTRY.values()):
+    for _function in _opdef.stands_for:
+        if getattr(_function, "__module__", None) == "math":
+            implements(_function)(_op_of_math(_function.__name__, _opdef.name))
+
+
+@implements(math.log)
+def log(x: Any, base: Any = None) -> Any:
+    value = _op_of_math("log", "log")(x)
+    return value if base is None else value / _op_of_math("log", "log")(base)
+
+
+def _rounded(op: str) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        if is_integer(x):
+            return x
+        value = _scalar(x, f"math.{op}")
+        if value.dtype.kind == "f":
+            value = elementwise(op, [value])
+        return _weak(cast(value, np.int64))
+
+    return call
+
+
+implements(math.floor)(_rounded("floor"))
+implements(math.ceil)(_rounded("ceil"))
+implements(math.trunc)(_rounded("trunc"))
+
+
+@implements(math.cbrt if hasattr(math, "cbrt") else np.cbrt)
+def cbrt(x: Any) -> Any:
+    return _op_of_math("cbrt", "cbrt")(x)
+
+
+@implements(math.exp2 if hasattr(math, "exp2") else np.exp2)
+def exp2(x: Any) -> Any:
+    return _op_of_math("exp2", "exp2")(x)
+
+
+@implements(math.radians)
+def radians(x: Any) -> Any:
+    return _weak(cast(_scalar(x, "math.radians"), np.float64)) * (math.pi / 180.0)
+
+
+@implements(math.degrees)
+def degrees(x: Any) -> Any:
+    return _weak(cast(_scalar(x, "math.degrees"), np.float64)) * (180.0 / math.pi)
+
+
+@implements(math.hypot)
+def hypot(*coordinates: Any) -> Any:
+    if not coordinates:
+        return 0.0
+    return functools.reduce(_op_of_math("hypot", "hypot"), coordinates, 0.0)
+
+
+@implements(math.dist)
+def dist(p: Iterable[Any], q: Iterable[Any], /) -> Any:
+    return hypot(*(a - b for a, b in zip(p, q, strict=True)))
+
+
+@implements(math.fsum)
+def fsum(seq: Iterable[Any], /) -> Any:
+    return np.sum(seq) if isinstance(seq, Tracer) else builtins.sum(seq)
+
+
+@implements(math.prod)
+def prod(iterable: Iterable[Any], /, *, start: Any = 1) -> Any:
+    if isinstance(iterable, Tracer) and iterable.ndim == 1:
+        return np.prod(iterable) * start
+    return functools.reduce(lambda a, b: a * b, iterable, start)
+
+
+@implements(math.isclose)
+def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> Any:
+    a, b = _scalar(a, "math.isclose"), _scalar(b, "math.isclose")
+    bound = np.maximum(rel_tol * np.maximum(np.abs(a), np.abs(b)), abs_tol)
+    return np.abs(a - b) <= bound
+
+
+if "gammaln" in REGISTRY:
+    implements(math.lgamma)(_op_of_math("lgamma", "gammaln"))
+
+
+# --- conversions ------------------------------------------------------------------------------
+
+
+@implements(float)
+def float_(x: Any = 0.0, /) -> Any:
+    return Tracer(cast(_scalar(x, "float"), np.float64).value, weak=True)
+
+
+@implements(int)
+def int_(x: Any = 0, /) -> Any:
+    if isinstance(x, TracedInt):
+        return x
+    value = _scalar(x, "int")
+    if value.dtype.kind == "f":
+        value = elementwise("trunc", [value])
+    return _weak(cast(value, np.int64))
+
+
+@implements(len)
+def len_(obj: Any, /) -> Any:
+    if isinstance(obj, Tracer) and obj.ndim:
+        return dim_or_int(obj.value.shape[0])
+    return builtins.len(obj)
+
+
+@implements(isinstance)
+def isinstance_(obj: Any, class_or_tuple: Any, /) -> bool:
+    if isinstance(obj, TracedInt):
+        return builtins.isinstance(0, class_or_tuple)
+    if not isinstance(obj, Tracer):
+        return builtins.isinstance(obj, class_or_tuple)
+    if obj.ndim:
+        stand_in: Any = np.empty((0,) * obj.ndim, obj.dtype)
+    else:
+        stand_in = obj.dtype.type(0)
+        stand_in = stand_in.item() if obj.weak else stand_in
+    return builtins.isinstance(stand_in, class_or_tuple)
+
+
+@implements(np.isscalar)
+def isscalar(element: Any) -> bool:
+    return isinstance(element, TracedInt) or not lift(element).ndim
+
+
+# --- sums and extremes ------------------------------------------------------------------------
+
+
+@implements(sum)
+def sum_(iterable: Iterable[Any], /, start: Any = 0) -> Any:
+    if isinstance(iterable, Tracer) and iterable.ndim:
+        total = np.sum(iterable, axis=0)
+        return total if isinstance(start, int) and start == 0 else start + total
+    total = start
+    for each in iterable:
+        total = total + each
+    return total
+
+
+def _extreme(name: str, args: tuple[Any, ...], key: Any, default: Any) -> Any:
+    pick = np.maximum if name == "max" else np.minimum
+    native = getattr(builtins, name)
+    if len(args) == 1:
+        (only,) = args
+        if isinstance(only, Tracer) and only.ndim == 1 and key is None:
+            return getattr(np, name)(only)
+        args = tuple(only)
+        if not args and default is not _MISSING:
+            return default
+    if key is not None:
+        if any(map(is_traced, map(key, args))):
+            raise TypeError(f"{name} with key= needs keys that are known while tracing")
+        return native(args, key=key)
+    if not any(map(is_traced, args)):
+        return native(args)
+    if all(map(is_integer, args)):
+        return functools.reduce(largest if name == "max" else smallest, args)
+    for each in args:
+        if lift(each).ndim:
+            raise ValueError(
+                "The truth value of an array with more than one element is ambiguous. "
+                "Use a.any() or a.all()"
+            )
+    weak = all(isinstance(x, int | float | TracedInt) or (isinstance(x, Tracer) and x.weak)
+               for x in args if not isinstance(x, np.generic))  # fmt: skip
+    result = functools.reduce(pick, args)
+    return Tracer(result.value, weak=True) if weak else result
+
+
+_MISSING = object()
+
+
+@implements(max)
+def max_(*args: Any, key: Any = None, default: Any = _MISSING) -> Any:
+    return _extreme("max", args, key, default)
+
+
+@implements(min)
+def min_(*args: Any, key: Any = None, default: Any = _MISSING) -> Any:
+    return _extreme("min", args, key, default)
+
+
+@implements(any)
+def any_(iterable: Any, /) -> Any:
+    if isinstance(iterable, Tracer) and iterable.ndim == 1:
+        return np.any(iterable)
+    return builtins.any(iterable)
+
+
+@implements(all)
+def all_(iterable: Any, /) -> Any:
+    if isinstance(iterable, Tracer) and iterable.ndim == 1:
+        return np.all(iterable)
+    return builtins.all(iterable)

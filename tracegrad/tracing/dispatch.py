@@ -1,0 +1,197 @@
+"""Which traced implementation stands for which function.
+
+Tables are filled by ``@implements``; ufuncs and ``math`` functions that are one op come from
+the registry (``stands_for``). A function that is in no table is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tracegrad.errors import DTypeError, UnsupportedError
+from tracegrad.tracing.values import is_traced
+
+__all__ = ["call_for", "call_function", "implements", "nearest", "qualified_name", "refuse"]
+
+Handler = Callable[..., Any]
+F = TypeVar("F", bound=Handler)
+
+FUNCTIONS: dict[Any, Handler] = {}
+"""Function → implementation for calls with at least one traced argument."""
+
+ALWAYS: dict[Any, Handler] = {}
+"""Function → implementation for every call in staged code, traced arguments or not."""
+
+BY_NAME: dict[tuple[str, str], Handler] = {}
+"""(module, name) → implementation of functions of modules that may not be imported."""
+
+_CLOSE_TO: dict[str, str] = {
+    "sort": "use np.max, np.min or np.argmax where they suffice",
+    "median": "use np.mean, or compute the order outside and index with it",
+    "percentile": "use np.mean, or compute the order outside and index with it",
+    "unique": "compute it outside and pass the result as an argument",
+    "vectorize": "write the function with NumPy operations on whole arrays",
+    "apply_along_axis": "write the function with NumPy operations and axis=",
+    "fromfunction": "use np.arange and broadcasting",
+    "put": "use np.where",
+    "copyto": "use np.where",
+    "array_equal": "use np.all(x == y)",
+    "allclose": "use np.all(np.abs(x - y) <= tolerance)",
+}
+
+
+def implements(*functions: Any, always: bool = False) -> Callable[[F], F]:
+    """Register the traced implementation of NumPy, built-in or math functions."""
+
+    def register(handler: F) -> F:
+        for function in functions:
+            FUNCTIONS[function] = handler
+            if always:
+                ALWAYS[function] = handler
+        return handler
+
+    return register
+
+
+def implements_by_name(*qualified: str) -> Callable[[F], F]:
+    """As `implements`, for functions of libraries that are not imported here (SciPy)."""
+
+    def register(handler: F) -> F:
+        for each in qualified:
+            module, _, name = each.rpartition(".")
+            BY_NAME[module, name] = handler
+        return handler
+
+    return register
+
+
+def handler_for(function: Any) -> Handler | None:
+    """The traced implementation of ``function``, if it has one."""
+    try:
+        found = FUNCTIONS.get(function)
+    except TypeError:  # not hashable
+        return None
+    return _by_name(function) if found is None else found
+
+
+def _by_name(function: Any) -> Handler | None:
+    name = getattr(function, "__name__", None)
+    for (module, known), handler in BY_NAME.items():
+        if known == name and module in sys.modules:
+            if getattr(sys.modules[module], known, None) is function:
+                return handler
+    return None
+
+
+def call_for(function: Any) -> Handler | None:
+    """What staged code calls in place of ``function``; None for ``function`` itself."""
+    try:
+        always = ALWAYS.get(function)
+    except TypeError:  # not hashable
+        return None
+    if always is not None:
+        return always
+    if isinstance(function, np.ufunc):
+        return None  # comes back through __array_ufunc__
+    handler = handler_for(function)
+    if handler is None:
+        return None
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if any(map(is_traced, args)) or any(map(is_traced, kwargs.values())):
+            return _checked(function, handler, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What ``__array_function__`` does."""
+    if isinstance(function, np.ufunc) and function not in FUNCTIONS:
+        from tracegrad.tracing.ufuncs import call_ufunc
+
+        return call_ufunc(function, "__call__", args, kwargs)
+    handler = handler_for(function)
+    if handler is None:
+        raise UnsupportedError(
+            f"{qualified_name(function)} is not supported", way_out=nearest(function)
+        )
+    return _checked(function, handler, args, kwargs)
+
+
+def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    given = {key: value for key, value in kwargs.items() if value is not np._NoValue}
+    if given.get("out", 1) is None:
+        del given["out"]
+    if "out" in given:
+        raise UnsupportedError(
+            f"{qualified_name(function)} with out= writes into an array, which is not supported "
+            "yet",
+            way_out="use the result it returns",
+        )
+    try:
+        return handler(*args, **given)
+    except TypeError as error:
+        if isinstance(error, DTypeError) or not _misfit(handler, args, given):
+            raise
+        forms = str(inspect.signature(handler))
+        raise UnsupportedError(
+            f"{qualified_name(function)} is not supported with these arguments: {error}",
+            way_out=f"its supported form is {qualified_name(function)}{_plain(forms)}",
+        ) from None
+
+
+def _misfit(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(handler).bind(*args, **kwargs)
+    except TypeError:
+        return True
+    return False
+
+
+def _plain(signature: str) -> str:
+    import re
+
+    without = re.sub(r": [A-Za-z_][^,)=]*", "", signature.partition(" -> ")[0])
+    return without
+
+
+def qualified_name(function: Any) -> str:
+    """``np.linalg.norm`` for NumPy's, ``module.name`` for others."""
+    module = getattr(function, "__module__", "") or ""
+    name = getattr(function, "__name__", type(function).__name__)
+    if isinstance(function, np.ufunc):
+        module = "numpy" if hasattr(np, name) else "scipy.special"
+    if module.startswith("numpy"):
+        parts = [p for p in module.split(".")[1:] if not p.startswith("_") and p != "core"]
+        return ".".join(["np", *parts, name])
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def nearest(function: Any) -> str:
+    """The way out for an unsupported function: what is close to it and supported."""
+    name = getattr(function, "__name__", "")
+    if name in _CLOSE_TO:
+        return _CLOSE_TO[name]
+    from tracegrad.ops.registry import REGISTRY
+
+    known = {getattr(each, "__name__", ""): each for each in FUNCTIONS}
+    for opdef in REGISTRY.values():
+        known.update({getattr(each, "__name__", ""): each for each in opdef.stands_for})
+    close = difflib.get_close_matches(name, [k for k in known if k], 2, 0.75)
+    if close:
+        return f"the nearest supported: {', '.join(qualified_name(known[c]) for c in close)}"
+    return "write it with supported NumPy operations, or compute it outside and pass the result"
+
+
+def refuse(function: str, what: str, way_out: str | None = None) -> UnsupportedError:
+    """An unsupported form of a supported function."""
+    return UnsupportedError(f"{function} {what} is not supported", way_out=way_out)

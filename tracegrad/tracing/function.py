@@ -1,0 +1,417 @@
+"""``trace``: run a user's function on tracers and keep what it did as a `Function`."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad import tree
+from tracegrad.errors import (
+    Place,
+    TracegradError,
+    UnsupportedError,
+    place_in_traceback,
+)
+from tracegrad.ir.core import Function, Location, Region, Value
+from tracegrad.ir.types import ArrayType, Dim, Size, f64, i64, is_symbol, symbol, symbols
+from tracegrad.tracing.captures import Captures
+from tracegrad.tracing.hooks import TraceHooks
+from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
+from tracegrad.tracing.traced import OutputLeaf, Traced
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import ir_dtype, lift
+
+__all__ = ["inline", "stop_gradient", "subtrace", "trace"]
+
+Rebuild = Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+_SMALLEST_STATIC, _LARGEST_STATIC = 2, 8
+
+
+def trace(
+    fun: Callable[..., Any],
+    rebuild: Rebuild,
+    leaves: Sequence[Any],
+    *,
+    static: frozenset[int] = frozenset(),
+    varying: frozenset[tuple[int, int]] = frozenset(),
+    names: Sequence[str] = (),
+) -> Traced:
+    """Run ``fun`` on tracers of ``leaves`` and keep what it did.
+
+    Parameters
+    ----------
+    fun : the user's function; it runs staged.
+    rebuild : leaves → (args, kwargs) of the call.
+    leaves : arrays, NumPy scalars, Python floats and ints; static ones may be anything.
+    static : indices of the leaves that are passed as they are.
+    varying : (leaf, axis) of small dimensions that must stay symbolic.
+    names : a readable name per leaf (``w``, ``params['w']``), for messages and the source.
+
+    Raises
+    ------
+    TraceError : the construct can't be traced; names file, line and a way out.
+    """
+    captures = Captures()
+    context = Trace(captures)
+    region = context.build.region
+    arguments = _Arguments(context, region, varying)
+
+    def new_param(type: ArrayType, name: str) -> Value:
+        value = Value(type, arguments.unique(name))
+        region.params = (*region.params, value)
+        return value
+
+    captures.new_param = new_param
+    captures.new_shape = arguments.array_type
+    try:
+        with context.running():
+            values = list(leaves)
+            param_of: dict[int, int] = {}
+            for leaf, given in enumerate(leaves):
+                if leaf in static:
+                    continue
+                name = names[leaf] if leaf < len(names) else f"x{leaf}"
+                param_of[leaf] = len(region.params)
+                values[leaf] = arguments.tracer(leaf, given, name)
+            args, kwargs = rebuild(values)
+            out = TraceHooks(captures).call(fun)(*args, **kwargs)
+            results, rebuild_outputs, outputs, structure = _outputs(out)
+    except TracegradError as error:
+        raise error.at(place_in_traceback(error.__traceback__)) from error.__cause__
+    _check_scopes(region, results)
+    origin = _origin(fun)
+    function = _finish(context, fun, results, arguments.size_params, origin)
+    return Traced(
+        function=function,
+        params=param_of,
+        outputs=outputs,
+        output_structure=structure,
+        rebuild_outputs=rebuild_outputs,
+        captures=captures,
+        arguments=(),
+        place=None if origin is None else Place(origin.file, origin.line, origin.function),
+        leaf_types=tuple(type(leaf) for leaf in leaves),
+        flat_call=_is_flat(rebuild, len(leaves)),
+    )
+
+
+def _is_flat(rebuild: Rebuild, count: int) -> bool:
+    """Whether each leaf is one positional argument."""
+    markers = [object() for _ in range(count)]
+    try:
+        args, kwargs = rebuild(markers)
+    except Exception:  # a tree that does not take any leaf is not flat
+        return False
+    return not kwargs and len(args) == count and all(map(lambda a, b: a is b, args, markers))
+
+
+class _Arguments:
+    """Makes the parameters of a trace: types, symbols, names."""
+
+    def __init__(self, context: Trace, region: Region, varying: frozenset[tuple[int, int]]) -> None:
+        self.context = context
+        self.region = region
+        self.varying = varying
+        self.size_params: dict[str, int] = {}
+        self._names: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        """An identifier like ``name`` that no other parameter has."""
+        base = re.sub(r"\W+", "_", name).strip("_") or "x"
+        if base[0].isdigit() or keyword.iskeyword(base):
+            base = f"x{base}" if base[0].isdigit() else f"{base}_"
+        found, suffix = base, 2
+        while found in self._names:
+            found = f"{base}_{suffix}"
+            suffix += 1
+        self._names.add(found)
+        return found
+
+    def array_type(self, array: Any, name: str, leaf: int = -1) -> ArrayType:
+        shape: list[Dim] = []
+        for axis, size in enumerate(array.shape):
+            small = axis > 0 and _SMALLEST_STATIC <= size <= _LARGEST_STATIC
+            if small and (leaf, axis) not in self.varying:
+                shape.append(size)
+            else:
+                base = re.sub(r"\W+", "_", name).strip("_") or "x"
+                shape.append(self.context.sizes.new(f"{base}_{axis}", size))
+        return ArrayType(ir_dtype(array.dtype), tuple(shape))
+
+    def tracer(self, leaf: int, given: Any, name: str) -> Any:
+        hint = self.unique(name)
+        if isinstance(given, np.ndarray | np.generic):
+            param = self.context.build.param(self.array_type(given, name, leaf), hint)
+            return Tracer(param, owner=f"the argument {name!r}")
+        if isinstance(given, float):
+            return Tracer(self.context.build.param(ArrayType(f64), hint), weak=True)
+        if isinstance(given, int) and not isinstance(given, bool):
+            size = self.context.sizes.new(hint, given, length=False)
+            self.size_params[str(size)] = len(self.region.params)
+            self.context.build.param(ArrayType(i64), hint)
+            return TracedInt(size)
+        raise UnsupportedError(
+            f"the argument {name!r} of type {type(given).__name__} can't be traced",
+            way_out="make it static (static_argnames)",
+        )
+
+
+def subtrace(
+    fun: Callable[..., Any],
+    rebuild: Rebuild,
+    leaves: Sequence[Any],
+    *,
+    static: frozenset[int] = frozenset(),
+    names: Sequence[str] = (),
+) -> Traced:
+    """`trace` within the active trace: the inner function may use the outer one's values.
+
+    Returns
+    -------
+    Traced : its ``arguments`` are the outer values for the parameters of ``function``.
+    """
+    context = current_trace()
+    values = list(leaves)
+    arguments: list[Tracer] = []
+    param_of: dict[int, int] = {}
+    for leaf, given in enumerate(leaves):
+        if leaf not in static:
+            param_of[leaf] = len(arguments)
+            arguments.append(lift(given))
+    namer = _Arguments(context, context.build.region, frozenset())
+    with context.inner() as build:
+        for leaf in param_of:
+            given = leaves[leaf]
+            outer = arguments[param_of[leaf]]
+            name = names[leaf] if leaf < len(names) else f"x{leaf}"
+            param = build.param(outer.value.type, namer.unique(name))
+            if not isinstance(given, TracedInt) and type(given) is not int:
+                weak = outer.weak or type(given) is float
+                values[leaf] = Tracer(param, weak, owner=f"the argument {name!r}")
+        args, kwargs = rebuild(values)
+        out = TraceHooks(context.captures).call(fun)(*args, **kwargs)
+        results, rebuild_outputs, outputs, structure = _outputs(out)
+        region = build.region
+    origin = _origin(fun)
+    region.yields = tuple(results)
+    function = Function(
+        _function_name(fun),
+        region,
+        hints=dict(context.sizes.hints),
+        origin=origin,
+        result_names=tuple(value.hint for value in results),
+        title=_function_name(fun),
+    )
+    return Traced(
+        function=function,
+        params=param_of,
+        outputs=outputs,
+        output_structure=structure,
+        rebuild_outputs=rebuild_outputs,
+        captures=context.captures,
+        arguments=tuple(arguments),
+        place=None if origin is None else Place(origin.file, origin.line, origin.function),
+        leaf_types=tuple(type(leaf) for leaf in leaves),
+        flat_call=_is_flat(rebuild, len(leaves)),
+    )
+
+
+def inline(function: Function, values: Sequence[Any]) -> Any:
+    """Append the operations of ``function`` to the active trace.
+
+    Returns
+    -------
+    A tracer, or a tuple of tracers if ``function`` does not have exactly one result.
+    """
+    context = current_trace()
+    env: dict[Value, Value] = {
+        param: lift(value).value for param, value in zip(function.params, values, strict=True)
+    }
+    for op in function.body.ops:
+        env.update(zip(op.results, context.build.copy(op, env).results, strict=True))
+    results = tuple(Tracer(env.get(value, value)) for value in function.results)
+    return results[0] if len(results) == 1 else results
+
+
+def stop_gradient(x: Any) -> Any:
+    """``x`` as it is, and a constant for every derivative; trees leaf by leaf."""
+    if isinstance(x, Tracer):
+        return Tracer(current_trace().emit("stop_gradient", x.value), x.weak)
+    if tree.is_plain(x) or isinstance(x, TracedInt):
+        return x
+    leaves, structure = tree.flatten(x)
+    if structure == tree.LEAF:
+        return x
+    return tree.unflatten(structure, [stop_gradient(leaf) for leaf in leaves])
+
+
+# --- results ----------------------------------------------------------------------------------
+
+
+def _outputs(
+    out: Any,
+) -> tuple[list[Value], Callable[[Sequence[Any]], Any], tuple[OutputLeaf, ...], tree.Structure]:
+    """The distinct result values, how to rebuild the user's tree from them, and its leaves."""
+    leaves, structure = tree.flatten(out)
+    results: list[Value] = []
+    found: list[OutputLeaf] = []
+    constants: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, Tracer | TracedInt | np.ndarray | np.generic):
+            value = lift(leaf).value
+            if value not in results:
+                results.append(value)
+            found.append(OutputLeaf(value, results.index(value)))
+            constants.append(None)
+        else:
+            known = isinstance(leaf, bool | int | float)
+            dtype = ir_dtype(np.result_type(type(leaf))) if known else None
+            found.append(OutputLeaf(None, None, None if dtype is None else ArrayType(dtype)))
+            constants.append(leaf)
+    picks = tuple(each.result for each in found)
+
+    def rebuild(values: Sequence[Any]) -> Any:
+        return tree.unflatten(
+            structure,
+            [
+                constant if pick is None else values[pick]
+                for pick, constant in zip(picks, constants, strict=True)
+            ],
+        )
+
+    return results, rebuild, tuple(found), structure
+
+
+def _check_scopes(region: Region, results: Sequence[Value]) -> None:
+    """No value of an inner trace or of another trace may have got in."""
+    defined: set[Value] = set(region.params)
+
+    def check(inner: Region) -> None:
+        defined.update(inner.params)
+        for op in inner.ops:
+            if not defined.issuperset(op.operands):
+                _escaped(op.location)
+            for each in op.regions:
+                check(each)
+            defined.update(op.results)
+        if not defined.issuperset(inner.yields):
+            _escaped(None)
+
+    check(region)
+    if not defined.issuperset(results):
+        _escaped(None)
+
+
+def _escaped(location: Location | None) -> None:
+    raise UnsupportedError(
+        "a traced value is used outside the function call it belongs to",
+        place=None if location is None else Place(location.file, location.line, location.function),
+        way_out="return values from the function instead of storing them outside",
+    )
+
+
+def _function_name(fun: Any) -> str:
+    name = getattr(fun, "__name__", type(fun).__name__)
+    if name == "<lambda>" or not name.isidentifier() or keyword.iskeyword(name):
+        return "function"
+    return str(name)
+
+
+def _origin(fun: Any) -> Location | None:
+    seen = fun
+    while not hasattr(seen, "__code__"):
+        inner = getattr(seen, "__func__", None) or getattr(seen, "func", None)
+        inner = inner or getattr(seen, "py_func", None) or getattr(type(seen), "__call__", None)
+        if inner is None or inner is seen or isinstance(seen, type):
+            return None
+        seen = inner
+    code = seen.__code__
+    return Location(code.co_filename, code.co_firstlineno, function=code.co_name)
+
+
+def _finish(
+    context: Trace,
+    fun: Any,
+    results: Sequence[Value],
+    size_params: Mapping[str, int],
+    origin: Location | None,
+) -> Function:
+    """Close the function with its sizes under their final names."""
+    region = context.build.region
+    sizes = context.sizes
+    region.yields = tuple(results)
+    left = list(dict.fromkeys(_symbols_in(region)))
+    taken = {param.hint for param in region.params} | set(size_params)
+    taken.update(value.hint for op in region.walk() for value in op.results)
+    fresh = _size_names(taken)
+    renamed: dict[str, Dim] = {}
+    for name in left:
+        if name not in size_params:
+            hinted = name in sizes.hints
+            renamed[name] = symbol(next(fresh) if hinted else _count_name(renamed, taken))
+    # Guards may mention sizes that no type has any more.
+    for guard in sizes.guards:
+        for name in (*symbols(sizes.resolve(guard.left)), *symbols(sizes.resolve(guard.right))):
+            if name not in renamed and name not in size_params:
+                renamed[name] = symbol(next(fresh))
+    substitute_sizes(region, renamed)
+    hints = {
+        str(renamed.get(name, symbol(name))): hint
+        for name, hint in sizes.hints.items()
+        if name in renamed or name in size_params
+    }
+    return context.build.function(
+        _function_name(fun),
+        results,
+        size_params=size_params,
+        guards=sizes.final_guards(renamed),
+        hints=hints,
+        origin=origin,
+        result_names=[value.hint for value in results],
+        title=_function_name(fun),
+    )
+
+
+def _symbols_in(region: Region) -> Iterator[str]:
+    for param in region.params:
+        for dim in param.shape:
+            yield from symbols(dim)
+    for op in region.walk():
+        for result in op.results:
+            for dim in result.shape:
+                yield from symbols(dim)
+        for attribute in op.attributes.values():
+            yield from _symbols_of(attribute)
+
+
+def _symbols_of(attribute: Any) -> Iterator[str]:
+    if isinstance(attribute, Size):
+        yield from symbols(attribute)
+    elif isinstance(attribute, tuple):
+        for part in attribute:
+            yield from _symbols_of(part)
+
+
+def _size_names(taken: set[str]) -> Iterator[str]:
+    for name in ("n", "m", "k", "p", "q", "r"):
+        if name not in taken:
+            yield name
+    number = 1
+    while True:
+        if f"n{number}" not in taken:
+            yield f"n{number}"
+        number += 1
+
+
+def _count_name(renamed: Mapping[str, Dim], taken: set[str]) -> str:
+    used = {is_symbol(dim) for dim in renamed.values()} | taken
+    number = 1
+    while f"count{number if number > 1 else ''}" in used:
+        number += 1
+    return f"count{number if number > 1 else ''}"

@@ -1,0 +1,439 @@
+"""Reductions: sum, mean, var, max, any, argmax, cumsum, norm … with axis, keepdims, where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import NeedsValue, ShapeError, UnsupportedError
+from tracegrad.ir.types import product
+from tracegrad.ops import access
+from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
+from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.integers import dim_or_int
+from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.ufuncs import truth
+from tracegrad.tracing.values import cast, lift, wrap
+
+__all__ = ["reduce_over"]
+
+
+def reduce_over(op: str, x: Tracer, axes: tuple[int, ...], keepdims: bool) -> Tracer:
+    """One reduction op over ``axes``; the axes stay with size 1 if ``keepdims``."""
+    trace = current_trace()
+    value = trace.emit(op, x.value, axes=axes) if axes else x.value
+    if keepdims and axes:
+        value = trace.run(access.expand_dims, value, axes)
+    return wrap(value)
+
+
+def _masked(x: Tracer, where: Any, otherwise: Any) -> Any:
+    return x if where is None or where is True else np.where(lift(where), x, otherwise)
+
+
+def _accumulator(x: Tracer, dtype: Any) -> Tracer:
+    """``x`` in the dtype NumPy adds it up in: at least int64 for integers and booleans."""
+    if dtype is not None:
+        return cast(x, dtype)
+    if x.dtype.kind == "b" or (x.dtype.kind == "i" and x.dtype.itemsize < 8):
+        return cast(x, np.int64)
+    if x.dtype.kind == "u" and x.dtype.itemsize < 8:
+        return cast(x, np.uint64)
+    return x
+
+
+@implements(np.sum)
+def sum_(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
+    initial: Any = None, where: Any = None,
+) -> Any:  # fmt: skip
+    no_out(out, "np.sum")
+    x = _masked(_accumulator(lift(a), dtype), where, 0)
+    total = reduce_over("sum", x, normal_axes(axis, x.ndim), bool(keepdims))
+    return total if initial is None else total + initial
+
+
+@implements(np.prod)
+def prod(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
+    initial: Any = None, where: Any = None,
+) -> Any:  # fmt: skip
+    no_out(out, "np.prod")
+    x = _masked(_accumulator(lift(a), dtype), where, 1)
+    total = reduce_over("prod", x, normal_axes(axis, x.ndim), bool(keepdims))
+    return total if initial is None else total * initial
+
+
+def _not_empty(x: Tracer, axes: tuple[int, ...], name: str) -> None:
+    sizes = current_trace().sizes
+    for axis in axes:
+        try:
+            empty = sizes.decide(x.value.shape[axis], "<=", 0)
+        except NeedsValue:  # only known at run time: the kernel finds out
+            continue
+        if empty:
+            raise ShapeError(f"zero-size array to reduction operation {name} which has no identity")
+
+
+def _extreme(
+    name: str, a: Any, axis: Any, out: Any, keepdims: bool, initial: Any, where: Any
+) -> Any:
+    full = {"max": "maximum", "min": "minimum"}[name]
+    no_out(out, f"np.{name}")
+    x = lift(a)
+    if where is not None and where is not True:
+        if initial is None:
+            raise ValueError(
+                f"reduction operation '{full}' does not have an identity, so to use a where mask "
+                "one has to specify 'initial'"
+            )
+        x = np.where(lift(where), x, initial)
+    axes = normal_axes(axis, x.ndim)
+    if x.dtype.kind == "b":
+        return reduce_over({"max": "any", "min": "all"}[name], x, axes, bool(keepdims))
+    if initial is None:
+        _not_empty(x, axes, full)
+    found = reduce_over(name, x, axes, bool(keepdims))
+    return found if initial is None else getattr(np, full)(found, initial)
+
+
+@implements(np.max, np.amax)
+def max_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
+    where: Any = None,
+) -> Any:  # fmt: skip
+    return _extreme("max", a, axis, out, keepdims, initial, where)
+
+
+@implements(np.min, np.amin)
+def min_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
+    where: Any = None,
+) -> Any:  # fmt: skip
+    return _extreme("min", a, axis, out, keepdims, initial, where)
+
+
+@implements(np.ptp)
+def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    no_out(out, "np.ptp")
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.all)
+def all_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
+    no_out(out, "np.all")
+    x = _masked(truth(a), where, True)
+    return reduce_over("all", x, normal_axes(axis, x.ndim), bool(keepdims))
+
+
+@implements(np.any)
+def any_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
+    no_out(out, "np.any")
+    x = _masked(truth(a), where, False)
+    return reduce_over("any", x, normal_axes(axis, x.ndim), bool(keepdims))
+
+
+@implements(np.count_nonzero)
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    x = cast(truth(a), np.int64)
+    return reduce_over("sum", x, normal_axes(axis, x.ndim), bool(keepdims))
+
+
+# --- averages ---------------------------------------------------------------------------------
+
+
+def _count(x: Tracer, axes: tuple[int, ...]) -> Any:
+    return dim_or_int(product(x.value.shape[axis] for axis in axes))
+
+
+def _floating(x: Tracer, dtype: Any) -> Tracer:
+    if dtype is not None:
+        return cast(x, dtype)
+    return x if x.dtype.kind == "f" else cast(x, np.float64)
+
+
+@implements(np.mean)
+def mean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *,
+    where: Any = None,
+) -> Any:  # fmt: skip
+    no_out(out, "np.mean")
+    x = _floating(lift(a), dtype)
+    axes = normal_axes(axis, x.ndim)
+    total = np.sum(x, axis=axes, keepdims=keepdims, where=True if where is None else where)
+    return total / _counted(x, axes, keepdims, where)
+
+
+def _counted(x: Tracer, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
+    if where is None or where is True:
+        return _count(x, axes)
+    ones = np.broadcast_to(lift(where), x.shape)
+    return cast(np.sum(ones, axis=axes, keepdims=keepdims), x.dtype)
+
+
+@implements(np.var)
+def var(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
+    keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
+) -> Any:  # fmt: skip
+    no_out(out, "np.var")
+    x = _floating(lift(a), dtype)
+    axes = normal_axes(axis, x.ndim)
+    given = True if where is None else where
+    centre = np.mean(x, axis=axes, keepdims=True, where=given) if mean is None else lift(mean)
+    apart = x - centre
+    total = np.sum(np.square(apart), axis=axes, keepdims=keepdims, where=given)
+    count = _counted(x, axes, keepdims, where)
+    freedom = ddof if correction is None else correction
+    return total / (count if isinstance(freedom, int) and freedom == 0 else count - freedom)
+
+
+@implements(np.std)
+def std(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
+    keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
+) -> Any:  # fmt: skip
+    return np.sqrt(
+        var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction)
+    )
+
+
+@implements(np.average)
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
+    keepdims: bool = False,
+) -> Any:  # fmt: skip
+    x = lift(a)
+    axes = normal_axes(axis, x.ndim)
+    if weights is None:
+        result = np.mean(x, axis=axes, keepdims=keepdims)
+        total = result * 0 + _count(x, axes) if returned else None
+    else:
+        w = lift(weights)
+        if w.ndim != x.ndim:
+            if w.ndim != len(axes) or axis is None:
+                raise TypeError("Axis must be specified when shapes of a and weights differ.")
+            shape = [dim_or_int(d) if i in axes else 1 for i, d in enumerate(x.value.shape)]
+            w = w.reshape(shape)
+        total = np.sum(w + np.zeros_like(x), axis=axes, keepdims=keepdims)
+        result = np.sum(x * w, axis=axes, keepdims=keepdims) / total
+    return (result, total) if returned else result
+
+
+# --- NaN-ignoring -----------------------------------------------------------------------------
+
+
+@implements(np.nansum)
+def nansum(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.sum
+    no_out(out, "np.nansum")
+    return np.sum(_without_nan(a, 0), axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+@implements(np.nanprod)
+def nanprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.prod
+    no_out(out, "np.nanprod")
+    return np.prod(_without_nan(a, 1), axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+def _without_nan(a: Any, otherwise: Any) -> Any:
+    x = lift(a)
+    return np.where(np.isnan(x), otherwise, x) if x.dtype.kind == "f" else x
+
+
+@implements(np.nanmean)
+def nanmean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.mean
+    no_out(out, "np.nanmean")
+    x = _floating(lift(a), dtype)
+    known = ~np.isnan(x)
+    return np.mean(np.where(known, x, 0), axis=axis, keepdims=keepdims, where=known)
+
+
+@implements(np.nanvar)
+def nanvar(  # type: ignore[no-untyped-def]  # as np.var
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
+    keepdims: bool = False,
+):  # fmt: skip
+    no_out(out, "np.nanvar")
+    x = _floating(lift(a), dtype)
+    known = ~np.isnan(x)
+    return np.var(np.where(known, x, 0), axis=axis, ddof=ddof, keepdims=keepdims, where=known)
+
+
+@implements(np.nanstd)
+def nanstd(  # type: ignore[no-untyped-def]  # as np.std
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
+    keepdims: bool = False,
+):  # fmt: skip
+    return np.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims))
+
+
+def _nan_extreme(name: str, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:
+    x = lift(a)
+    reduce = getattr(np, name)
+    if x.dtype.kind != "f":
+        return reduce(x, axis=axis, keepdims=keepdims)
+    missing = np.isnan(x)
+    found = reduce(np.where(missing, worst, x), axis=axis, keepdims=keepdims)
+    return np.where(np.all(missing, axis=axis, keepdims=keepdims), np.nan, found)
+
+
+@implements(np.nanmax)
+def nanmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    no_out(out, "np.nanmax")
+    return _nan_extreme("max", -np.inf, a, axis, keepdims)
+
+
+@implements(np.nanmin)
+def nanmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    no_out(out, "np.nanmin")
+    return _nan_extreme("min", np.inf, a, axis, keepdims)
+
+
+# --- positions, running sums ------------------------------------------------------------------
+
+
+def _position(op: str, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
+    no_out(out, f"np.{op}")
+    x = lift(a)
+    if x.dtype.kind == "b":
+        x = cast(x, np.int64)
+    rank = x.ndim
+    if axis is None:
+        x = np.ravel(x)
+    which = normal_axis(0 if axis is None else axis, max(x.ndim, 1))
+    sizes = current_trace().sizes
+    if sizes.decide(x.value.shape[which], "<=", 0):
+        raise ShapeError(f"attempt to get {op} of an empty sequence")
+    found = current_trace().emit(op, x.value, axis=which)
+    if keepdims:
+        back = tuple(range(rank)) if axis is None else which
+        found = current_trace().run(access.expand_dims, found, back)
+    return wrap(found)
+
+
+@implements(np.argmax)
+def argmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    return _position("argmax", a, axis, out, keepdims)
+
+
+@implements(np.argmin)
+def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    return _position("argmin", a, axis, out, keepdims)
+
+
+@implements(np.cumsum)
+def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+    no_out(out, "np.cumsum")
+    x = _accumulator(lift(a), dtype)
+    if axis is None:
+        x = np.ravel(x)
+    which = normal_axis(0 if axis is None else axis, x.ndim)
+    return wrap(current_trace().emit("cumsum", x.value, axis=which, reverse=False))
+
+
+@implements(np.diff)
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    x = lift(a)
+    which = normal_axis(axis, x.ndim)
+    if prepend is not None or append is not None:
+        raise refuse("np.diff", "with prepend or append", "use np.concatenate before it")
+    head = (slice(None),) * which
+    for _ in range(n):
+        x = x[(*head, slice(1, None))] - x[(*head, slice(None, -1))]
+    return x
+
+
+@implements(np.ediff1d)
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    if to_end is not None or to_begin is not None:
+        raise refuse("np.ediff1d", "with to_end or to_begin", "use np.concatenate")
+    return np.diff(np.ravel(lift(ary)))
+
+
+@implements(np.trapezoid)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    y = lift(y)
+    which = normal_axis(axis, y.ndim)
+    width: Any = dx
+    if x is not None:
+        x = lift(x)
+        if x.ndim == 1:
+            shape = [1] * y.ndim
+            shape[which] = -1
+            width = np.diff(x).reshape(shape)
+        else:
+            width = np.diff(x, axis=which)
+    head = (slice(None),) * which
+    pairs = y[(*head, slice(1, None))] + y[(*head, slice(None, -1))]
+    return np.sum(width * pairs / 2.0, axis=which)
+
+
+# --- norms ------------------------------------------------------------------------------------
+
+
+def _root_of_sum(total: Any) -> Any:
+    """``sqrt`` of a sum of squares, with derivative 0 where all of them are 0."""
+    positive = total > 0
+    return np.where(positive, np.sqrt(np.where(positive, total, 1)), total)
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    x = lift(x)
+    if x.dtype.kind != "f":
+        x = cast(x, np.float64)
+    if axis is None:
+        axes = tuple(range(x.ndim))
+        if ord is not None and x.ndim not in (1, 2):
+            raise ValueError("Improper number of dimensions to norm.")
+    elif isinstance(axis, tuple | list):
+        axes = tuple(normal_axis(each, x.ndim) for each in axis)
+    else:
+        axes = (normal_axis(axis, x.ndim),)
+    if ord is None or (len(axes) == 1 and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
+        return _root_of_sum(np.sum(np.square(x), axis=axes, keepdims=keepdims))
+    if len(axes) == 1:
+        return _vector_norm(x, ord, axes[0], keepdims)
+    if len(axes) == 2:
+        return _matrix_norm(x, ord, axes, keepdims)
+    raise ValueError("Improper number of dimensions to norm.")
+
+
+def _vector_norm(x: Tracer, ord: Any, axis: int, keepdims: bool) -> Any:
+    if ord == np.inf:
+        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord == -np.inf:
+        return np.min(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord == 0:
+        return cast(np.sum(x != 0, axis=axis, keepdims=keepdims), x.dtype)
+    if ord == 1:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+    if isinstance(ord, str):
+        raise ValueError(f"Invalid norm order '{ord}' for vectors")
+    total = np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims)
+    positive = total > 0
+    return np.where(positive, np.where(positive, total, 1) ** (1.0 / ord), total)
+
+
+def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    rows, columns = axes
+    if ord in (1, -1):
+        inner, outer = rows, columns
+    elif ord in (np.inf, -np.inf):
+        inner, outer = columns, rows
+    else:
+        raise UnsupportedError(
+            f"np.linalg.norm with ord={ord!r} of a matrix needs singular values, which are not "
+            "supported",
+            way_out="use ord='fro', 1 or np.inf",
+        )
+    sums = np.sum(np.abs(x), axis=inner, keepdims=True)
+    extreme = np.max if ord in (1, np.inf) else np.min
+    found = extreme(sums, axis=outer, keepdims=True)
+    return found if keepdims else np.squeeze(found, axis=(rows, columns))

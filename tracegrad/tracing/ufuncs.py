@@ -1,0 +1,289 @@
+"""Ufuncs on tracers: ``__array_ufunc__`` and the operators.
+
+A ufunc is an op of the registry (``stands_for``), or a written composition
+(`tracegrad.tracing.numpy_elementwise`). Dtypes come from NumPy's own loops.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import DTypeError, ShapeError, UnsupportedError
+from tracegrad.ops.registry import REGISTRY, OpDef
+from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import (
+    as_operand,
+    cast,
+    elementwise,
+    is_number,
+    lift,
+    loop_dtypes,
+    to_shape,
+    weak_kind,
+)
+
+__all__ = ["COMPOSED", "apply_operator", "call_ufunc", "inplace", "op_for"]
+
+COMPOSED: dict[np.ufunc, Callable[..., Any]] = {}
+"""Ufuncs written as combinations of others; they take tracers of the loop's dtypes."""
+
+OPS_BY_NAME: dict[str, str] = {}
+"""Names of SciPy's ufuncs that are one op."""
+
+BY_NAME: dict[str, Callable[..., Any]] = {}
+"""Names of SciPy's ufuncs that are combinations."""
+
+# On booleans NumPy's arithmetic means logic.
+_ON_BOOLEANS: dict[np.ufunc, str] = {
+    np.add: "logical_or",
+    np.multiply: "logical_and",
+    np.maximum: "logical_or",
+    np.minimum: "logical_and",
+    np.fmax: "logical_or",
+    np.fmin: "logical_and",
+    np.bitwise_or: "logical_or",
+    np.bitwise_and: "logical_and",
+    np.bitwise_xor: "logical_xor",
+    np.invert: "logical_not",
+    np.logical_or: "logical_or",
+    np.logical_and: "logical_and",
+    np.logical_xor: "logical_xor",
+    np.logical_not: "logical_not",
+}
+
+_ON_INTEGERS_NOTHING = frozenset([np.floor, np.ceil, np.trunc, np.rint, np.positive, np.conjugate])
+_ON_INTEGERS_KNOWN = {np.isfinite: True, np.isnan: False, np.isinf: False}
+
+
+@functools.cache
+def op_for(function: Any) -> OpDef | None:
+    """The op of the registry that stands for a function."""
+    for opdef in REGISTRY.values():
+        if any(function is known for known in opdef.stands_for):
+            return opdef
+    return None
+
+
+def apply_operator(ufunc: np.ufunc, *operands: Any) -> Any:
+    """A Python operator: like the ufunc, but Python numbers give Python numbers."""
+    for x in operands:
+        if not _is_operand(x):
+            return NotImplemented
+    if ufunc is np.matmul:
+        return call_ufunc(ufunc, "__call__", operands, {})
+    result = apply(ufunc, operands)
+    if all(not isinstance(weak_kind(x), np.dtype) for x in operands if not isinstance(x, list)):
+        result.weak = result.dtype.kind in "fi"
+    return result
+
+
+def _is_operand(x: Any) -> bool:
+    from tracegrad.tracing.integers import TracedInt
+
+    kinds = (Tracer, TracedInt, np.ndarray, np.generic, int, float, list, tuple)
+    return isinstance(x, kinds)
+
+
+def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
+    """``ufunc(*operands)`` with NumPy's promotion and broadcasting."""
+    operands = [x if is_number(x) or isinstance(x, Tracer) else _lifted(x) for x in operands]
+    wanted = loop_dtypes(ufunc, operands)
+    if dtype is not None:
+        wanted = _with_dtype(ufunc, operands, dtype)
+    inputs = wanted[: ufunc.nin]
+    logic = _ON_BOOLEANS.get(ufunc)
+    if logic is not None and all(kind.kind == "b" for kind in inputs):
+        return elementwise(logic, [as_operand(x, kind) for x, kind in zip(operands, inputs)])
+    if ufunc in _LOGICAL:
+        return elementwise(ufunc.__name__, [truth(x) for x in operands])
+    tracers = [as_operand(x, kind) for x, kind in zip(operands, inputs, strict=True)]
+    if ufunc in _ON_INTEGERS_NOTHING and inputs[0].kind in "iub":
+        return Tracer(tracers[0].value)
+    if ufunc in _ON_INTEGERS_KNOWN and inputs[0].kind in "iub":
+        answer = as_operand(_ON_INTEGERS_KNOWN[ufunc], np.dtype(bool))
+        return Tracer(to_shape(answer.value, tracers[0].value.shape))
+    composed = COMPOSED.get(ufunc)
+    if composed is not None:
+        return composed(*tracers)
+    opdef = op_for(ufunc)
+    if opdef is None and not hasattr(np, ufunc.__name__):
+        composed = BY_NAME.get(ufunc.__name__)
+        if composed is not None:
+            return composed(*tracers)
+        opdef = REGISTRY.get(OPS_BY_NAME.get(ufunc.__name__, ""))
+    if opdef is None:
+        raise unsupported_ufunc(ufunc)
+    return elementwise(opdef, tracers)
+
+
+_LOGICAL = frozenset([np.logical_and, np.logical_or, np.logical_xor, np.logical_not])
+
+
+def truth(x: Any) -> Tracer:
+    """``x != 0`` as booleans."""
+    x = lift(x)
+    if x.dtype.kind == "b":
+        return x
+    return elementwise("not_equal", [x, as_operand(0, x.dtype)])
+
+
+def _lifted(x: Any) -> Any:
+    from tracegrad.tracing.integers import TracedInt
+
+    return x if isinstance(x, TracedInt | np.generic) else lift(x)
+
+
+def _with_dtype(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any) -> tuple[np.dtype, ...]:
+    kinds = tuple(weak_kind(x) for x in operands) + (None,) * ufunc.nout
+    signature = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
+    try:
+        return ufunc.resolve_dtypes(kinds, signature=signature, casting="same_kind")
+    except TypeError as error:
+        raise DTypeError(str(error)) from error
+
+
+def unsupported_ufunc(ufunc: np.ufunc) -> UnsupportedError:
+    from tracegrad.tracing.dispatch import nearest
+
+    return UnsupportedError(f"np.{ufunc.__name__} is not supported", way_out=nearest(ufunc))
+
+
+def call_ufunc(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """What ``__array_ufunc__`` does: a call, a reduction, or an outer product."""
+    name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    kwargs = {key: value for key, value in kwargs.items() if not _is_default(key, value)}
+    if "out" in kwargs:
+        raise UnsupportedError(
+            f"{name} with out= (or an in-place operator on a plain array) writes into an array, "
+            "which is not supported yet",
+            way_out="use the result: x = x + y in place of x += y",
+        )
+    if method == "__call__":
+        return _call(ufunc, name, inputs, kwargs)
+    if method == "outer":
+        return _outer(ufunc, inputs, kwargs)
+    if method == "reduce":
+        function = _REDUCTIONS.get(ufunc)
+        if function is not None:
+            return _reduce(function, inputs, kwargs)
+    if method == "accumulate":
+        function = {np.add: np.cumsum, np.multiply: np.cumprod}.get(ufunc)
+        if function is not None:
+            array, axis, dtype, *_ = (*inputs, *(None,) * 3)
+            axis = kwargs.get("axis", 0 if axis is None else axis)
+            return _function(function, array, axis=axis, dtype=kwargs.get("dtype", dtype))
+    raise UnsupportedError(
+        f"{name} is not supported", way_out="use np.sum, np.prod, np.max, np.min or np.cumsum"
+    )
+
+
+_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_and: np.all,
+    np.logical_or: np.any,
+}
+
+
+def _is_default(key: str, value: Any) -> bool:
+    defaults = {"out": None, "where": True, "casting": "same_kind", "order": "K", "subok": True}
+    if key == "out" and isinstance(value, tuple):
+        return all(each is None for each in value)
+    return value is None or (key in defaults and value is defaults[key])
+
+
+def _function(function: Any, *args: Any, **kwargs: Any) -> Any:
+    from tracegrad.tracing.dispatch import call_function
+
+    return call_function(function, args, kwargs)
+
+
+def _reduce(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    names = ("axis", "dtype", "out", "keepdims", "initial", "where")
+    given = dict(zip(names, inputs[1:], strict=False)) | kwargs
+    given = {key: value for key, value in given.items() if value is not np._NoValue}
+    axis = given.pop("axis", 0)
+    return _function(function, inputs[0], axis=axis, **given)
+
+
+def _call(ufunc: np.ufunc, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if ufunc in (np.matmul, np.vecdot, np.divmod, np.modf, np.frexp):
+        return _function(ufunc, *inputs, **kwargs)
+    dtype = kwargs.pop("dtype", None)
+    where = kwargs.pop("where", None)
+    if where is not None:
+        raise UnsupportedError(
+            f"{name} with where= leaves the other elements undefined",
+            way_out="use np.where(condition, a, b)",
+        )
+    kwargs.pop("casting", None)
+    if kwargs:
+        raise UnsupportedError(f"{name} with {', '.join(kwargs)} is not supported")
+    return apply(ufunc, inputs, dtype)
+
+
+def _outer(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, y = (lift(each) for each in inputs)
+    for _ in range(y.ndim):
+        x = x[..., None]
+    return _call(ufunc, f"np.{ufunc.__name__}.outer", (x, y), kwargs)
+
+
+def inplace(ufunc: np.ufunc, x: Tracer, y: Any) -> Any:
+    """``x op= y`` as NumPy means it, where nothing but ``x``'s own memory is concerned."""
+    if not x.ndim:  # a scalar is immutable: the name is bound anew
+        return apply_operator(ufunc, x, y)
+    symbol = _SYMBOLS[ufunc]
+    refusal = None
+    if x.owner is not None:
+        refusal = f"x {symbol}= y would write into {x.owner}, which is the caller's"
+    elif x.base is not None:
+        refusal = f"x {symbol}= y would write through a view"
+    elif x.viewed:
+        refusal = f"x {symbol}= y would change the views that were made of x"
+    if refusal is not None:
+        raise UnsupportedError(refusal, way_out=f"write x = x {symbol} y: it makes a new array")
+    result = call_ufunc(ufunc, "__call__", (x, y), {})
+    sizes = current_trace().sizes
+    shape = x.value.shape
+    if result.ndim != x.ndim or not all(map(sizes.equal, result.value.shape, shape)):
+        from tracegrad.tracing.sizes import shape_text
+
+        raise ShapeError(
+            f"non-broadcastable output operand with shape {shape_text(sizes, shape)} doesn't "
+            f"match the broadcast shape {shape_text(sizes, result.value.shape)}"
+        )
+    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
+        raise DTypeError(
+            f"Cannot cast ufunc '{ufunc.__name__}' output from {result.dtype!r} to {x.dtype!r} "
+            "with casting rule 'same_kind'",
+            way_out=f"write x = x {symbol} y",
+        )
+    x.value = cast(result, x.dtype).value
+    return x
+
+
+_SYMBOLS: dict[np.ufunc, str] = {
+    np.add: "+",
+    np.subtract: "-",
+    np.multiply: "*",
+    np.true_divide: "/",
+    np.floor_divide: "//",
+    np.remainder: "%",
+    np.power: "**",
+    np.matmul: "@",
+    np.bitwise_and: "&",
+    np.bitwise_or: "|",
+    np.bitwise_xor: "^",
+    np.left_shift: "<<",
+    np.right_shift: ">>",
+}
