@@ -1,11 +1,11 @@
-"""The laws of `tracegrad.testing.laws`, for every op of the registry."""
+"""The laws of `tracegrad.testing`, for every op of the registry."""
 
 import numpy as np
 import pytest
 
 from tracegrad import ops
 from tracegrad.backend.compile import KernelOptions, compile_kernel, run_plain
-from tracegrad.testing import laws
+from tracegrad.testing import emitted, laws
 
 OPS = [op for op in ops.REGISTRY.values() if op.samples is not None]
 ELEMENTWISE = [op for op in OPS if op.kind == "elementwise"]
@@ -45,17 +45,22 @@ def test_rules_are_differentiable_again(op):
 
 
 @every_op
-def test_rules_keep_float32(op):
+def test_contributions_have_the_types_of_their_operands(op):
+    laws.contributions_fit(op)
+
+
+@every_op
+def test_rules_agree_in_both_floating_dtypes(op):
     laws.rules_keep_float32(op)
 
 
 @every_op
 def test_array_text_means_the_reference(op):
-    laws.array_text_means_the_reference(op)
+    emitted.array_text_means_the_reference(op)
 
 
 # Numba compiles few large functions faster than many small ones.
-LOOPS = [loop for op in ELEMENTWISE for loop in laws.scalar_loops(op)]
+LOOPS = [loop for op in ELEMENTWISE for loop in emitted.scalar_loops(op)]
 CHUNKS = [LOOPS[start : start + 24] for start in range(0, len(LOOPS), 24)]
 
 
@@ -65,7 +70,7 @@ def _names(chunk):
 
 @pytest.mark.parametrize("chunk", CHUNKS, ids=_names)
 def test_scalar_text_means_the_reference_in_plain_python(chunk):
-    laws.run_loops(run_plain(laws.loops_source(chunk), "run"), chunk)
+    emitted.run_loops(run_plain(emitted.loops_source(chunk), "run"), chunk)
 
 
 @pytest.mark.parametrize("chunk", CHUNKS, ids=_names)
@@ -76,6 +81,6 @@ def test_scalar_text_means_the_reference_when_compiled(chunk):
         for array in (*loop.columns, loop.expected)
     ]
     kernel = compile_kernel(
-        laws.loops_source(chunk), "run", signature, options=KernelOptions(cache=False)
+        emitted.loops_source(chunk), "run", signature, options=KernelOptions(cache=False)
     )
-    laws.run_loops(kernel, chunk)
+    emitted.run_loops(kernel, chunk)

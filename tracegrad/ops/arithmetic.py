@@ -104,6 +104,7 @@ reciprocal = elementwise(
     cost=4,
     local=lambda out, x: (-(out * out),),
     samples=real(0.5, 3),
+    stands_for=(np.reciprocal,),
 )
 
 negative = elementwise(
@@ -275,7 +276,7 @@ absolute = elementwise(
     "absolute",
     doc="Absolute value; the derivative at 0 is 0.",
     reference=np.absolute,
-    scalar="abs({0})",
+    scalar="np.abs({0})",
     array="np.abs({0})",
     infer=signed_type,
     local=lambda out, x: (sign(x),),
