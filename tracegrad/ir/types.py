@@ -159,6 +159,12 @@ class Size:
         parts: list[str] = []
         for monomial, coefficient in self.terms:
             factors = [str(a) for a in monomial]
+            if len(factors) > 1 or coefficient not in (1, -1) or (coefficient < 0 and not parts):
+                # Python and the parser read 2*(n)//2 from the left: a quotient needs its own.
+                factors = [
+                    f"({f})" if isinstance(a, FloorDiv) else f
+                    for a, f in zip(monomial, factors, strict=True)
+                ]
             if abs(coefficient) != 1 or not factors:
                 factors.insert(0, str(abs(coefficient)))
             text = "*".join(factors)
