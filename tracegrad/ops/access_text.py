@@ -30,6 +30,9 @@ def _slice(offset: Dim, step: int, length: Dim, size: Dim | None, dims: Dims) ->
     if step < 0:
         if step == -1 and size is not None and length == size and offset == size - 1:
             return ["::-1"]
+        to_the_front = length == floor_div(offset - step, -step)
+        if to_the_front and size is not None and offset == size - 1:
+            return [f"::{step}"]
         # Read forwards, then reversed: a stop below zero would mean "from the end".
         first = offset + step * (length - 1)
         return [*_slice(first, -step, length, size, dims), "::-1"]
