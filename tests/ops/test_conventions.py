@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tracegrad import ops
+from tracegrad.backend.compile import KernelOptions, compile_kernel
 from tracegrad.ir.builder import Builder
-from tracegrad.ir.types import ArrayType, f64
+from tracegrad.ir.types import ArrayType, f64, i64
+from tracegrad.testing import emitted
 from tracegrad.testing.laws import run
 from tracegrad.transforms.vjp import vjp
 
@@ -127,3 +129,13 @@ def test_softplus_and_sigmoid_do_not_overflow():
     for x in (-1000.0, 1000.0):
         same(partials(ops.softplus, x), [float(x > 0)])
         same(partials(ops.sigmoid, x), [0.0])
+
+
+def test_an_integer_to_a_negative_power_is_refused_in_compiled_code_too():
+    (loop,) = (each for each in emitted.scalar_loops(ops.power) if each.case.types[0].dtype is i64)
+    x, y, out = np.array([2, 2]), np.array([3, -1]), np.zeros(2, np.int64)
+    kernel = compile_kernel(
+        emitted.loops_source([loop]), "run", ["int64[::1]"] * 3, options=KernelOptions(cache=False)
+    )
+    with pytest.raises(ValueError, match="negative integer powers"):
+        kernel(x, y, out)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import ArrayType, Dim
+from tracegrad.ops.bitwise import narrowed
 from tracegrad.ops.comparison import equal, logical_and
 from tracegrad.ops.exponential import log
 from tracegrad.ops.registry import Contribution, OpDef, elementwise, float_type, same_type
@@ -250,8 +251,11 @@ def power_scalar(
     attributes: Mapping[str, Any],
     dims: Callable[[Dim], str],
 ) -> str:
-    """Floats by vector maths, integers by NumPy's loop."""
-    return f"{'pow' if result.dtype.is_float else 'np.power'}({', '.join(operands)})"
+    """Floats by vector maths; integers exactly, with NumPy's refusal of negative exponents."""
+    x, y = operands
+    if result.dtype.is_float:
+        return f"pow({x}, {y})"
+    return narrowed(f"integer_power({x}, {y})", result)
 
 
 # No exponent 0.5: NumPy itself gives two answers for (-inf) ** 0.5, one for a scalar exponent
@@ -263,7 +267,7 @@ power = elementwise(
     doc="``x ** y``. For a negative x the partial by y is NaN (the logarithm's), as it must be.",
     reference=np.power,
     scalar=power_scalar,
-    vector_maths=("pow",),
+    vector_maths=("integer_power", "pow"),
     array="np.power({0}, {1})",
     infer=number_type,
     cost=20,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tracegrad.ir.types import ArrayType
-from tracegrad.ops.registry import OpDef, elementwise, same_type
+from tracegrad.ir.types import ArrayType, Dim
+from tracegrad.ops.registry import Emit, OpDef, elementwise, same_type
 from tracegrad.ops.samples import integers
 
 INTEGER_RESULT = "the operands and the result are integers"
@@ -45,5 +45,53 @@ bitwise_and = _bitwise("bitwise_and", "&", operator.and_, (-9, 9), (-9, 9))
 bitwise_or = _bitwise("bitwise_or", "|", operator.or_, (-9, 9), (-9, 9))
 bitwise_xor = _bitwise("bitwise_xor", "^", operator.xor, (-9, 9), (-9, 9))
 invert = _bitwise("invert", "~", operator.invert, (-9, 9))
-left_shift = _bitwise("left_shift", "<<", operator.lshift, (-9, 9), (0, 5))
-right_shift = _bitwise("right_shift", ">>", operator.rshift, (-9, 9), (0, 5))
+
+
+def narrowed(text: str, result: ArrayType) -> str:
+    """Numba computes with small integers in 64 bits: bring the result back."""
+    dtype = result.dtype.numpy
+    return text if dtype.itemsize == 8 else f"np.{dtype.name}({text})"
+
+
+def left_shift_scalar(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """A machine shifts modulo the width; NumPy shifts everything out."""
+    x, n = operands
+    width = 8 * result.dtype.numpy.itemsize
+    return narrowed(f"({x} << {n} if 0 <= {n} < {width} else {x} * 0)", result)
+
+
+def right_shift_scalar(
+    operands: Sequence[str],
+    result: ArrayType,
+    attributes: Mapping[str, Any],
+    dims: Callable[[Dim], str],
+) -> str:
+    """As `left_shift_scalar`; what is left of a signed integer is its sign."""
+    x, n = operands
+    width = 8 * result.dtype.numpy.itemsize
+    beyond = f"{x} * 0" if result.dtype.numpy.kind == "u" else f"{x} >> {width - 1}"
+    return narrowed(f"({x} >> {n} if 0 <= {n} < {width} else {beyond})", result)
+
+
+def _shift(name: str, sign: str, python: Callable[..., Any], scalar: Emit) -> OpDef:
+    reference = getattr(np, name)
+    return elementwise(
+        name,
+        doc=f"``{sign}`` of integers; a distance outside the width shifts every bit out.",
+        reference=reference,
+        scalar=scalar,
+        array=f"np.{name}({{0}}, {{1}})",
+        infer=integer_type,
+        nondifferentiable=INTEGER_RESULT,
+        samples=integers((-9, 9), (-1, 70), edges=(-1, 0, 1, 7, 8, 63, 64, 70, -8)),
+        stands_for=(reference, python),
+    )
+
+
+left_shift = _shift("left_shift", "<<", operator.lshift, left_shift_scalar)
+right_shift = _shift("right_shift", ">>", operator.rshift, right_shift_scalar)

@@ -23,6 +23,7 @@ from tracegrad.backend.gamma import digamma as digamma
 from tracegrad.backend.gamma import gamma as gamma
 from tracegrad.backend.gamma import lgamma as lgamma
 from tracegrad.backend.gamma import polygamma as polygamma
+from tracegrad.backend.integers import integer_power as integer_power
 from tracegrad.backend.vecmath.lowering import register
 
 Scalar = Any  # a Python or NumPy real scalar
