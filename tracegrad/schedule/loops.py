@@ -308,7 +308,7 @@ def _write_lanes(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
         low.close_registers(opened)
         return
     lanes: list[list[Register]] = []
-    keys = [key for key in low.registers if key[0] in opened]
+    keys = [key for key in low.registers if key[0] in stmts]
     for key in keys:
         node = key[0].node
         start = writer.constant(start_value(node.name, node.type.dtype), node.type.dtype)

@@ -120,7 +120,7 @@ class Program:
         self.packed = {} if packed is None else packed
         self.statements: list[Stmt] = []
         self.of_node: dict[Node, Stmt] = {}
-        self._forced = set(forced)
+        self._forced = {*forced, *self.packed.values()}
         self._kept: set[Node] = set()
         self._live: list[Node] = []
         self._sizes: dict[Dim, int] = {}
