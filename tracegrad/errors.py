@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_DEMONSTRATION = os.path.join(_PACKAGE, "inspect", "")  # its models are written as users' are
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _is_users(frame: FrameType) -> bool:
     if root in {"numpy", "scipy", "numba"}:
         return False
     file = frame.f_code.co_filename
-    return not file.startswith((_PACKAGE, "<frozen "))
+    return file.startswith(_DEMONSTRATION) or not file.startswith((_PACKAGE, "<frozen "))
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:
