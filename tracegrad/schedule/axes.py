@@ -98,8 +98,9 @@ def edges(node: Node) -> Iterator[Edge]:
         for d, source in enumerate(kept):
             yield (node, d), (operands[0], source)
     elif node.kind in ("scan", "part"):
-        for d in range(node.rank):
-            yield (node, d), (operands[0], d)
+        for x in operands:
+            for d in range(node.rank):
+                yield (node, d), (x, d)
     elif node.kind == "gather":
         base, *indices = operands
         rank = max((i.rank for i in indices), default=0)

@@ -21,6 +21,7 @@ from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, Shape
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
+SCANS = frozenset({"cumsum", "cumprod", "recurrence"})
 UNROLL_LIMIT = 8
 
 ViewMap = tuple[tuple[int | None, Dim, int], ...]
@@ -245,7 +246,7 @@ class Graph:
             return self.make("gather", name, operands, type, attributes, op, value)
         if name in ("update", "accumulate"):
             return self._scatter(op, operands, value)
-        if name == "cumsum":
+        if name in SCANS:
             return self.make("scan", name, operands, type, attributes, op, value)
         whole = self.make("whole", name, operands, type, attributes, op, None)
         return self.make("result", name, (whole,), type, {"position": 0}, op, value)

@@ -44,6 +44,11 @@ def start_value(name: str, dtype: DType) -> Any:
     return int(limits.min if low else limits.max)
 
 
+def scan_start(name: str) -> int:
+    """The running value before the first element."""
+    return 1 if name == "cumprod" else 0
+
+
 class Lowering(Evaluator):
     """Writes the statements of a tree."""
 
@@ -291,13 +296,19 @@ class Lowering(Evaluator):
         opened: list[Stmt] = []
         for stmt in stmts:
             storage = self.storage[stmt]
-            if not stmt.is_reduce or storage.register >= len(storage.path):
-                continue
-            if storage.path[storage.register] is not loop:
-                continue
-            opened.append(stmt)
             dtype = stmt.node.type.dtype
-            start = self.writer.constant(start_value(stmt.node.name, dtype), dtype)
+            if stmt.node.kind == "scan":
+                axis = stmt.domain[stmt.node.attributes["axis"]]
+                if storage.path[-1] is not loop or loop.key.axis != axis:
+                    continue
+                start = self.writer.constant(scan_start(stmt.node.name), dtype)
+            elif not stmt.is_reduce or storage.register >= len(storage.path):
+                continue
+            elif storage.path[storage.register] is not loop:
+                continue
+            else:
+                opened.append(stmt)
+                start = self.writer.constant(start_value(stmt.node.name, dtype), dtype)
             for _, index in self.points(stmt, stmt.out):
                 self.registers[stmt, index] = Register(self.writer.level, start, stmt.node.hint)
         return opened
@@ -349,21 +360,49 @@ class Lowering(Evaluator):
             writer.location, writer.part = saved
 
     def _write_scan(self, stmt: Stmt) -> None:
-        axis = stmt.domain[stmt.node.attributes["axis"]]
-        storage = self.storage[stmt]
-        if storage.path[-1].key.axis != axis:
-            raise UnsupportedError(
-                "a cumulative sum along an axis that is not the innermost is not lowered yet"
-            )
         for _, index in self.points(stmt, stmt.out):
-            register = self.registers[stmt, index]
-            total = self.combine_scan(stmt, self.writer.read(register), index)
-            self.writer.write(register, total)
+            register = self.registers.get((stmt, index))
+            last = self._previous(stmt, index) if register is None else self.writer.read(register)
+            total = self._scan_step(stmt, last, index)
+            if register is not None:
+                self.writer.write(register, total)
             self.define(stmt, index, total)
 
-    def combine_scan(self, stmt: Stmt, total: Value, index: Index) -> Value:
-        value = self.value(stmt.node.operands[0], index)
-        return self.writer.emit("add", (total, value), hint=stmt.node.hint)
+    def _scan_step(self, stmt: Stmt, last: Value, index: Index) -> Value:
+        """The running value after ``last``."""
+        node, writer = stmt.node, self.writer
+        values = [self.value(x, index) for x in node.operands]
+        saved = writer.location, writer.part
+        writer.location, writer.part = node.location, node.part
+        if node.name == "recurrence":
+            factor, term = values
+            total = writer.emit("add", (writer.emit("multiply", (factor, last)), term))
+        else:
+            step = "add" if node.name == "cumsum" else "multiply"
+            total = writer.emit(step, (last, values[0]))
+        writer.location, writer.part = saved
+        total.hint = node.hint
+        return total
+
+    def _previous(self, stmt: Stmt, index: Index) -> Value:
+        """The running value one step before, read back from the result."""
+        node, writer = stmt.node, self.writer
+        dimension = node.attributes["axis"]
+        axis = stmt.domain[dimension]
+        back = 1 if node.attributes.get("reverse", False) else -1
+        variable = self.bound[axis].variable
+        if back < 0:
+            test = writer.emit("less", (writer.dim(0), variable))
+        else:
+            test = writer.emit("less", (variable, writer.dim(stmt.extents[axis] - 1)))
+        start = writer.constant(scan_start(node.name), node.type.dtype)
+        writer.open_arm()
+        before = list(index)
+        before[dimension] = Entry(axis, 1, back)
+        at = self.place(stmt, tuple(before))
+        last = self.load(self.buffers[node], at, writer.level.depth, node)
+        (result,) = writer.close_arm(test, (last,), (start,))
+        return result
 
     # --- whole arrays ------------------------------------------------------------------
 

@@ -267,7 +267,7 @@ class Program:
             self._read_whole(stmt)
             return
         if node.kind in ("reduce", "part", "scan"):
-            stack.append((node.operands[0], index))
+            stack.extend((x, index) for x in node.operands)
         elif node.kind == "scatter":
             stack.append((node.operands[1], index))
             count = len(stmt.reduced)
