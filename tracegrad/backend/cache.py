@@ -216,19 +216,19 @@ def _versions() -> tuple[str, ...]:
         llvmlite.__version__,
         np.__version__,
         sys.version,
-        vecmath_digest(),
+        helpers_digest(),
     )
 
 
 @functools.cache
-def vecmath_digest() -> str:
-    """A digest of the vector maths sources: helpers that Numba compiles into every kernel.
+def helpers_digest() -> str:
+    """A digest of this package: its helpers, vector maths above all, end up in every kernel.
 
     Numba's key for a function knows nothing of the globals that it calls.
     """
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted([*here.glob("vecmath*.py"), *here.glob("vecmath/**/*.py")]):
+    for path in sorted(here.rglob("*.py")):
         digest.update(path.relative_to(here).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

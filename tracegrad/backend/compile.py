@@ -310,10 +310,12 @@ def run_plain(source: str, entry: str) -> Callable[..., Any]:
             namespace[name] = _IEEE_MATH
         elif value is numba.prange:
             namespace[name] = range
-        elif getattr(value, "__module__", "").startswith(_VECMATH):
-            namespace[name] = _plain_vecmath(name)
         elif isinstance(value, Dispatcher):
             namespace[name] = value.py_func
+    if _VECMATH in source:
+        vecmath: Any = importlib.import_module(_VECMATH)
+        plain = vecmath.PLAIN
+        namespace.update({name: plain[name] for name in plain if name in namespace})
     function = _function(module, entry)
 
     def call(*arguments: Any) -> Any:
@@ -326,11 +328,6 @@ def run_plain(source: str, entry: str) -> Callable[..., Any]:
 
 
 _VECMATH = "tracegrad.backend.vecmath"
-
-
-def _plain_vecmath(name: str) -> Any:
-    vecmath: Any = importlib.import_module(_VECMATH)
-    return vecmath.PLAIN[name]
 
 
 #: Functions of ``math`` that raise where IEEE arithmetic has an answer.

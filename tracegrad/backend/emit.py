@@ -1,0 +1,272 @@
+"""From a function of the IR to Python source.
+
+`emit_loop_form` prints what the scheduler made: the kernel that Numba compiles. `emit_array_form`
+prints one NumPy statement per operation: the same computation to read, to run without Numba, and
+to compare with. Both texts are whole modules, and the same function always gives the same text.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+import tracegrad
+from tracegrad.backend import lines as layout
+from tracegrad.backend.body import Body, words
+from tracegrad.backend.expression import dim_text
+from tracegrad.backend.lines import Line
+from tracegrad.backend.names import RESERVED, Names, identifier
+from tracegrad.errors import InternalError
+from tracegrad.ir.core import Function, Guard, Value
+from tracegrad.ir.types import Dim, is_symbol, substitute, symbol, symbols
+
+_WIDTH = 100
+
+#: What a text may import besides vector maths: by the name that asks for it.
+_IMPORTS = {
+    "math": "import math",
+    "np": "import numpy as np",
+    "scipy": "import scipy.special",
+    "prange": "from numba import prange",
+    "runtime": "from tracegrad.backend import runtime",
+    "GuardFailed": "from tracegrad.errors import GuardFailed",
+}
+
+#: The relation that holds when a guard doesn't.
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+
+
+def emit_loop_form(function: Function) -> str:
+    """The source of the kernel ``function``, which is in loop form."""
+    return _Module(function, loops=True).text()
+
+
+def emit_array_form(function: Function) -> str:
+    """``function``, which is in array form, as NumPy statements."""
+    return _Module(function, loops=False).text()
+
+
+def entry_name(function: Function) -> str:
+    """The name of the Python function in the printed source."""
+    name = identifier(function.name) or "kernel"
+    return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
+
+
+class _Module:
+    """Prints the module of one function."""
+
+    def __init__(self, function: Function, *, loops: bool) -> None:
+        self.function = function
+        self.loops = loops
+        self.entry = entry_name(function)
+        vector_maths = {name for op in function.walk() for name in op.opdef.vector_maths}
+        self.names = Names([self.entry, *vector_maths])
+        self.texts = {p: self.names.new(p.hint or "x") for p in function.params}
+        self.sources = function.size_sources()
+        self.sizes = {name: self._size_name(name) for name in self._symbols()}
+
+    def _symbols(self) -> list[str]:
+        """Every symbol of the function: those that parameters bind first, then as they appear."""
+        dims: list[Dim] = [d for p in self.function.params for d in p.shape]
+        for guard in self.function.guards:
+            dims += [guard.left, guard.right]
+        for op in self.function.walk():
+            for value in (*op.results, *(p for region in op.regions for p in region.params)):
+                dims += value.shape
+            dims += _dims_in(op.attributes.values())
+        found = [*self.sources, *(name for dim in dims for name in symbols(dim))]
+        return list(dict.fromkeys(found))
+
+    def _size_name(self, name: str) -> str:
+        index, axis = self.sources.get(name, (0, 0))
+        # A symbol that an int argument gives is that argument.
+        return self.texts[self.function.params[index]] if axis is None else self.names.new(name)
+
+    # --- the text
+
+    def text(self) -> str:
+        body = Body(
+            self.function,
+            loops=self.loops,
+            names=self.names,
+            texts=self.texts,
+            sizes=self.sizes,
+            bound=[self.sizes[name] for name in self.sources],
+        )
+        lines = [*self._sizes_and_checks(), *body.print()]
+        lines = _without_unread(lines)
+        if not lines:
+            lines = [Line("pass")]
+        code = layout.layout(lines)
+        parameters = ", ".join(self.texts.values())
+        imports = self._imports((line.code for top in lines for line in top.walk()), body)
+        head = [*self._header(), *imports]
+        return "\n".join(
+            [*head, *(("", "") if imports else ()), f"def {self.entry}({parameters}):", *code, ""]
+        )
+
+    def _imports(self, code: Iterable[str], body: Body) -> list[str]:
+        used = {word for line in code for word in words(line)}
+        found = [statement for name, statement in _IMPORTS.items() if name in used]
+        if body.vector_maths:
+            names = ", ".join(sorted(body.vector_maths))
+            found.append(f"from tracegrad.backend.vecmath import {names}")
+        groups = (
+            [s for s in found if s.split()[1] == "math"],
+            [s for s in found if s.split()[1] in ("numpy", "scipy.special", "numba")],
+            [s for s in found if s.split()[1].startswith("tracegrad")],
+        )
+        lines: list[str] = []
+        for group in groups:
+            if group:
+                lines += [*([""] if lines else []), *sorted(group, key=_import_order)]
+        return lines
+
+    # --- the header
+
+    def _header(self) -> list[str]:
+        function = self.function
+        title = layout.safe(function.title or function.name)
+        where = f", {layout.place(function.origin)}" if function.origin is not None else ""
+        takes = ", ".join(f"{self.texts[p]}: {self._type_text(p)}" for p in function.params)
+        gives = ", ".join(
+            f"{name}: {self._type_text(r)}" if name else self._type_text(r)
+            for r, name in zip(function.results, self._result_names(), strict=True)
+        )
+        found = [
+            f"tracegrad {tracegrad.__version__}: {title}{where}",
+            f"takes {takes or 'nothing'}",
+            f"returns {gives or 'nothing'}",
+        ]
+        if function.guards:
+            found.append(f"guards: {', '.join(self._guard_text(g) for g in function.guards)}")
+        hints = {self.sizes[k]: v for k, v in function.hints.items() if k in self.sizes}
+        if hints:
+            shown = ", ".join(f"{name} = {size}" for name, size in hints.items())
+            found.append(f"size hints: {shown}")
+        lines: list[str] = []
+        for text in found:
+            # A comment that says "coding:" would tell Python how the file is encoded.
+            text = re.sub(r"coding([:=])", r"coding \1", text)
+            lines += textwrap.wrap(
+                text,
+                _WIDTH,
+                initial_indent="# ",
+                subsequent_indent="#     ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        return lines
+
+    def _result_names(self) -> Sequence[str]:
+        names = [identifier(name) for name in self.function.result_names]
+        return (
+            names if len(names) == len(self.function.results) else [""] * len(self.function.results)
+        )
+
+    def _type_text(self, value: Value) -> str:
+        shape = ", ".join(self._dim(d) for d in value.shape)
+        return f"{value.dtype.name}[{shape}]" if value.rank else value.dtype.name
+
+    def _dim(self, dim: Dim) -> str:
+        return dim_text(self._renamed(dim)).text
+
+    def _renamed(self, dim: Dim) -> Dim:
+        changed = {old: symbol(new) for old, new in self.sizes.items() if old != new}
+        return substitute(dim, changed) if changed else dim
+
+    def _guard_text(self, guard: Guard) -> str:
+        return f"{self._dim(guard.left)} {guard.relation} {self._dim(guard.right)}"
+
+    # --- sizes
+
+    def _sizes_and_checks(self) -> list[Line]:
+        """What gives the symbols their values, then what the function was made for."""
+        given = {source: name for name, source in self.sources.items()}
+        lines: list[Line] = []
+        checks: list[Line] = []
+        for index, param in enumerate(self.function.params):
+            name = self.texts[param]
+            bound = {
+                axis: given[index, axis] for axis in range(param.rank) if (index, axis) in given
+            }
+            if len(bound) == param.rank > 1:
+                left = ", ".join(self.sizes[bound[axis]] for axis in range(param.rank))
+                line = Line(f"{left} = {name}.shape")
+                line.binds = tuple(self.sizes[size] for size in bound.values())
+                lines.append(line)
+            else:
+                for axis, size in bound.items():
+                    line = Line(f"{self.sizes[size]} = {name}.shape[{axis}]")
+                    line.binds = (self.sizes[size],)
+                    lines.append(line)
+            for axis, dim in enumerate(param.shape):
+                if axis not in bound:
+                    checks.append(self._shape_check(name, axis, dim))
+        checks += [self._guard_check(guard) for guard in self.function.guards]
+        return [*lines, *checks]
+
+    def _shape_check(self, name: str, axis: int, dim: Dim) -> Line:
+        seen = f"{name}.shape[{axis}]"
+        size = is_symbol(dim)
+        index, source_axis = self.sources.get(size, (0, None)) if size else (0, None)
+        shown = self._dim(dim)
+        if source_axis is not None:
+            shown = f"{self.texts[self.function.params[index]]}.shape[{source_axis}]"
+        return _check(f"{seen} != {self._checked(dim)}", f"{seen} == {shown}")
+
+    def _guard_check(self, guard: Guard) -> Line:
+        left, right = self._checked(guard.left), self._checked(guard.right)
+        return _check(f"{left} {_NEGATED[guard.relation]} {right}", self._guard_text(guard))
+
+    def _checked(self, dim: Dim) -> str:
+        unknown = [name for name in symbols(dim) if name not in self.sources]
+        if unknown:
+            raise InternalError(f"nothing gives the size {unknown[0]!r} in {dim} a value")
+        return self._dim(dim)
+
+
+def _check(fails: str, states: str) -> Line:
+    head = Line(f"if {fails}:")
+    head.below = [Line(f'raise GuardFailed("{states}")')]
+    return head
+
+
+def _import_order(statement: str) -> tuple[bool, str]:
+    return (statement.startswith("from"), statement)
+
+
+def _dims_in(attributes: Iterable[object]) -> Iterable[Dim]:
+    for value in attributes:
+        if isinstance(value, tuple):
+            yield from _dims_in(value)
+        elif not isinstance(value, (str, bool, float)) and hasattr(value, "terms"):
+            yield value  # type: ignore[misc]  # only a Size has terms
+
+
+def _without_unread(lines: list[Line]) -> list[Line]:
+    """``lines`` without those that give a value to a size that nothing reads."""
+    while True:
+        counts: dict[str, int] = {}
+        for line in (each for top in lines for each in top.walk()):
+            for word in words(line.code):
+                counts[word] = counts.get(word, 0) + 1
+        kept, changed = _filtered(lines, counts)
+        if not changed:
+            return kept
+        lines = kept
+
+
+def _filtered(lines: list[Line], counts: Mapping[str, int]) -> tuple[list[Line], bool]:
+    kept: list[Line] = []
+    changed = False
+    for line in lines:
+        if line.binds and all(counts[name] == 1 for name in line.binds):
+            changed = True
+            continue
+        line.below, below_changed = _filtered(line.below, counts)
+        changed = changed or below_changed
+        kept.append(line)
+    return kept, changed
