@@ -1,1 +1,29 @@
-"""tracegrad."""
+"""Passes: Function → Function, the meaning kept.
+
+`optimize` is the standard pipeline, run on a traced function and again on its derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracegrad.ir.core import Function
+from tracegrad.passes.cse import cse as cse
+from tracegrad.passes.dce import dce as dce
+from tracegrad.passes.fold import fold as fold
+from tracegrad.passes.pipeline import Observer, Pipeline
+from tracegrad.passes.pipeline import Printing as Printing
+from tracegrad.passes.pipeline import Timings as Timings
+from tracegrad.passes.pipeline import verifying as verifying
+from tracegrad.passes.simplify import simplify as simplify
+
+STANDARD = Pipeline((("simplify", simplify),))
+"""Folding, rewriting, sharing and dropping dead code; `simplify` does all of it in one walk."""
+
+
+def optimize(function: Function, observers: Sequence[Observer] = ()) -> Function:
+    """``function`` with less to compute: the standard pipeline.
+
+    Results are equal up to rounding, infinities and NaN included; see `tracegrad.passes.table`.
+    """
+    return STANDARD(function, observers)

@@ -1,0 +1,178 @@
+"""Views, pads, reshapes: compositions and what they read or put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import Dim, Shape
+from tracegrad.ops.access import Map, covering, is_identity, pad_into, reshaped, view_of, zeros
+from tracegrad.ops.registry import REGISTRY
+from tracegrad.passes.table import EXACT, rule
+from tracegrad.passes.values import is_zero, made_by, operand_of
+
+
+@rule("view", mark=EXACT)
+def compose_views(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """A view of a view is one view; one that reads everything in place is the value.
+
+    x: f64[n]
+    view(flip(x), shape=(n,), map=((0, n - 1, -1),)) → x
+    """
+    if made_by(x, "view") is not None or is_identity(x.shape, shape, map):
+        return view_of(x, shape, map)
+    return None
+
+
+@rule("view", mark=EXACT)
+def view_of_pad(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """A view that reads just what a pad put in gives it back.
+
+    x: f64[n]
+    view(pad(x, shape=(m,), map=((0, 2, 1),)), shape=(n,), map=((0, 2, 1),)) → x
+    """
+    op = made_by(x, "pad")
+    if op is None:
+        return None
+    v = op.operands[0]
+    return v if shape == v.shape and map == op.attributes["map"] else None
+
+
+@rule("view", mark=EXACT)
+def view_beside_pad(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """One place beside what a pad put in is zero.
+
+    x: f64
+    view(pad(x, shape=(n,), map=((None, 1, 1),)), shape=(), map=((None, 0, 1),)) → 0.0
+    """
+    op = made_by(x, "pad")
+    if op is None:
+        return None
+    for here, there in zip(map, op.attributes["map"], strict=True):
+        if here[0] is None and there[0] is None:
+            distance = here[1] - there[1]
+            if isinstance(distance, int) and distance:
+                return zeros(shape, x.dtype)
+    return None
+
+
+@rule("view", mark=EXACT)
+def view_of_concatenate(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """A view that reads one of the joined parts is a view of that part.
+
+    x: f64[n], y: f64[m]
+    slice_(concatenate(x, y, axis=0), 0, n, n + m) → y
+    """
+    op = made_by(x, "concatenate")
+    if op is None:
+        return None
+    along: int = op.attributes["axis"]
+    axis, offset, step = map[along]
+    if step != 1:
+        return None
+    length: Dim = 1 if axis is None else shape[axis]
+    start: Dim = 0
+    for part in op.operands:
+        before, after = offset - start, start + part.shape[along] - offset - length
+        if isinstance(before, int) and isinstance(after, int) and before >= 0 and after >= 0:
+            entry = (axis, before, 1)
+            return view_of(part, shape, (*map[:along], entry, *map[along + 1 :]))
+        start = start + part.shape[along]
+    return None
+
+
+@rule("view", mark=EXACT)
+def view_of_iota(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """One place of ``0, 1, …`` is its position.
+
+    k: i64
+    at(iota(size=n, dtype=i64), 0, 3) → 3
+    """
+    from tracegrad.ops.constants import dim_value
+
+    if made_by(x, "iota") is None or map[0][0] is not None:
+        return None
+    position = dim_value(map[0][1])
+    if x.dtype is not position.dtype:
+        position = REGISTRY["cast"](position, dtype=x.dtype)
+    return view_of(position, shape, ())
+
+
+@rule("pad", mark=EXACT)
+def compose_pads(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """A pad of a pad is one pad; one that fills all of its result is a view.
+
+    x: f64[n]
+    pad(pad(x, shape=(m,), map=((0, 1, 1),)), shape=(k,), map=((0, 2, 1),))
+    → pad(x, shape=(k,), map=((0, 3, 1),))
+    pad(flip(x), shape=(m,), map=((0, 1, 1),)) → pad(x, shape=(m,), map=((0, n, -1),))
+    """
+    read = made_by(x, "view")
+    if (
+        made_by(x, "pad") is not None
+        or covering(shape, x.shape, map) is not None
+        or (
+            read is not None
+            and covering(read.operands[0].shape, x.shape, read.attributes["map"]) is not None
+        )
+    ):
+        return pad_into(x, shape, map)
+    return None
+
+
+@rule("pad", mark=EXACT)
+def pad_of_zeros(x: Value, *, shape: Shape, map: Map) -> Value | None:
+    """Zeros among zeros.
+
+    x: f64[n]
+    pad(view(0.0, shape=(n,), map=()), shape=(m,), map=((0, 1, 1),)) → view(0.0, shape=(m,), map=())
+    """
+    return zeros(shape, x.dtype) if is_zero(x) else None
+
+
+@rule("add", mark=EXACT)
+def add_pads(x: Value, y: Value) -> Value | None:
+    """Two terms put in at the same places are added before.
+
+    x: f64[n], y: f64[n]
+    add(pad(x, shape=(m,), map=((0, 1, 1),)), pad(y, shape=(m,), map=((0, 1, 1),)))
+    → pad(add(x, y), shape=(m,), map=((0, 1, 1),))
+    """
+    left, right = made_by(x, "pad"), made_by(y, "pad")
+    if left is None or right is None or left.attributes != right.attributes:
+        return None
+    a, b = left.operands[0], right.operands[0]
+    return pad_into(a + b, x.shape, left.attributes["map"]) if a.shape == b.shape else None
+
+
+@rule("reshape", mark=EXACT)
+def compose_reshapes(x: Value, *, shape: Shape) -> Value | None:
+    """A reshape of a reshape is one; one that only adds or drops axes of size 1 is a view.
+
+    x: f64[n]
+    reshape(reshape(x, shape=(2, 3)), shape=(n,)) → x
+    reshape(x, shape=(1, n)) → expand_dims(x, 0)
+    """
+    only_ones = [d for d in x.shape if d != 1] == [d for d in shape if d != 1]
+    return reshaped(x, shape) if made_by(x, "reshape") is not None or only_ones else None
+
+
+@rule("reshape", mark=EXACT)
+def reshape_of_full(x: Value, *, shape: Shape) -> Value | None:
+    """A repeated scalar has any shape.
+
+    s: f64
+    reshape(view(s, shape=(n, m), map=()), shape=(n*m,)) → view(s, shape=(n*m,), map=())
+    """
+    base = operand_of(x, "view")
+    return None if base is None or base.rank else view_of(base, shape, ())
+
+
+@rule("concatenate", mark=EXACT)
+def join_one(*parts: Value, axis: Any) -> Value | None:
+    """One part is joined already.
+
+    x: f64[n]
+    concatenate(x, axis=0) → x
+    """
+    return parts[0] if len(parts) == 1 else None
