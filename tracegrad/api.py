@@ -7,7 +7,7 @@ object that is called like it; each also works as a decorator, with or without o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
 from tracegrad import tracing
 from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions
@@ -16,8 +16,30 @@ from tracegrad.errors import ArgumentError
 from tracegrad.pullback import Pullback, PullbackMaker
 from tracegrad.verbs import Verb
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Fun = Callable[..., Any]
 T = TypeVar("T")
+
+
+class JitOptions(TypedDict, total=False):
+    """The keyword options of every verb."""
+
+    static_argnums: int | Sequence[int]
+    static_argnames: str | Sequence[str]
+    cache: bool
+    parallel: bool
+    fastmath: bool | Iterable[str] | None
+    nogil: bool
+    boundscheck: bool
+
+
+class GradOptions(JitOptions, total=False):
+    """The keyword options of `grad` and `value_and_grad`."""
+
+    argnames: str | Sequence[str] | None
+    has_aux: bool
 
 
 def _options(
@@ -70,11 +92,11 @@ def _gradient_verb(
 
 @overload
 def value_and_grad(
-    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Any
+    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
 ) -> Compiled: ...
 @overload
 def value_and_grad(
-    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Any
+    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
 ) -> Callable[[Fun], Compiled]: ...
 def value_and_grad(
     fun: Fun | None = None,
@@ -132,15 +154,17 @@ def value_and_grad(
     (5.0, array([2., 4.]))
     """
     verb = _gradient_verb("value_and_grad", argnums, argnames, has_aux)
-    options = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, options)
+    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, verb, static_argnums, static_argnames, chosen)
 
 
-@overload
-def grad(fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Any) -> Compiled: ...
 @overload
 def grad(
-    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Any
+    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
+) -> Compiled: ...
+@overload
+def grad(
+    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
 ) -> Callable[[Fun], Compiled]: ...
 def grad(
     fun: Fun | None = None,
@@ -169,14 +193,14 @@ def grad(
     12.0
     """
     verb = _gradient_verb("grad", argnums, argnames, has_aux)
-    options = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, options)
+    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, verb, static_argnums, static_argnames, chosen)
 
 
 @overload
-def jit(fun: Fun, **options: Any) -> Compiled: ...
+def jit(fun: Fun, **options: Unpack[JitOptions]) -> Compiled: ...
 @overload
-def jit(fun: None = ..., **options: Any) -> Callable[[Fun], Compiled]: ...
+def jit(fun: None = ..., **options: Unpack[JitOptions]) -> Callable[[Fun], Compiled]: ...
 def jit(
     fun: Fun | None = None,
     *,
@@ -194,8 +218,8 @@ def jit(
     -------
     Compiled : called like ``fun``; the result may be any tree of arrays and numbers.
     """
-    options = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, Verb("jit"), static_argnums, static_argnames, options)
+    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
+    return _apply(fun, Verb("jit"), static_argnums, static_argnames, chosen)
 
 
 def _apply(
@@ -256,7 +280,8 @@ def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
 
 def stop_gradient(x: T) -> T:
     """``x`` as it is, and a constant for every derivative. Trees are taken leaf by leaf."""
-    return tracing.stop_gradient(x)
+    result: T = tracing.stop_gradient(x)
+    return result
 
 
 __all__ = ["Pullback", "grad", "jit", "stop_gradient", "value_and_grad", "vjp"]

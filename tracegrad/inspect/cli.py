@@ -44,7 +44,7 @@ def _positive(text: str) -> int:
 def _cache(*, clear: bool) -> int:
     from tracegrad.backend import cache
 
-    directory = cache.directory()
+    directory = cache.usable_directory()
     if directory is None:
         print("There is no cache: no directory is writable by this user alone.")
         return 0

@@ -26,7 +26,7 @@ def logistic_loss(w, X, y):  # type: ignore[no-untyped-def]  # written as users 
     return np.mean(np.log1p(np.exp(-y * z))) + 1e-3 * np.sum(w * w)
 
 
-def network_loss(params, X, onehot):  # type: ignore[no-untyped-def]  # written as users write it
+def network_logits(params, X):  # type: ignore[no-untyped-def]  # written as users write it
     pixels = X.shape[1]
     split = pixels * HIDDEN
     W1 = params[:split].reshape(pixels, HIDDEN)
@@ -35,7 +35,11 @@ def network_loss(params, X, onehot):  # type: ignore[no-untyped-def]  # written 
     W2 = rest[: HIDDEN * CLASSES].reshape(HIDDEN, CLASSES)
     b2 = rest[HIDDEN * CLASSES :]
     hidden = np.tanh(X @ W1 + b1)
-    logits = hidden @ W2 + b2
+    return hidden @ W2 + b2
+
+
+def network_loss(params, X, onehot):  # type: ignore[no-untyped-def]  # written as users write it
+    logits = network_logits(params, X)
     shifted = logits - np.max(logits, axis=1, keepdims=True)
     log_total = np.log(np.sum(np.exp(shifted), axis=1))
     nll = np.mean(log_total - np.sum(shifted * onehot, axis=1))
@@ -113,11 +117,7 @@ def digits() -> Problem:
     )
 
     def accuracy(params: np.ndarray) -> float:
-        split = pixels * HIDDEN
-        hidden = np.tanh(X @ params[:split].reshape(pixels, HIDDEN) + params[split : split + HIDDEN])
-        rest = params[split + HIDDEN :]
-        logits = hidden @ rest[: HIDDEN * CLASSES].reshape(HIDDEN, CLASSES) + rest[-CLASSES:]
-        return float(np.mean(np.argmax(logits, axis=1) == data.target))
+        return float(np.mean(np.argmax(network_logits(params, X), axis=1) == data.target))
 
     title = f"tanh network {pixels}-{HIDDEN}-{CLASSES}, digits data {X.shape[0]}×{pixels}"
     return Problem(title, network_loss, start, (X, onehot), accuracy)
