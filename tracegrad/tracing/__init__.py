@@ -5,15 +5,14 @@ See docs/decisions/0003-front-end.md for what the rest of tracegrad relies on.
 
 from typing import Any
 
-from tracegrad.tracing import (
-    builtin_functions,
-    numpy_creation,
-    numpy_elementwise,
-    numpy_products,
-    numpy_reductions,
-    numpy_shapes,
-    scipy_functions,
-)
+# These fill the dispatch tables.
+from tracegrad.tracing import builtin_functions as builtin_functions
+from tracegrad.tracing import numpy_creation as numpy_creation
+from tracegrad.tracing import numpy_elementwise as numpy_elementwise
+from tracegrad.tracing import numpy_products as numpy_products
+from tracegrad.tracing import numpy_reductions as numpy_reductions
+from tracegrad.tracing import numpy_shapes as numpy_shapes
+from tracegrad.tracing import scipy_functions as scipy_functions
 from tracegrad.tracing.function import inline, stop_gradient, subtrace, trace
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.state import active

@@ -299,7 +299,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _inside(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
-    if isinstance(value, _CODE) or isinstance(value, _SCALARS) or isinstance(value, Tracer):
+    if isinstance(value, (*_CODE, *_SCALARS, Tracer)):
         return
     if isinstance(value, list | tuple):
         for position, each in enumerate(value):

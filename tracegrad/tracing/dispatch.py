@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -84,9 +85,9 @@ def handler_for(function: Any) -> Handler | None:
 def _by_name(function: Any) -> Handler | None:
     name = getattr(function, "__name__", None)
     for (module, known), handler in BY_NAME.items():
-        if known == name and module in sys.modules:
-            if getattr(sys.modules[module], known, None) is function:
-                return handler
+        loaded = sys.modules.get(module) if known == name else None
+        if loaded is not None and getattr(loaded, known, None) is function:
+            return handler
     return None
 
 
@@ -158,10 +159,7 @@ def _misfit(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _plain(signature: str) -> str:
-    import re
-
-    without = re.sub(r": [A-Za-z_][^,)=]*", "", signature.partition(" -> ")[0])
-    return without
+    return re.sub(r": [A-Za-z_][^,)=]*", "", signature.partition(" -> ")[0])
 
 
 def qualified_name(function: Any) -> str:

@@ -327,7 +327,7 @@ def _origin(fun: Any) -> Location | None:
     seen = fun
     while not hasattr(seen, "__code__"):
         inner = getattr(seen, "__func__", None) or getattr(seen, "func", None)
-        inner = inner or getattr(seen, "py_func", None) or getattr(type(seen), "__call__", None)
+        inner = inner or getattr(seen, "py_func", None) or vars(type(seen)).get("__call__")
         if inner is None or inner is seen or isinstance(seen, type):
             return None
         seen = inner

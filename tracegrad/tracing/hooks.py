@@ -79,13 +79,13 @@ class TraceHooks:
             return functools.partial(inner, *function.args, **function.keywords)
         if isinstance(function, BuiltinFunctionType | BuiltinMethodType):
             return self._builtin(function)
-        if isinstance(function, type) or isinstance(function, np.ufunc):
+        if isinstance(function, type | np.ufunc):
             return function
         python_function = getattr(function, "py_func", None)
         if python_function is not None and hasattr(function, "inspect_llvm"):
             # A Numba dispatcher; tracegrad's own objects know by themselves that we trace.
             return function if _is_ours(function) else self.call(python_function)
-        method = getattr(type(function), "__call__", None)
+        method = vars(type(function)).get("__call__")
         if isinstance(method, FunctionType) and not is_library(method.__module__):
             self.captures.hold(function, type(function).__name__)
             return MethodType(self.staged(method), function)

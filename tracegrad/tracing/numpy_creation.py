@@ -17,7 +17,7 @@ from tracegrad.tracing.integers import TracedInt, as_dim, dim_or_int, is_integer
 from tracegrad.tracing.numpy_shapes import as_shape
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, ir_dtype, is_traced, lift, to_shape, wrap
+from tracegrad.tracing.values import cast, fresh, ir_dtype, is_traced, operand, to_shape, wrap
 
 
 def _plain(dtype: Any, shape: Any) -> bool:
@@ -27,12 +27,12 @@ def _plain(dtype: Any, shape: Any) -> bool:
 
 
 def _filled(shape: Any, value: Any, dtype: Any) -> Tracer:
-    x = lift(value) if isinstance(value, Tracer | TracedInt | np.ndarray) else None
+    x = operand(value) if isinstance(value, Tracer | TracedInt | np.ndarray) else None
     if x is None:
         value = current_trace().run(constant, value, ir_dtype(dtype or np.asarray(value).dtype))
         return Tracer(to_shape(value, as_shape(shape)))
     x = x if dtype is None else cast(x, dtype)
-    return Tracer(np.broadcast_to(x, shape).value)
+    return fresh(np.broadcast_to(x, shape))
 
 
 def _no_order(order: str, name: str) -> None:
@@ -71,7 +71,7 @@ def full(
 
 
 def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Tracer:
-    x = lift(a)
+    x = operand(a)
     dims = x.shape if shape is None else shape
     return _filled(dims, value, x.dtype if dtype is None else dtype)
 
@@ -118,7 +118,7 @@ def array(
             if known is not None:
                 return Tracer(cast(known, made.dtype).value)
         return current_trace().captures.fresh(made)
-    x = lift(object)
+    x = operand(object)
     x = x if dtype is None else cast(x, dtype)
     if x.ndim < ndmin:
         x = x[(None,) * (ndmin - x.ndim)]
@@ -172,9 +172,10 @@ def linspace(
     dtype: Any = None, axis: int = 0, *, device: Any = None,
 ) -> Any:  # fmt: skip
     if not is_traced([start, stop, num]):
-        made = np.linspace(start, stop, num, endpoint, retstep, dtype, axis)
-        return made if retstep else current_trace().captures.fresh(made)  # type: ignore[arg-type]  # an array
-    low, high = lift(start), lift(stop)
+        native: Any = np.linspace
+        made = native(start, stop, num, endpoint, retstep, dtype, axis)
+        return made if retstep else current_trace().captures.fresh(made)
+    low, high = operand(start), operand(stop)
     if low.ndim or high.ndim or axis not in (0, -1):
         raise refuse("np.linspace", "between arrays", "use start + steps[:, None] * (stop - start)")
     kind = np.result_type(low.dtype, high.dtype, np.float64)
@@ -218,7 +219,7 @@ def tri(N: Any, M: Any = None, k: int = 0, dtype: Any = float, *, like: Any = No
 
 @implements(np.vander)
 def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
-    x = lift(x)
+    x = operand(x)
     count = int(x.shape[0] if N is None else N)
     powers = [x**k for k in range(count)]
     return np.stack(powers if increasing else powers[::-1], axis=1)

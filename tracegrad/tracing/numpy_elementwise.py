@@ -15,7 +15,7 @@ from tracegrad.tracing.indexing import nonzero
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import COMPOSED, truth
-from tracegrad.tracing.values import as_operand, cast, common_dtype, elementwise, is_number, lift
+from tracegrad.tracing.values import as_operand, cast, common_dtype, elementwise, is_number, operand
 
 # --- ufuncs written as combinations -----------------------------------------------------------
 
@@ -37,8 +37,8 @@ def _either(name: str) -> Any:
 
 
 def _heaviside(x: Tracer, h0: Tracer) -> Any:
-    step = np.where(x < 0, 0.0, np.where(x == 0, h0, 1.0))
-    return cast(np.where(np.isnan(x), x, step), x.dtype)
+    step: Any = np.where(x < 0, 0.0, np.where(x == 0, h0, 1.0))
+    return cast(operand(np.where(np.isnan(x), x, step)), x.dtype)
 
 
 def _logaddexp2(x: Tracer, y: Tracer) -> Any:
@@ -100,7 +100,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 
 def _loose(x: Any) -> Any:
-    return x if is_number(x) or isinstance(x, TracedInt) else lift(x)
+    return x if is_number(x) or isinstance(x, TracedInt) else operand(x)
 
 
 @implements(np.nonzero)
@@ -110,7 +110,7 @@ def nonzero_(a: Any) -> Any:
 
 @implements(np.flatnonzero)
 def flatnonzero(a: Any) -> Any:
-    return nonzero(truth(np.ravel(lift(a))))[0]
+    return nonzero(truth(np.ravel(operand(a))))[0]
 
 
 @implements(np.clip)
@@ -121,7 +121,7 @@ def clip(
     no_out(out, "np.clip")
     low = min if a_min is None else a_min
     high = max if a_max is None else a_max
-    result: Any = lift(a)
+    result: Any = operand(a)
     if low is not None:
         result = np.maximum(result, low)
     if high is not None:
@@ -135,13 +135,13 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
         raise ValueError("list of cases must be same length as list of conditions")
     result = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        result = np.where(lift(condition), choice, result)
+        result = np.where(operand(condition), choice, result)
     return result
 
 
 @implements(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    x = lift(x)
+    x = operand(x)
     conditions = condlist if isinstance(condlist, list | tuple) else [condlist]
     rest: Any = 0
     pieces = list(funclist)
@@ -159,8 +159,8 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     result = arm(rest)
     # A later condition wins where several hold.
     for condition, piece in zip(conditions, pieces, strict=True):
-        result = np.where(lift(condition), arm(piece), result)
-    return cast(lift(result), x.dtype)
+        result = np.where(operand(condition), arm(piece), result)
+    return cast(operand(result), x.dtype)
 
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
 @implements(np.round, np.around)
 def round_(a: Any, decimals: int = 0, out: None = None) -> Any:
     no_out(out, "np.round")
-    x = lift(a)
+    x = operand(a)
     if x.dtype.kind in "iu":
         if decimals >= 0:
             return Tracer(x.value)
@@ -186,14 +186,14 @@ def round_(a: Any, decimals: int = 0, out: None = None) -> Any:
 @implements(np.fix)
 def fix(x: Any, out: None = None) -> Any:
     no_out(out, "np.fix")
-    return np.trunc(lift(x))
+    return np.trunc(operand(x))
 
 
 @implements(np.nan_to_num)
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    x = lift(x)
+    x = operand(x)
     if x.dtype.kind != "f":
         return Tracer(x.value)
     limits = np.finfo(x.dtype)
@@ -206,7 +206,7 @@ def nan_to_num(
 
 @implements(np.sinc)
 def sinc(x: Any) -> Any:
-    x = lift(x)
+    x = operand(x)
     if x.dtype.kind != "f":
         x = cast(x, np.float64)
     # As NumPy does it: a tiny angle in place of 0.
@@ -216,7 +216,7 @@ def sinc(x: Any) -> Any:
 
 @implements(np.isclose)
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
-    a, b = lift(a), lift(b)
+    a, b = operand(a), operand(b)
     close = (np.abs(a - b) <= atol + rtol * np.abs(b)) & np.isfinite(b) | (a == b)
     return close | (np.isnan(a) & np.isnan(b)) if equal_nan else close
 

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.types import product
+from tracegrad.ir.types import i64, product
 from tracegrad.tracing.axes import no_out, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, common_dtype, lift, to_shape, wrap
+from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
 
 
-def _pair(a: Any, b: Any) -> tuple[Tracer, Tracer]:
-    x, y = lift(a), lift(b)
+def _pair(a: Any, b: Any) -> tuple[Any, Any]:
+    x, y = operand(a), operand(b)
     dtype = common_dtype([x, y])
     return cast(x, dtype), cast(y, dtype)
 
 
-def _dot(x: Tracer, y: Tracer) -> Any:
+def _dot(x: Any, y: Any) -> Any:
     """x's last with y's first axis, ranks 1 and 2; integers without BLAS."""
     if x.dtype.kind == "f":
         return wrap(current_trace().emit("dot", x.value, y.value))
@@ -113,7 +113,7 @@ def inner(a: Any, b: Any, /) -> Any:
 @implements(np.outer)
 def outer(a: Any, b: Any, out: None = None) -> Any:
     no_out(out, "np.outer")
-    x, y = np.ravel(lift(a)), np.ravel(lift(b))
+    x, y = np.ravel(operand(a)), np.ravel(operand(b))
     return x[:, None] * y[None, :]
 
 
@@ -124,12 +124,12 @@ def linalg_outer(x1: Any, x2: Any, /) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    return np.dot(np.ravel(lift(a)), np.ravel(lift(b)))
+    return np.dot(np.ravel(operand(a)), np.ravel(operand(b)))
 
 
 @implements(np.vecdot, np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.sum(lift(x1) * lift(x2), axis=axis)
+    return np.sum(operand(x1) * operand(x2), axis=axis)
 
 
 @implements(np.tensordot, np.linalg.tensordot)
@@ -161,7 +161,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     )
 
 
-def _flat(x: Tracer, split: int, left: bool) -> Any:
+def _flat(x: Any, split: int, left: bool) -> Any:
     """``x`` with its first ``split`` and its other axes made one each (or none, if none)."""
     first, rest = x.value.shape[:split], x.value.shape[split:]
     dims = [product(first)] if first or not left else []
@@ -175,12 +175,12 @@ def trace(
     a: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None
 ) -> Any:
     no_out(out, "np.trace")
-    return np.sum(np.diagonal(lift(a), offset, axis1, axis2), axis=-1, dtype=dtype)
+    return np.sum(np.diagonal(operand(a), offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Any:
-    x, y = lift(a), lift(b)
+    x, y = operand(a), operand(b)
     rank = max(x.ndim, y.ndim)
     x = x[(None,) * (rank - x.ndim)] if x.ndim < rank else x
     y = y[(None,) * (rank - y.ndim)] if y.ndim < rank else y
@@ -196,7 +196,7 @@ def cross(
 ) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = np.moveaxis(lift(a), axisa, -1), np.moveaxis(lift(b), axisb, -1)
+    x, y = np.moveaxis(operand(a), axisa, -1), np.moveaxis(operand(b), axisb, -1)
     for each in (x, y):
         if each.shape[-1] != 3:
             raise refuse("np.cross", "of vectors that have not 3 elements")
@@ -209,7 +209,7 @@ def cross(
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays: Sequence[Any], *, out: None = None) -> Any:
     no_out(out, "np.linalg.multi_dot")
-    xs = [lift(x) for x in arrays]
+    xs = [operand(x) for x in arrays]
     if len(xs) < 2:
         raise ValueError("Expecting at least two arrays.")
     # From the side that is a vector, if one is: then no product is of two matrices.
@@ -226,7 +226,7 @@ def multi_dot(arrays: Sequence[Any], *, out: None = None) -> Any:
 
 @implements(np.linalg.matrix_power)
 def matrix_power(a: Any, n: Any) -> Any:
-    x = lift(a)
+    x = operand(a)
     power = int(n)
     if power < 0:
         return matrix_power(np.linalg.inv(x), -power)
@@ -237,9 +237,10 @@ def matrix_power(a: Any, n: Any) -> Any:
         power >>= 1
         x = np.matmul(x, x) if power else x
     if result is None:
-        eye = np.arange(int(x.shape[-1]))
-        same = cast(lift(eye[:, None] == eye[None, :]), x.dtype)
-        return Tracer(np.broadcast_to(same, x.shape).value)
+        size = x.value.shape[-1]
+        steps = operand(wrap(current_trace().emit("iota", size=size, dtype=i64)))
+        same = cast(steps[:, None] == steps[None, :], x.dtype)
+        return Tracer(operand(np.broadcast_to(operand(same), x.shape)).value)
     return result
 
 
@@ -254,7 +255,7 @@ def einsum(
     no_out(out, "np.einsum")
     if not operands or not isinstance(operands[0], str):
         raise refuse("np.einsum", "without a subscript string", "write the subscripts as a string")
-    xs = [lift(x) for x in operands[1:]]
+    xs = [operand(x) for x in operands[1:]]
     if dtype is not None:
         xs = [cast(x, dtype) for x in xs]
     inputs, result = _subscripts(operands[0], xs)
@@ -267,7 +268,7 @@ def einsum(
     gone = tuple(axis for axis, label in enumerate(labels) if label not in result)
     x = np.sum(x, axis=gone, dtype=x.dtype) if gone else x
     labels = [label for label in labels if label in result]
-    return Tracer(np.transpose(x, [labels.index(label) for label in result]).value)
+    return Tracer(operand(np.transpose(x, [labels.index(label) for label in result])).value)
 
 
 def _subscripts(text: str, xs: Sequence[Tracer]) -> tuple[list[list[str]], list[str]]:
@@ -277,10 +278,8 @@ def _subscripts(text: str, xs: Sequence[Tracer]) -> tuple[list[list[str]], list[
     parts = left.split(",")
     if len(parts) != len(xs):
         raise ValueError(
-            "fewer operands provided to einstein sum function than specified in the subscripts string"
-            if len(parts) > len(xs)
-            else "more operands provided to einstein sum function than specified in the subscripts "
-            "string"
+            f"{'fewer' if len(parts) > len(xs) else 'more'} operands provided to einstein sum "
+            "function than specified in the subscripts string"
         )
     spare = [label for label in string.ascii_letters if label not in text]
     width = max(
@@ -309,7 +308,7 @@ def _subscripts(text: str, xs: Sequence[Tracer]) -> tuple[list[list[str]], list[
     return inputs, result
 
 
-def _single(labels: Sequence[str], x: Tracer) -> tuple[list[str], Any]:
+def _single(labels: Sequence[str], x: Any) -> tuple[list[str], Any]:
     """One operand with repeated labels replaced by the diagonal."""
     found = list(labels)
     while len(set(found)) < len(found):

@@ -15,7 +15,7 @@ from tracegrad.tracing.integers import dim_or_int
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import truth
-from tracegrad.tracing.values import cast, lift, wrap
+from tracegrad.tracing.values import cast, operand, wrap
 
 __all__ = ["reduce_over"]
 
@@ -30,7 +30,7 @@ def reduce_over(op: str, x: Tracer, axes: tuple[int, ...], keepdims: bool) -> Tr
 
 
 def _masked(x: Tracer, where: Any, otherwise: Any) -> Any:
-    return x if where is None or where is True else np.where(lift(where), x, otherwise)
+    return x if where is None or where is True else np.where(operand(where), x, otherwise)
 
 
 def _accumulator(x: Tracer, dtype: Any) -> Tracer:
@@ -50,7 +50,7 @@ def sum_(
     initial: Any = None, where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.sum")
-    x = _masked(_accumulator(lift(a), dtype), where, 0)
+    x = _masked(_accumulator(operand(a), dtype), where, 0)
     total = reduce_over("sum", x, normal_axes(axis, x.ndim), bool(keepdims))
     return total if initial is None else total + initial
 
@@ -61,7 +61,7 @@ def prod(
     initial: Any = None, where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.prod")
-    x = _masked(_accumulator(lift(a), dtype), where, 1)
+    x = _masked(_accumulator(operand(a), dtype), where, 1)
     total = reduce_over("prod", x, normal_axes(axis, x.ndim), bool(keepdims))
     return total if initial is None else total * initial
 
@@ -82,14 +82,14 @@ def _extreme(
 ) -> Any:
     full = {"max": "maximum", "min": "minimum"}[name]
     no_out(out, f"np.{name}")
-    x = lift(a)
+    x = operand(a)
     if where is not None and where is not True:
         if initial is None:
             raise ValueError(
                 f"reduction operation '{full}' does not have an identity, so to use a where mask "
                 "one has to specify 'initial'"
             )
-        x = np.where(lift(where), x, initial)
+        x = np.where(operand(where), x, initial)
     axes = normal_axes(axis, x.ndim)
     if x.dtype.kind == "b":
         return reduce_over({"max": "any", "min": "all"}[name], x, axes, bool(keepdims))
@@ -164,7 +164,7 @@ def mean(
     where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.mean")
-    x = _floating(lift(a), dtype)
+    x = _floating(operand(a), dtype)
     axes = normal_axes(axis, x.ndim)
     total = np.sum(x, axis=axes, keepdims=keepdims, where=True if where is None else where)
     return total / _counted(x, axes, keepdims, where)
@@ -173,7 +173,7 @@ def mean(
 def _counted(x: Tracer, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
     if where is None or where is True:
         return _count(x, axes)
-    ones = np.broadcast_to(lift(where), x.shape)
+    ones = np.broadcast_to(operand(where), x.shape)
     return cast(np.sum(ones, axis=axes, keepdims=keepdims), x.dtype)
 
 
@@ -183,10 +183,10 @@ def var(
     keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.var")
-    x = _floating(lift(a), dtype)
+    x = _floating(operand(a), dtype)
     axes = normal_axes(axis, x.ndim)
     given = True if where is None else where
-    centre = np.mean(x, axis=axes, keepdims=True, where=given) if mean is None else lift(mean)
+    centre = np.mean(x, axis=axes, keepdims=True, where=given) if mean is None else operand(mean)
     apart = x - centre
     total = np.sum(np.square(apart), axis=axes, keepdims=keepdims, where=given)
     count = _counted(x, axes, keepdims, where)
@@ -209,13 +209,13 @@ def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
     keepdims: bool = False,
 ) -> Any:  # fmt: skip
-    x = lift(a)
+    x = operand(a)
     axes = normal_axes(axis, x.ndim)
     if weights is None:
         result = np.mean(x, axis=axes, keepdims=keepdims)
         total = result * 0 + _count(x, axes) if returned else None
     else:
-        w = lift(weights)
+        w = operand(weights)
         if w.ndim != x.ndim:
             if w.ndim != len(axes) or axis is None:
                 raise TypeError("Axis must be specified when shapes of a and weights differ.")
@@ -242,14 +242,14 @@ def nanprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepd
 
 
 def _without_nan(a: Any, otherwise: Any) -> Any:
-    x = lift(a)
+    x = operand(a)
     return np.where(np.isnan(x), otherwise, x) if x.dtype.kind == "f" else x
 
 
 @implements(np.nanmean)
 def nanmean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.mean
     no_out(out, "np.nanmean")
-    x = _floating(lift(a), dtype)
+    x = _floating(operand(a), dtype)
     known = ~np.isnan(x)
     return np.mean(np.where(known, x, 0), axis=axis, keepdims=keepdims, where=known)
 
@@ -260,7 +260,7 @@ def nanvar(  # type: ignore[no-untyped-def]  # as np.var
     keepdims: bool = False,
 ):  # fmt: skip
     no_out(out, "np.nanvar")
-    x = _floating(lift(a), dtype)
+    x = _floating(operand(a), dtype)
     known = ~np.isnan(x)
     return np.var(np.where(known, x, 0), axis=axis, ddof=ddof, keepdims=keepdims, where=known)
 
@@ -274,7 +274,7 @@ def nanstd(  # type: ignore[no-untyped-def]  # as np.std
 
 
 def _nan_extreme(name: str, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:
-    x = lift(a)
+    x = operand(a)
     reduce = getattr(np, name)
     if x.dtype.kind != "f":
         return reduce(x, axis=axis, keepdims=keepdims)
@@ -300,7 +300,7 @@ def nanmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
 
 def _position(op: str, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
     no_out(out, f"np.{op}")
-    x = lift(a)
+    x = operand(a)
     if x.dtype.kind == "b":
         x = cast(x, np.int64)
     rank = x.ndim
@@ -330,7 +330,7 @@ def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False
 @implements(np.cumsum)
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
     no_out(out, "np.cumsum")
-    x = _accumulator(lift(a), dtype)
+    x: Any = _accumulator(operand(a), dtype)
     if axis is None:
         x = np.ravel(x)
     which = normal_axis(0 if axis is None else axis, x.ndim)
@@ -339,7 +339,7 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any
 
 @implements(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     which = normal_axis(axis, x.ndim)
     if prepend is not None or append is not None:
         raise refuse("np.diff", "with prepend or append", "use np.concatenate before it")
@@ -353,16 +353,16 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     if to_end is not None or to_begin is not None:
         raise refuse("np.ediff1d", "with to_end or to_begin", "use np.concatenate")
-    return np.diff(np.ravel(lift(ary)))
+    return np.diff(np.ravel(operand(ary)))
 
 
 @implements(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    y = lift(y)
+    y = operand(y)
     which = normal_axis(axis, y.ndim)
     width: Any = dx
     if x is not None:
-        x = lift(x)
+        x = operand(x)
         if x.ndim == 1:
             shape = [1] * y.ndim
             shape[which] = -1
@@ -385,7 +385,7 @@ def _root_of_sum(total: Any) -> Any:
 
 @implements(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    x = lift(x)
+    x = operand(x)
     if x.dtype.kind != "f":
         x = cast(x, np.float64)
     if axis is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer, view_from
-from tracegrad.tracing.values import cast, common_dtype, lift, to_shape, wrap
+from tracegrad.tracing.values import cast, common_dtype, fresh, operand, to_shape, wrap
 
 __all__ = ["as_shape", "joined"]
 
@@ -27,6 +28,11 @@ def as_shape(shape: Any) -> Shape:
     if is_integer(shape):
         return (as_dim(shape),)
     return tuple(as_dim(each) for each in shape)
+
+
+def as_user_shape(shape: Iterable[Dim]) -> Any:
+    """Dimensions as the user sees them."""
+    return [dim_or_int(dim) for dim in shape]
 
 
 def _viewed(x: Tracer, make: Any, *args: Any) -> Tracer:
@@ -40,8 +46,8 @@ def _viewed(x: Tracer, make: Any, *args: Any) -> Tracer:
 def reshape(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None
 ) -> Any:
-    x = lift(a)
-    wanted = as_shape(newshape if shape is None else shape)
+    x = operand(a)
+    wanted: Any = as_shape(newshape if shape is None else shape)
     if order == "F":
         return np.transpose(np.reshape(np.transpose(x), wanted[::-1]))
     if order not in ("C", "A"):
@@ -78,12 +84,12 @@ def _no_reshape(x: Tracer, wanted: Shape) -> ShapeError:
 
 @implements(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
-    return np.reshape(lift(a), -1, order="F" if order == "F" else "C")
+    return np.reshape(operand(a), -1, order="F" if order == "F" else "C")
 
 
 @implements(np.transpose, np.permute_dims)
 def transpose(a: Any, axes: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     if axes is None:
         return _viewed(x, access.transpose)
     order = [normal_axis(axis, x.ndim) for axis in axes]
@@ -99,13 +105,13 @@ def matrix_transpose(x: Any, /) -> Any:
 
 @implements(np.swapaxes)
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    x = lift(a)
+    x = operand(a)
     return _viewed(x, access.swapaxes, normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim))
 
 
 @implements(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    x = lift(a)
+    x = operand(a)
     sources = [source] if is_integer(source) else list(source)
     targets = [destination] if is_integer(destination) else list(destination)
     if len(sources) != len(targets):
@@ -122,7 +128,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 @implements(np.rollaxis)
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    x = lift(a)
+    x = operand(a)
     moved = normal_axis(axis, x.ndim)
     to = start + x.ndim if start < 0 else start
     return np.moveaxis(x, moved, to - 1 if moved < to else to)
@@ -130,7 +136,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 @implements(np.expand_dims)
 def expand_dims(a: Any, axis: Any) -> Any:
-    x = lift(a)
+    x = operand(a)
     new = [axis] if is_integer(axis) else list(axis)
     places = [normal_axis(each, x.ndim + len(new)) for each in new]
     if len(set(places)) != len(places):
@@ -140,7 +146,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
 
 @implements(np.squeeze)
 def squeeze(a: Any, axis: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     sizes = current_trace().sizes
     if axis is None:
         # Whether an axis has size 1 is decided by this trace, and guarded.
@@ -157,7 +163,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
 
 @implements(np.broadcast_to)
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
-    x = lift(array)
+    x = operand(array)
     wanted = as_shape(shape)
     sizes = current_trace().sizes
     wording = (
@@ -175,7 +181,7 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
-    xs = [lift(each) for each in args]
+    xs = [operand(each) for each in args]
     shape = current_trace().sizes.broadcast([x.value.shape for x in xs])
     return tuple(view_from(x, to_shape(x.value, shape)) for x in xs)
 
@@ -201,23 +207,23 @@ def atleast_3d(*arys: Any) -> Any:
 
 
 def _each(arrays: Sequence[Any], change: Any) -> Any:
-    results = tuple(change(lift(x)) for x in arrays)
+    results = tuple(change(operand(x)) for x in arrays)
     return results[0] if len(results) == 1 else results
 
 
 @implements(np.shape)
 def shape_(a: Any) -> Any:
-    return lift(a).shape
+    return operand(a).shape
 
 
 @implements(np.ndim)
-def ndim(a: Any) -> int:
-    return lift(a).ndim
+def ndim(a: Any) -> Any:
+    return operand(a).ndim
 
 
 @implements(np.size)
 def size(a: Any, axis: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     return x.size if axis is None else x.shape[normal_axis(axis, x.ndim)]
 
 
@@ -228,7 +234,7 @@ def joined(arrays: Sequence[Any], axis: Any, dtype: Any = None) -> Tracer:
     """``np.concatenate``: one dtype, and all dimensions but ``axis`` equal."""
     if isinstance(arrays, Tracer):
         arrays = list(arrays)
-    xs = [lift(x) for x in arrays]
+    xs = [operand(x) for x in arrays]
     if not xs:
         raise ValueError("need at least one array to concatenate")
     if axis is None:
@@ -273,7 +279,7 @@ def stack(
     arrays: Any, axis: int = 0, out: None = None, *, dtype: Any = None, casting: str = "same_kind"
 ) -> Any:
     no_out(out, "np.stack")
-    xs = [lift(x) for x in arrays]
+    xs = [operand(x) for x in arrays]
     if not xs:
         raise ValueError("need at least one array to stack")
     sizes = current_trace().sizes
@@ -287,29 +293,29 @@ def stack(
 
 @implements(np.hstack)
 def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    xs = [np.atleast_1d(lift(x)) for x in tup]
+    xs = [np.atleast_1d(operand(x)) for x in tup]
     return joined(xs, 0 if xs and xs[0].ndim == 1 else 1, dtype)
 
 
 @implements(np.vstack)
 def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    return joined([np.atleast_2d(lift(x)) for x in tup], 0, dtype)
+    return joined([np.atleast_2d(operand(x)) for x in tup], 0, dtype)
 
 
 @implements(np.dstack)
 def dstack(tup: Any) -> Any:
-    return joined([np.atleast_3d(lift(x)) for x in tup], 2)
+    return joined([np.atleast_3d(operand(x)) for x in tup], 2)
 
 
 @implements(np.column_stack)
 def column_stack(tup: Any) -> Any:
-    xs = [lift(x) for x in tup]
+    xs = [operand(x) for x in tup]
     return joined([np.atleast_2d(x).T if x.ndim < 2 else x for x in xs], 1)
 
 
 @implements(np.append)
 def append(arr: Any, values: Any, axis: Any = None) -> Any:
-    return joined([lift(arr), lift(values)], axis)
+    return joined([operand(arr), operand(values)], axis)
 
 
 @implements(np.block)
@@ -319,14 +325,14 @@ def block(arrays: Any) -> Any:
 
     def build(x: Any, axis: int, rank: int) -> Any:
         if not isinstance(x, list):
-            found = lift(x)
+            found = operand(x)
             return found[(None,) * (rank - found.ndim)] if found.ndim < rank else found
         return joined([build(each, axis + 1, rank) for each in x], axis)
 
     levels = depth(arrays)
 
     def ranks(x: Any) -> int:
-        return max(map(ranks, x)) if isinstance(x, list) else int(lift(x).ndim)
+        return max(map(ranks, x)) if isinstance(x, list) else int(operand(x).ndim)
 
     rank = max(levels, ranks(arrays))
     return build(arrays, rank - levels, rank)
@@ -337,7 +343,7 @@ def block(arrays: Any) -> Any:
 
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    x = lift(ary)
+    x = operand(ary)
     if is_integer(indices_or_sections):
         size = x.shape[normal_axis(axis, x.ndim)]
         if size % indices_or_sections != 0:
@@ -347,7 +353,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 @implements(np.array_split)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    x = lift(ary)
+    x = operand(ary)
     which = normal_axis(axis, x.ndim)
     if is_integer(indices_or_sections):
         count = int(indices_or_sections)
@@ -355,30 +361,30 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
             raise ValueError("number sections must be larger than 0.")
         size = x.shape[which]
         each, extra = size // count, int(size % count)
-        bounds = [0]
+        bounds: list[Any] = [0]
         for k in range(count):
             bounds.append(bounds[-1] + each + (1 if k < extra else 0))
         bounds[-1] = size
     else:
         bounds = [0, *indices_or_sections, None]
     head = (slice(None),) * which
-    return [x[(*head, slice(a, b))] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [x[(*head, slice(a, b))] for a, b in itertools.pairwise(bounds)]
 
 
 @implements(np.vsplit)
 def vsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(lift(ary), indices_or_sections, 0)
+    return np.split(operand(ary), indices_or_sections, 0)
 
 
 @implements(np.hsplit)
 def hsplit(ary: Any, indices_or_sections: Any) -> Any:
-    x = lift(ary)
+    x = operand(ary)
     return np.split(x, indices_or_sections, 0 if x.ndim == 1 else 1)
 
 
 @implements(np.dsplit)
 def dsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(lift(ary), indices_or_sections, 2)
+    return np.split(operand(ary), indices_or_sections, 2)
 
 
 # --- turning and repeating --------------------------------------------------------------------
@@ -386,23 +392,23 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 @implements(np.flip)
 def flip(m: Any, axis: Any = None) -> Any:
-    x = lift(m)
+    x = operand(m)
     return _viewed(x, access.flip, normal_axes(axis, x.ndim))
 
 
 @implements(np.fliplr)
 def fliplr(m: Any) -> Any:
-    return np.flip(lift(m), 1)
+    return np.flip(operand(m), 1)
 
 
 @implements(np.flipud)
 def flipud(m: Any) -> Any:
-    return np.flip(lift(m), 0)
+    return np.flip(operand(m), 0)
 
 
 @implements(np.rot90)
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    x = lift(m)
+    x = operand(m)
     first, second = (normal_axis(axis, x.ndim) for axis in axes)
     if first == second:
         raise ValueError("Axes must be different.")
@@ -418,7 +424,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
 
 @implements(np.roll)
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     if axis is None:
         return np.roll(np.ravel(x), shift, 0).reshape(x.shape)
     shifts = list(shift) if isinstance(shift, tuple | list) else [shift]
@@ -435,12 +441,12 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
             continue
         head = (slice(None),) * d
         x = joined([x[(*head, slice(back, None))], x[(*head, slice(None, back))]], d)
-    return Tracer(x.value)
+    return fresh(x)
 
 
 @implements(np.tile)
 def tile(A: Any, reps: Any) -> Any:
-    x = lift(A)
+    x = operand(A)
     times = as_shape(reps)
     rank = max(x.ndim, len(times))
     x = x[(None,) * (rank - x.ndim)] if rank > x.ndim else x
@@ -449,14 +455,14 @@ def tile(A: Any, reps: Any) -> Any:
     for count, size in zip(times, x.value.shape, strict=True):
         paired += [count, size]
     spread = x[tuple(part for _ in range(rank) for part in (None, slice(None)))]
-    wide = np.broadcast_to(spread, [dim_or_int(d) for d in paired])
-    final = [dim_or_int(c * s) for c, s in zip(times, x.value.shape, strict=True)]
-    return Tracer(np.reshape(wide, final).value)
+    wide = np.broadcast_to(spread, as_user_shape(paired))
+    final: Any = [dim_or_int(c * s) for c, s in zip(times, x.value.shape, strict=True)]
+    return fresh(np.reshape(wide, final))
 
 
 @implements(np.repeat)
 def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     if axis is None:
         x = np.ravel(x)
     which = normal_axis(0 if axis is None else axis, x.ndim)
@@ -471,12 +477,12 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     shape = list(x.shape)
     shape[which + 1] = repeats
     final = [*shape[:which], shape[which] * repeats, *shape[which + 2 :]]
-    return Tracer(np.reshape(np.broadcast_to(x, shape), final).value)
+    return fresh(np.reshape(np.broadcast_to(x, shape), final))
 
 
 @implements(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    x = lift(array)
+    x = operand(array)
     widths = _pairs(pad_width, x.ndim)
     if mode == "constant":
         values = _pairs(kwargs.pop("constant_values", 0), x.ndim)
@@ -505,7 +511,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         else:
             raise refuse("np.pad", f"with mode={mode!r}", "use constant, edge, wrap or reflect")
         x = joined(picks, axis)
-    return Tracer(x.value)
+    return fresh(x)
 
 
 def _short(fits: Any, mode: str) -> None:
@@ -541,7 +547,7 @@ def _pad_constant(x: Tracer, widths: Any, values: Any) -> Any:
         shape_low, shape_high = list(x.shape), list(x.shape)
         shape_low[axis], shape_high[axis] = low, high
         edges = [
-            cast(lift(np.broadcast_to(lift(value), shape)), x.dtype)
+            cast(operand(np.broadcast_to(operand(value), shape)), x.dtype)
             for value, shape in ((first, shape_low), (last, shape_high))
         ]
         x = joined([edges[0], x, edges[1]], axis)
@@ -556,13 +562,13 @@ def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "
     no_out(out, "np.take")
     if mode != "raise":
         raise refuse("np.take", f"with mode={mode!r}", "clip or wrap the indices yourself")
-    x = lift(a)
+    x = operand(a)
     if axis is None:
         x, axis = np.ravel(x), 0
     which = normal_axis(axis, x.ndim)
     if is_integer(indices):
         return x[(*(slice(None),) * which, indices)]
-    index = lift(indices)
+    index = operand(indices)
     if index.dtype.kind not in "iu":
         raise TypeError(
             f"Cannot cast array data from {index.dtype!r} to {np.dtype(np.int64)!r} according to "
@@ -573,7 +579,7 @@ def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "
 
 @implements(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    x, index = lift(arr), lift(indices)
+    x, index = operand(arr), operand(indices)
     if axis is None:
         x, axis = np.ravel(x), 0
     which = normal_axis(axis, x.ndim)
@@ -586,7 +592,7 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
         else:
             shape = [1] * x.ndim
             shape[d] = -1
-            key.append(lift(_positions(x.shape[d])).reshape(shape))
+            key.append(operand(_positions(x.shape[d])).reshape(shape))
     return x[tuple(key)]
 
 
@@ -599,21 +605,21 @@ def _positions(size: Any) -> Tracer:
 @implements(np.compress)
 def compress(condition: Any, a: Any, axis: Any = None, out: None = None) -> Any:
     no_out(out, "np.compress")
-    x = lift(a)
+    x = operand(a)
     if axis is None:
         x, axis = np.ravel(x), 0
     which = normal_axis(axis, x.ndim)
-    return x[(*(slice(None),) * which, lift(condition))]
+    return x[(*(slice(None),) * which, operand(condition))]
 
 
 @implements(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
-    return np.ravel(lift(arr))[np.ravel(lift(condition)) != 0]
+    return np.ravel(operand(arr))[np.ravel(operand(condition)) != 0]
 
 
 @implements(np.diagonal)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    x = lift(a)
+    x = operand(a)
     if x.ndim < 2:
         raise ValueError("diag requires an array of at least two dimensions")
     first, second = normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim)
@@ -634,7 +640,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 @implements(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
-    x = lift(v)
+    x = operand(v)
     if x.ndim == 2:
         return np.diagonal(x, k)
     if x.ndim != 1:
@@ -650,11 +656,11 @@ def diag(v: Any, k: int = 0) -> Any:
 
 @implements(np.diagflat)
 def diagflat(v: Any, k: int = 0) -> Any:
-    return np.diag(np.ravel(lift(v)), k)
+    return np.diag(np.ravel(operand(v)), k)
 
 
 def _triangle(m: Any, k: int, keep: Any) -> Any:
-    x = lift(m)
+    x = operand(m)
     x = x if x.ndim > 1 else np.broadcast_to(x, (x.shape[0], x.shape[0]))
     rows, columns = _positions(x.shape[-2])[:, None], _positions(x.shape[-1])[None, :]
     return np.where(keep(columns - rows, k), x, np.zeros((), x.dtype))
@@ -674,7 +680,7 @@ def triu(m: Any, k: int = 0) -> Any:
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     if indexing not in ("xy", "ij"):
         raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
-    xs = [np.ravel(lift(x)) for x in xi]
+    xs = [np.ravel(operand(x)) for x in xi]
     rank = len(xs)
     places = list(range(rank))
     if indexing == "xy" and rank > 1:
@@ -690,15 +696,15 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return Tracer(lift(a).value)
+    return fresh(operand(a))
 
 
 @implements(np.astype)
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    return lift(x).astype(dtype, copy=copy)
+    return operand(x).astype(dtype, copy=copy)
 
 
 @implements(np.ascontiguousarray, np.asfortranarray, np.require)
 def contiguous(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
-    x = lift(a)
+    x = operand(a)
     return x if dtype is None else x.astype(dtype, copy=False)

@@ -10,7 +10,7 @@ import numpy as np
 from tracegrad.tracing.dispatch import implements_by_name, refuse
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import BY_NAME, OPS_BY_NAME
-from tracegrad.tracing.values import cast, elementwise, lift
+from tracegrad.tracing.values import cast, elementwise, operand
 
 OPS_BY_NAME.update(
     {
@@ -93,7 +93,7 @@ def logsumexp(
 ) -> Any:
     if return_sign:
         raise refuse("scipy.special.logsumexp", "with return_sign=True")
-    x = lift(a)
+    x = operand(a)
     x = x if x.dtype.kind == "f" else cast(x, np.float64)
     top = np.max(x, axis=axis, keepdims=True)
     # An infinite maximum would give inf - inf; it is a constant for the derivative.
@@ -111,7 +111,7 @@ def logsumexp(
 def softmax(x: Any, axis: Any = None) -> Any:
     from tracegrad.tracing.function import stop_gradient
 
-    x = lift(x)
+    x = operand(x)
     shifted = np.exp(x - stop_gradient(np.max(x, axis=axis, keepdims=True)))
     return shifted / np.sum(shifted, axis=axis, keepdims=True)
 
@@ -120,6 +120,6 @@ def softmax(x: Any, axis: Any = None) -> Any:
 def log_softmax(x: Any, axis: Any = None) -> Any:
     from tracegrad.tracing.function import stop_gradient
 
-    x = lift(x)
+    x = operand(x)
     shifted = x - stop_gradient(np.max(x, axis=axis, keepdims=True))
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

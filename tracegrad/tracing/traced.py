@@ -118,8 +118,8 @@ class Traced:
         sizes: dict[str, int] = {}
         for name, (param, axis) in self.function.size_sources().items():
             sizes[name] = int(values[param]) if axis is None else values[param].shape[axis]
-        for value, param in zip(values, self.function.params, strict=True):
-            for size, dim in zip(np.shape(value), param.shape, strict=True):
+        for value, wanted in zip(values, self.function.params, strict=True):
+            for size, dim in zip(np.shape(value), wanted.shape, strict=True):
                 if evaluate(dim, sizes) != size:
                     return False
         return all(guard.holds(sizes) for guard in self.function.guards)

@@ -98,7 +98,9 @@ def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
     inputs = wanted[: ufunc.nin]
     logic = _ON_BOOLEANS.get(ufunc)
     if logic is not None and all(kind.kind == "b" for kind in inputs):
-        return elementwise(logic, [as_operand(x, kind) for x, kind in zip(operands, inputs)])
+        return elementwise(
+            logic, [as_operand(x, kind) for x, kind in zip(operands, inputs, strict=True)]
+        )
     if ufunc in _LOGICAL:
         return elementwise(ufunc.__name__, [truth(x) for x in operands])
     tracers = [as_operand(x, kind) for x, kind in zip(operands, inputs, strict=True)]
@@ -158,7 +160,7 @@ def call_ufunc(
 ) -> Any:
     """What ``__array_ufunc__`` does: a call, a reduction, or an outer product."""
     name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
-    kwargs = {key: value for key, value in kwargs.items() if not _is_default(key, value)}
+    kwargs = {k: v for k, v in kwargs.items() if k == "axis" or not _is_default(k, v)}
     if "out" in kwargs:
         raise UnsupportedError(
             f"{name} with out= (or an in-place operator on a plain array) writes into an array, "
@@ -174,7 +176,7 @@ def call_ufunc(
         if function is not None:
             return _reduce(function, inputs, kwargs)
     if method == "accumulate":
-        function = {np.add: np.cumsum, np.multiply: np.cumprod}.get(ufunc)
+        function = _RUNNING.get(ufunc)
         if function is not None:
             array, axis, dtype, *_ = (*inputs, *(None,) * 3)
             axis = kwargs.get("axis", 0 if axis is None else axis)
@@ -184,6 +186,7 @@ def call_ufunc(
     )
 
 
+_RUNNING: dict[np.ufunc, Callable[..., Any]] = {np.add: np.cumsum, np.multiply: np.cumprod}
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.sum,
     np.multiply: np.prod,

@@ -26,10 +26,12 @@ __all__ = [
     "broadcast_value",
     "cast",
     "elementwise",
+    "fresh",
     "ir_dtype",
     "is_number",
     "is_traced",
     "lift",
+    "operand",
     "unary_float",
     "wrap",
 ]
@@ -92,6 +94,16 @@ def lift(x: Any, dtype: Any = None) -> Tracer:
         f"an object of type {type(x).__name__} can't take part in array arithmetic",
         way_out="use arrays, numbers, or lists of these",
     )
+
+
+def operand(x: Any) -> Any:
+    """`lift`, for functions written in NumPy's own words: their types know no tracers."""
+    return lift(x)
+
+
+def fresh(x: Any) -> Tracer:
+    """``x`` (a tracer) as an array with memory of its own: a copy, in NumPy's terms."""
+    return Tracer(lift(x).value)
 
 
 def _stacked(xs: Sequence[Any]) -> Tracer:
