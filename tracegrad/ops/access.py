@@ -193,8 +193,10 @@ def composed(inner: Map, outer: Map) -> Map:
 
 
 def _simple(entry: Entry, part: Shape) -> Entry:
-    """``entry`` with step 1 where only one index is read."""
+    """``entry`` with step 1 where one index is read, and offset 0 where none is."""
     axis, offset, _ = entry
+    if axis is not None and part[axis] == 0:
+        return (axis, 0, 1)
     return (axis, offset, 1) if axis is None or part[axis] == 1 else entry
 
 
