@@ -72,7 +72,7 @@ def for_loop(
     """
     build = current()
     bounds = [b if isinstance(b, Value) else dim_value(b) for b in (lo, hi, step)]
-    carried = [v.type for v in inits]
+    carried = list(_for_type(*[v.type for v in (*bounds, *inits)]))
     with build.open() as region:
         index = build.param(scalar(i64), "i")
         params = [build.param(v.type, v.hint) for v in inits]
