@@ -10,19 +10,16 @@ of the larger array, ``(axis or None, offset, step)``, says that its index is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import ArrayType, Dim, DType, Shape, f64, floor_div
 from tracegrad.ops import access_text
+from tracegrad.ops.access_samples import SHAPES, Entry, Map
 from tracegrad.ops.constants import checked_shape, is_dim
 from tracegrad.ops.registry import REGISTRY, Sample, constant, linear
-
-Entry: TypeAlias = tuple["int | None", Dim, int]
-Map: TypeAlias = tuple[Entry, ...]
-
 
 # --- view -------------------------------------------------------------------------------------
 
@@ -108,47 +105,10 @@ def _view_transpose(out_bar: Value, x: Value, *, shape: Shape, map: Map) -> Valu
     )
 
 
-_SHAPES: tuple[tuple[tuple[int, ...], tuple[int, ...], Map], ...] = (
-    # x.shape, shape, map
-    ((), (), ()),
-    ((), (3,), ()),
-    ((), (2, 3), ()),
-    ((), (0,), ()),
-    ((4,), (4,), ((0, 0, 1),)),
-    ((4,), (3,), ((0, 1, 1),)),
-    ((4,), (2,), ((0, 1, 2),)),
-    ((4,), (4,), ((0, 3, -1),)),
-    ((5,), (2,), ((0, 3, -2),)),
-    ((4,), (), ((None, 2, 1),)),
-    ((4,), (0,), ((0, 4, 1),)),
-    ((0,), (0,), ((0, 0, 1),)),
-    ((0,), (0,), ((0, -1, -1),)),
-    ((1,), (1,), ((0, 0, 1),)),
-    ((1,), (3,), ((None, 0, 1),)),
-    ((3,), (2, 3), ((1, 0, 1),)),
-    ((3,), (3, 2), ((0, 0, 1),)),
-    ((3,), (3, 1), ((0, 0, 1),)),
-    ((3,), (1, 3), ((1, 0, 1),)),
-    ((3,), (0, 3), ((1, 0, 1),)),
-    ((2, 3), (3, 2), ((1, 0, 1), (0, 0, 1))),
-    ((2, 3), (2, 2), ((0, 0, 1), (1, 1, 1))),
-    ((2, 3), (3,), ((None, 1, 1), (0, 0, 1))),
-    ((2, 3), (2,), ((0, 0, 1), (None, 2, 1))),
-    ((2, 3), (4, 3), ((None, 0, 1), (1, 0, 1))),
-    ((2, 1), (2, 3), ((0, 0, 1), (None, 0, 1))),
-    ((1, 2), (2,), ((None, 0, 1), (0, 0, 1))),
-    ((2, 3), (3, 1, 2), ((2, 1, -1), (0, 0, 1))),
-    ((2, 3), (2, 4, 2), ((0, 0, 1), (2, 2, -2))),
-    ((2, 3, 4), (4, 2, 3), ((1, 0, 1), (2, 0, 1), (0, 0, 1))),
-    ((2, 3, 4), (2, 2), ((1, 0, 1), (None, 1, 1), (0, 1, 2))),
-    ((2, 0, 3), (3, 0), ((None, 1, 1), (1, 0, 1), (0, 0, 1))),
-)
-
-
 def _view_samples(rng: np.random.Generator) -> list[Sample]:
     return [
         Sample((np.asarray(rng.normal(size=whole)),), {"shape": part, "map": map}, f"{whole}")
-        for whole, part, map in _SHAPES
+        for whole, part, map in SHAPES
     ]
 
 
@@ -250,7 +210,7 @@ def _pad_transpose(out_bar: Value, v: Value, *, shape: Shape, map: Map) -> Value
 def _pad_samples(rng: np.random.Generator) -> list[Sample]:
     return [
         Sample((np.asarray(rng.normal(size=part)),), {"shape": whole, "map": map}, f"{whole}")
-        for whole, part, map in _SHAPES
+        for whole, part, map in SHAPES
         if sum(axis is not None for axis, _, _ in map) == len(part)
     ]
 
