@@ -307,6 +307,8 @@ def _direct_call(version: Version) -> Callable[..., Any] | None:
     if kinds is None or traced.has_captures():
         return None
     dispatcher = version.kernel.dispatcher
+    # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
+    dispatcher.disable_compile()
     assemble = version.recipe.assemble if version.recipe.assembles else None
     count = len(kinds)
 
