@@ -157,23 +157,25 @@ class Program:
         stack = [*graph.results, *graph.effects]
         seen: set[Node] = set()
         for result in graph.results:
-            if result.rank:
-                self.keep(result)
+            self._want(result)
         while stack:
             node = stack.pop()
             if node in seen:
                 continue
             seen.add(node)
             for operand in self._buffers(node):
-                if operand.rank and operand.kind != "input":
-                    self.keep(operand)
+                self._want(operand)
             stack.extend(node.operands)
         seen.update(self.packed.values())
         self._live = sorted(seen, key=lambda n: n.number)
 
-    def keep(self, node: Node) -> None:
-        self._kept.add(node)
+    def _want(self, node: Node) -> None:
+        """``node`` is used as a whole: a buffer, or a scalar that is known at the top."""
+        if node.kind in ("input", "const", "size"):
+            return
         self._forced.add(node)
+        if node.rank:
+            self._kept.add(node)
 
     def _buffers(self, node: Node) -> list[Node]:
         """Operands that ``node`` reads as whole arrays."""

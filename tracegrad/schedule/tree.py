@@ -144,6 +144,7 @@ class TreeBuilder:
             stmt.is_reduce
             and stmt.node.name in ("max", "min")
             and len(unbound) == 1
+            and key.part == "full"
             and key.axis in stmt.reduced
             and self.program.size(stmt.extents[key.axis]) >= SHORT
         ):
