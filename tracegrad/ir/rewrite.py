@@ -40,10 +40,10 @@ class Rewriter(Builder):
             self.replace(op.results, self.visit(op))
 
     def replace(self, old: Sequence[Value], new: Sequence[Value]) -> None:
-        """New values for old ones; hints are handed on."""
+        """New values for old ones; hints are handed on, but not to shared numbers."""
         for before, after in zip(old, new, strict=True):
             self.env[before] = after
-            if before.hint and not after.hint:
+            if before.hint and not after.hint and not _is_number(after):
                 after.hint = before.hint
 
     def mapped(self, values: Iterable[Value]) -> list[Value]:
@@ -97,6 +97,10 @@ class Rewriter(Builder):
             self.walk(region.ops)
             new.yields = tuple(self.mapped(yields))
         return new
+
+
+def _is_number(value: Value) -> bool:
+    return value.op is not None and value.op.name == "const"
 
 
 def leading(op: Operation) -> int:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 from tracegrad.ir.builder import current
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ir.types import ArrayType
-from tracegrad.passes.fold import folded
+from tracegrad.ops.registry import REGISTRY, OpDef
+from tracegrad.passes.folding import folded
 from tracegrad.passes.liveness import live_operations
 from tracegrad.passes.table import ELEMENTWISE, Rule
-
-if TYPE_CHECKING:
-    from tracegrad.ops.registry import OpDef
 
 COMMUTATIVE = frozenset(
     (
@@ -58,14 +57,15 @@ class Simplifier(Rewriter):
 
     Attributes
     ----------
-    fired : how often each rule applied, with ``"fold"`` and ``"share"`` among them.
+    fired : how often each rule applied, with ``"fold"`` and ``"share"`` among them, and
+        ``"too deep"`` if rules were not applied because of `DEEPEST`.
     """
 
     def __init__(
         self, rules: Iterable[Rule] = (), *, fold: bool = False, share: bool = False
     ) -> None:
         super().__init__()
-        self.rules = _by_op(tuple(rules))
+        self.rules = _by_op(tuple(rules), len(REGISTRY))
         self.fold = fold
         self.share = share
         self.fired: Counter[str] = Counter()
@@ -101,7 +101,9 @@ class Simplifier(Rewriter):
         attributes = {} if attributes is None else attributes
         if regions or opdef.effects or opdef.name in UNSHARED:
             return super().emit(opdef, operands, attributes, regions, result_types)
-        if self._depth < DEEPEST:
+        if self._depth >= DEEPEST:
+            self.fired["too deep"] += 1
+        else:
             self._depth += 1
             try:
                 value = self._simpler(opdef, operands, attributes)
@@ -124,7 +126,7 @@ class Simplifier(Rewriter):
     def _simpler(
         self, opdef: OpDef, operands: Sequence[Value], attributes: Mapping[str, Any]
     ) -> Value | None:
-        for rule in self.rules.get(opdef.name) or self.rules_of(opdef):
+        for rule in self.rules.get(opdef.name, ()):
             value = (
                 rule.apply(opdef, *operands, **attributes)
                 if rule.takes_op
@@ -141,12 +143,6 @@ class Simplifier(Rewriter):
                 self.fired["fold"] += 1
             return value
         return None
-
-    def rules_of(self, opdef: OpDef) -> list[Rule]:
-        """The rules for an op that has none of its own, remembered."""
-        found = self.rules.get(ELEMENTWISE[0], []) if opdef.kind == "elementwise" else []
-        self.rules[opdef.name] = found
-        return found
 
     # --- equal operations
 
@@ -183,13 +179,11 @@ def existing(opdef: OpDef, *operands: Value, **attributes: Any) -> Value | None:
     return build.lookup(opdef, *operands, **attributes) if isinstance(build, Simplifier) else None
 
 
-def _by_op(rules: tuple[Rule, ...]) -> dict[str, list[Rule]]:
-    """Op name → its rules in order, those for every elementwise op among them."""
-    from tracegrad.ops.registry import REGISTRY
-
-    table: dict[str, list[Rule]] = {ELEMENTWISE[0]: [r for r in rules if r.ops == ELEMENTWISE]}
-    for name in {name for r in rules for name in r.ops} - {ELEMENTWISE[0]}:
-        opdef = REGISTRY.get(name)
-        general = opdef is not None and opdef.kind == "elementwise"
-        table[name] = [r for r in rules if name in r.ops or (general and r.ops == ELEMENTWISE)]
-    return table
+@lru_cache(maxsize=16)
+def _by_op(rules: tuple[Rule, ...], count: int) -> dict[str, list[Rule]]:
+    """Op name → its rules in order; ``count`` of ops, since more may be registered later."""
+    general = [r for r in rules if r.ops == ELEMENTWISE]
+    return {
+        name: [r for r in rules if name in r.ops or (r in general and op.kind == "elementwise")]
+        for name, op in REGISTRY.items()
+    }

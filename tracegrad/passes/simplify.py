@@ -67,15 +67,18 @@ def chosen_rules(marks: Collection[Mark]) -> list[Rule]:
 
 
 def shared_divisors(function: Function) -> frozenset[Value]:
-    """The float values by which two or more values of one region are divided."""
+    """The float values by which two or more arrays of one region are divided.
+
+    Scalars keep their exact quotients: nothing is gained for them.
+    """
     found: set[Value] = set()
 
     def search(ops: Sequence[Operation]) -> None:
         dividends: dict[Value, set[Value]] = {}
         for op in ops:
-            if op.name == "divide" and op.result.dtype.is_float:
+            if op.name == "divide" and op.result.rank and op.result.dtype.is_float:
                 dividends.setdefault(op.operands[1], set()).add(op.operands[0])
-            elif op.name == "reciprocal" and op.result.dtype.is_float:
+            elif op.name == "reciprocal" and op.result.rank and op.result.dtype.is_float:
                 dividends.setdefault(op.operands[0], set()).add(op.result)
             for region in op.regions:
                 search(region.ops)

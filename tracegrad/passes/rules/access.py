@@ -6,7 +6,8 @@ from typing import Any
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, Shape
-from tracegrad.ops.access import Map, covering, is_identity, pad_into, reshaped, view_of, zeros
+from tracegrad.ops.access import covering, is_identity, pad_into, reshaped, view_of, zeros
+from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.table import EXACT, rule
 from tracegrad.passes.values import is_zero, made_by, operand_of

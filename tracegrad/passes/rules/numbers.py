@@ -7,7 +7,15 @@ import numpy as np
 from tracegrad.ir.core import Value
 from tracegrad.ops.registry import REGISTRY, OpDef, expand_to, full_like
 from tracegrad.passes.table import EXACT, ROUNDING, UNSAFE, rule
-from tracegrad.passes.values import array_shape, is_normal, is_zero, made_by, number, power_of_two
+from tracegrad.passes.values import (
+    array_shape,
+    free_axes,
+    is_normal,
+    is_zero,
+    made_by,
+    number,
+    power_of_two,
+)
 
 
 @rule("multiply", mark=EXACT, commutes=True)
@@ -166,6 +174,46 @@ def merge_factors(x: Value, y: Value) -> Value | None:
         if all(is_normal(c, x.dtype.numpy) for c in (earlier, factor, merged)):
             return part * merged
     return None
+
+
+@rule("multiply", mark=ROUNDING)
+def merge_factors_of_both(x: Value, y: Value) -> Value | None:
+    """Constant factors of two factors are one. All three are normal numbers.
+
+    x: f64[n], y: f64[n]
+    multiply(multiply(x, 3.0), multiply(y, 2.0)) → multiply(multiply(x, y), 6.0)
+    """
+    left, right = _multiple(x), _multiple(y)
+    if left is None or right is None:
+        return None
+    merged = float(x.dtype.numpy.type(left[1] * right[1]))
+    return (left[0] * right[0]) * merged if is_normal(merged, x.dtype.numpy) else None
+
+
+@rule("multiply", mark=ROUNDING, commutes=True)
+def small_factors_first(x: Value, y: Value) -> Value | None:
+    """Factors that are the same along an axis are multiplied before they meet one that is not.
+
+    x: f64[n, m], y: f64[m], s: f64
+    multiply(multiply(x, broadcast_to(y, (n, m))), s)
+    → multiply(x, broadcast_to(multiply(y, s), (n, m)))
+    """
+    op = made_by(y, "multiply")
+    if op is None or not y.rank:
+        return None
+    for wide, narrow in (op.operands, op.operands[::-1]):
+        if _shared_free(x, narrow, y.rank) and not _shared_free(x, wide, y.rank):
+            return wide * (x * narrow)
+    return None
+
+
+def _shared_free(x: Value, y: Value, rank: int) -> bool:
+    """Whether there is an axis of the result along which both are the same."""
+    return bool(_free(x, rank) & _free(y, rank))
+
+
+def _free(x: Value, rank: int) -> frozenset[int]:
+    return free_axes(x) if x.rank else frozenset(range(rank))
 
 
 @rule("add", "subtract", mark=EXACT, takes_op=True)

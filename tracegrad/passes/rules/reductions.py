@@ -23,9 +23,9 @@ def renumbered(axes: Axes, gone: frozenset[int]) -> Axes:
     return tuple(a - sum(g < a for g in gone) for a in axes if a not in gone)
 
 
-@rule("sum", "prod", "max", "min", "any", "all", mark=EXACT)
+@rule("sum", "prod", "max", "min", "any", "all", mark=ROUNDING)
 def reduce_nothing(x: Value, *, axes: Axes) -> Value | None:
-    """A reduction over no axes.
+    """A reduction over no axes. (NumPy's sum makes 0.0 of -0.0 even then.)
 
     x: f64[n]
     sum(x, axes=()) → x
@@ -84,7 +84,11 @@ def sum_of_product(x: Value, *, axes: Axes) -> Value | None:
 
     x: f64[n, m], y: f64[m], s: f64
     sum(multiply(x, s), axes=(0,)) → multiply(sum(x, axes=(0,)), s)
+    sum(multiply(multiply(x, s), exp(x)), axes=(0,))
+    → multiply(sum(multiply(x, exp(x)), axes=(0,)), s)
     sum(multiply(x, broadcast_to(y, (n, m))), axes=(0,)) → multiply(sum(x, axes=(0,)), y)
+
+    A scalar factor of one factor is found, too.
 
     An infinite factor beside a zero makes NaN inside the sum, and perhaps infinity outside of
     it; either way the result is not finite.
@@ -98,6 +102,9 @@ def sum_of_product(x: Value, *, axes: Axes) -> Value | None:
         if not b.rank:
             return total(a, axes) * b
         free = free_axes(b) & set(axes)
+        deep = _inner_factor(a, b)
+        if deep is not None:
+            return total(deep[0], axes) * deep[1]
         # Part of the axes only if the other factor then loses the rest: an outer product.
         if len(free) == len(axes) or (free and free_axes(a) & set(axes)):
             inner = total(a, tuple(sorted(free))) * without_axes(b, free)
@@ -105,7 +112,18 @@ def sum_of_product(x: Value, *, axes: Axes) -> Value | None:
     return None
 
 
-@rule("sum", mark=EXACT)
+def _inner_factor(a: Value, b: Value) -> tuple[Value, Value] | None:
+    """``(x*b, s)`` when ``a`` is ``x*s`` with a scalar s: no more products than before."""
+    op = made_by(a, "multiply")
+    if op is None or not b.rank:
+        return None
+    for x, s in (op.operands, op.operands[::-1]):
+        if not s.rank:
+            return x * b, s
+    return None
+
+
+@rule("sum", mark=ROUNDING)
 def sum_of_pad(x: Value, *, axes: Axes) -> Value | None:
     """The zeros around a value add nothing.
 

@@ -23,28 +23,47 @@ Swapped = tuple[int, Value] | None
 def sum_of_symmetric(x: Value, *, axes: Axes) -> Value | None:
     """A sum over one of two axes that can be exchanged is a sum over the later one.
 
+    Two values that are each other's exchange share their sums in the same way.
+
     x: f64[n]
     d = subtract(view(x, shape=(n, n), map=((0, 0, 1),)), view(x, shape=(n, n), map=((1, 0, 1),)))
     sum(exp(square(d)), axes=(0,)) → sum(exp(square(d)), axes=(1,))
     sum(sin(d), axes=(0,)) → negative(sum(sin(d), axes=(1,)))
+    e = multiply(cos(d), view(x, shape=(n, n), map=((0, 0, 1),)))
+    f = multiply(cos(d), view(x, shape=(n, n), map=((1, 0, 1),)))
+    add(sum(e, axes=(0,)), sum(f, axes=(1,))) → multiply(sum(e, axes=(0,)), 2.0)
     """
     if len(axes) != 1 or x.rank < 2:
         return None
     first = axes[0]
-    for second in range(x.rank - 1, first, -1):
-        if x.shape[second] != x.shape[first]:
+    for second in range(x.rank - 1, -1, -1):
+        if second == first or x.shape[second] != x.shape[first]:
             continue
         found = _Exchange(first, second).of(x)
-        if found is None or found[1] is not x:
+        if found is None:
             continue
-        total: Value = REGISTRY["sum"](x, axes=(second,))
-        # What remains of the exchanged axes stands at `first` now, and has to be at `second - 1`.
-        if second > first + 1:
-            order = [a for a in range(x.rank - 1) if a != first]
-            order.insert(second - 1, first)
-            total = transpose(total, order)
-        return total if found[0] > 0 else -total
+        sign, other = found
+        reduction = REGISTRY["sum"]
+        if other is x and second > first:
+            total: Value | None = reduction(x, axes=(second,))
+        else:
+            total = existing(reduction, other, axes=(second,))
+        if total is None:
+            continue
+        total = _moved(total, first, second)
+        return total if sign > 0 else -total
     return None
+
+
+def _moved(total: Value, first: int, second: int) -> Value:
+    """What is left of the exchanged axes stands at the place of ``first``: move it to the other."""
+    here = first - (second < first)
+    there = second - (first < second)
+    if here == there:
+        return total
+    order = [a for a in range(total.rank) if a != here]
+    order.insert(there, here)
+    return transpose(total, order)
 
 
 class _Exchange:
@@ -90,10 +109,22 @@ class _Exchange:
         )
         shape = list(value.shape)
         shape[first], shape[second] = shape[second], shape[first]
+        if tuple(shape) != value.shape:
+            return None
         if map == op.attributes["map"]:
-            return (1, value) if tuple(shape) == value.shape else None
-        found = existing(op.opdef, op.operands[0], shape=tuple(shape), map=map)
-        return None if found is None else (1, found)
+            return 1, value
+        found = existing(op.opdef, op.operands[0], shape=value.shape, map=map)
+        if found is not None:
+            return 1, found
+        # Exchanging axes that are read in the same way exchanges the axes of what is read.
+        read = {a: (d, offset, step) for d, (a, offset, step) in enumerate(op.attributes["map"])}
+        if first not in read or second not in read or read[first][1:] != read[second][1:]:
+            return None
+        base = _Exchange(read[first][0], read[second][0]).of(op.operands[0])
+        if base is None:
+            return None
+        found = existing(op.opdef, base[1], **op.attributes)
+        return None if found is None else (base[0], found)
 
     def _sum(self, value: Value, op: Operation) -> Swapped:
         """The exchange of axes of the result is one of the operand's axes."""
