@@ -37,7 +37,8 @@ def trace(f, *args, static=(), varying=frozenset(), **kwargs):
     fixed = {
         i
         for i, leaf in enumerate(leaves)
-        if isinstance(leaf, (bool, str, type(None))) or not isinstance(leaf, (int, float, np.ndarray, np.generic))
+        if isinstance(leaf, (bool, str, type(None)))
+        or not isinstance(leaf, (int, float, np.ndarray, np.generic))
     }
     traced = trace_function(
         f,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import NeedsValue
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import TracedInt, dim_or_int, is_integer, largest, smallest
@@ -24,7 +25,12 @@ from tracegrad.tracing.values import cast, elementwise, is_traced, lift
 def _scalar(x: Any, name: str) -> Tracer:
     value = lift(x)
     if value.ndim:
-        raise TypeError(f"only 0-dimensional arrays can be converted to Python scalars (in {name})")
+        raise NeedsValue(
+            f"only 0-dimensional arrays can be converted to Python scalars (in {name})",
+            way_out=f"use np.{name.removeprefix('math.')} for arrays"
+            if name.startswith("math.")
+            else "use .astype for arrays, or reduce the array to a scalar first",
+        )
     return value
 
 

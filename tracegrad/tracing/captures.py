@@ -280,6 +280,13 @@ class Captures:
 
     # -- at each call
 
+    def changed(self) -> str | None:
+        """The name of something that does not hold what the trace read there, if there is one."""
+        for check in self.checks.values():
+            if not check.holds():
+                return check.path.text
+        return None
+
     def hold_now(self) -> bool:
         """Whether every captured name still has what the trace assumed of it."""
         return all(check.holds() for check in self.checks.values()) and all(

@@ -145,7 +145,8 @@ def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dic
             raise
         forms = str(inspect.signature(handler))
         raise UnsupportedError(
-            f"{qualified_name(function)} is not supported with these arguments: {error}",
+            f"{qualified_name(function)} is not supported with these arguments: "
+            f"{str(error).partition('() ')[2] or error}",
             way_out=f"its supported form is {qualified_name(function)}{_plain(forms)}",
         ) from None
 
@@ -159,7 +160,8 @@ def _misfit(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _plain(signature: str) -> str:
-    return re.sub(r": [A-Za-z_][^,)=]*", "", signature.partition(" -> ")[0])
+    bare = re.sub(r": '[^']*'", "", signature.partition(" -> ")[0])
+    return bare.replace(" = ", "=")
 
 
 def qualified_name(function: Any) -> str:

@@ -82,6 +82,7 @@ def trace(
             args, kwargs = rebuild(values)
             out = TraceHooks(captures).call(fun)(*args, **kwargs)
             results, rebuild_outputs, outputs, structure = _outputs(out)
+        _check_effects(captures)
     except TracegradError as error:
         raise error.at(place_in_traceback(error.__traceback__)) from error.__cause__
     _check_scopes(region, results)
@@ -286,6 +287,16 @@ def _outputs(
         )
 
     return results, rebuild, tuple(found), structure
+
+
+def _check_effects(captures: Captures) -> None:
+    """The function may not have changed what it read outside: it would not happen again."""
+    changed = captures.changed()
+    if changed is not None:
+        raise UnsupportedError(
+            f"the function changes {changed!r} while it runs; a compiled kernel would not",
+            way_out="return what is to be kept instead of storing it outside",
+        )
 
 
 def _check_scopes(region: Region, results: Sequence[Value]) -> None:

@@ -66,6 +66,12 @@ class TraceHooks:
         known = call_for(function)
         if known is not None:
             return known
+        if is_random(function):
+            raise UnsupportedError(
+                f"random numbers ({function.__name__}) drawn inside the function would be drawn "
+                "once, when it is traced",
+                way_out="draw them outside and pass them as an argument",
+            )
         if isinstance(function, FunctionType):
             if is_staged(function):
                 return function
@@ -103,15 +109,16 @@ class TraceHooks:
 
     def _builtin(self, function: Any) -> Any:
         owner = getattr(function, "__self__", None)
-        if type(owner).__module__.startswith("numpy.random"):
-            raise UnsupportedError(
-                f"random numbers ({function.__name__}) drawn inside the function would be drawn "
-                "once, when it is traced",
-                way_out="draw them outside and pass them as an argument",
-            )
         if owner is None or isinstance(owner, ModuleType):
             return _refusing(function)
         return function
+
+
+def is_random(function: Any) -> bool:
+    """Whether a function draws random numbers: a method of one of NumPy's or Python's generators."""
+    owner = getattr(function, "__self__", None)
+    module = type(owner).__module__
+    return module.startswith("numpy.random") or module == "random"
 
 
 def _is_ours(function: Any) -> bool:

@@ -85,9 +85,10 @@ class Tracer:
     owner : what else holds this memory, in words ("the argument 'x'"); None for its own.
     base : the tracer this is a view of.
     viewed : whether views of it were made.
+    context : the trace it belongs to.
     """
 
-    __slots__ = ("__weakref__", "base", "owner", "value", "viewed", "weak")
+    __slots__ = ("__weakref__", "base", "context", "owner", "value", "viewed", "weak")
 
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]  # arrays are not hashable
@@ -97,6 +98,7 @@ class Tracer:
         self.weak = weak
         self.owner = owner
         self.base: Tracer | None = None
+        self.context = current_trace()
         self.viewed = False
 
     # -- what an array says of itself
@@ -318,7 +320,10 @@ class Tracer:
 
     def __float__(self) -> float:
         if self.ndim:
-            raise TypeError("only 0-dimensional arrays can be converted to Python scalars")
+            raise NeedsValue(
+                "only 0-dimensional arrays can be converted to Python scalars",
+                way_out="reduce the array to a scalar first, or leave float() out",
+            )
         self._refuse(
             f"float() of {self._name()} is asked for",
             "leave float() out, or use the NumPy function in place of this one",

@@ -73,6 +73,8 @@ def apply_operator(ufunc: np.ufunc, *operands: Any) -> Any:
     """A Python operator: like the ufunc, but Python numbers give Python numbers."""
     for x in operands:
         if not _is_operand(x):
+            if ufunc not in (np.equal, np.not_equal) and isinstance(x, complex | str | None):
+                lift(x)  # says why not
             return NotImplemented
     if ufunc is np.matmul:
         return call_ufunc(ufunc, "__call__", operands, {})

@@ -73,6 +73,11 @@ def wrap(value: Value, weak: bool = False) -> Tracer:
 def lift(x: Any, dtype: Any = None) -> Tracer:
     """``x`` as a tracer: numbers become constants, arrays captures, lists are stacked."""
     if isinstance(x, Tracer):
+        if x.context is not current_trace():
+            raise UnsupportedError(
+                "a traced value of an earlier call is used: it was stored outside the function",
+                way_out="return values from the function instead of storing them outside",
+            )
         return x
     if isinstance(x, TracedInt):
         return wrap(current_trace().size_value(x.dim), weak=True)
