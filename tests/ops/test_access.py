@@ -286,7 +286,7 @@ def draw_step(draw, shape):
     return lambda x: slice_(x, axis, start, stop, step), lambda a: a[(*key, picked)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_chain_of_views_is_at_most_one_view_and_does_what_numpy_does(data):
     shape = tuple(data.draw(st.lists(st.integers(0, 4), max_size=3)))
@@ -345,6 +345,10 @@ PRINTED = {
         lambda x: broadcast_to(expand_dims(x, 1), (n, m)),
     ),
     "np.broadcast_to(x, (n, m))": ((n, 1), lambda x: broadcast_to(x, (n, m))),
+    "np.broadcast_to(x[:2], (n, 2))": (
+        (3,),
+        lambda x: broadcast_to(slice_(x, 0, 0, 2), (n, 2)),
+    ),
     "np.full((n, m), x)": ((), lambda x: broadcast_to(x, (n, m))),
     "np.full((n, m), x[0])": ((3,), lambda x: broadcast_to(at(x, 0, 0), (n, m))),
 }

@@ -96,15 +96,13 @@ def _is_plain_broadcast(whole: Shape, part: Shape, map: Any) -> bool:
     """Whether NumPy's rule says the same: aligned at the right, only sizes of 1 repeated."""
     lead = len(part) - len(whole)
     named = [axis for axis, _, _ in map]
-    repeated = any(size != 1 for axis, size in enumerate(part) if axis not in named)
-    return (
-        repeated
-        and lead >= 0
-        and all(
-            offset == 0 and ((axis == lead + d and step == 1) or (axis is None and whole[d] == 1))
-            for d, (axis, offset, step) in enumerate(map)
-        )
-    )
+    if lead < 0 or all(size == 1 for axis, size in enumerate(part) if axis not in named):
+        return False
+    for d, (size, (axis, offset, step)) in enumerate(zip(whole, map, strict=True)):
+        in_place = axis == lead + d and step == 1 and part[axis] == size
+        if offset != 0 or not (in_place or (axis is None and size == 1)):
+            return False
+    return True
 
 
 def _with_new_axes(
