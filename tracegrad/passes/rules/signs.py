@@ -177,7 +177,7 @@ def linear_of_negative(op: OpDef, x: Value, **attributes: Any) -> Value | None:
     return result
 
 
-@rule("dot", "matmul", mark=EXACT, takes_op=True)
+@rule("dot", "matmul", mark=ROUNDING, takes_op=True)
 def product_of_negative(op: OpDef, a: Value, b: Value) -> Value | None:
     """The sign of a matrix is the sign of the product.
 
