@@ -16,7 +16,7 @@ class Recorder:
 
     def __init__(self):
         self.calls, self.names, self.attributes, self.items = [], [], [], []
-        self.inplaces, self.augments, self.entered = [], [], []
+        self.inplaces, self.stores, self.entered = [], [], []
 
     def enter(self, function):
         self.entered.append(function)
@@ -44,8 +44,12 @@ class Recorder:
         self.inplaces.append(operator)
         return old + value if operator == "+" else old * value
 
-    def augmented(self, owner, name):
-        self.augments.append(name)
+    def stored(self, owner, name):
+        self.stores.append(name)
+        return owner
+
+    def stored_item(self, owner):
+        self.stores.append(type(owner).__name__)
         return owner
 
 
@@ -134,7 +138,7 @@ def test_methods_keep_private_names_and_super():
     assert g(model) == 1 + 10 + len("_Model")
     assert model.count == 1
     assert "_Model__helper" in hooks.attributes
-    assert hooks.augments == ["count"]
+    assert hooks.stores == ["count"]
 
 
 def test_closures_and_functions_made_inside_keep_their_hooks():
@@ -175,11 +179,13 @@ def test_in_place_operators_on_names_attributes_and_items():
         x += 2
         box.value += 3
         items[len(items) - 1] += 4
+        box.other, items[0] = 1, 0
+        del box.other
         return x, box.value, items
 
     g, hooks = staged(f)
     assert g(1, Box(), [0, 0]) == (3, 4, [0, 4])
-    assert (hooks.inplaces, hooks.augments) == (["+"], ["value"])
+    assert (hooks.inplaces, hooks.stores) == (["+"], ["value", "list", "other", "list", "other"])
 
 
 def test_subscripts_are_seen_and_slices_stay():

@@ -8,7 +8,8 @@ the user wrote            what runs
 ``obj.attr``              ``HOOK.attribute(obj, "attr")``
 ``obj[key]``              ``HOOK.item(obj, key)`` (slices stay as they are)
 ``x += v``                ``x = HOOK.inplace("+", x, v)``
-``obj.attr += v``         ``HOOK.augmented(obj, "attr").attr += v``
+``obj.attr = v``          ``HOOK.stored(obj, "attr").attr = v``, and for ``+=``, ``del``
+``obj[key] = v``          ``HOOK.stored_item(obj)[key] = v``, and for ``+=``, ``del``
 ========================  ====================================================
 
 Nothing else changes: statements stay in place, each new expression takes the position of
@@ -90,16 +91,19 @@ class Rewriter(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         node.value = self.visit(node.value)
-        if not isinstance(node.ctx, ast.Load):
-            return node
         text = self._text(mangled(node.attr, self.inside_class), node)
+        if not isinstance(node.ctx, ast.Load):
+            node.value = self._hook("stored", node, node.value, text)
+            return node
         return self._hook("attribute", node, node.value, text)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         node.value = self.visit(node.value)
         node.slice = self.visit(node.slice)
-        sliced = any(isinstance(part, ast.Slice | ast.Starred) for part in ast.walk(node.slice))
-        if sliced or not isinstance(node.ctx, ast.Load):
+        if not isinstance(node.ctx, ast.Load):
+            node.value = self._hook("stored_item", node, node.value)
+            return node
+        if any(isinstance(part, ast.Slice | ast.Starred) for part in ast.walk(node.slice)):
             return node
         return self._hook("item", node, node.value, node.slice)
 
@@ -121,12 +125,7 @@ class Rewriter(ast.NodeTransformer):
             operator = self._text(_OPERATORS[type(node.op)], node)
             new = self._hook("inplace", node, operator, old, node.value)
             return ast.copy_location(ast.Assign([target], new), node)
-        if isinstance(target, ast.Attribute):
-            owner = self.visit(target.value)
-            text = self._text(mangled(target.attr, self.inside_class), target)
-            target.value = self._hook("augmented", target, owner, text)
-        else:
-            node.target = self.visit(target)
+        node.target = self.visit(target)
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:

@@ -36,8 +36,11 @@ class Scope(Protocol):
     def inplace(self, operator: str, old: Any, value: Any) -> Any:
         """What ``old operator= value`` binds the name of ``old`` to."""
 
-    def augmented(self, owner: Any, name: str) -> Any:
-        """``owner``, about to run ``owner.name operator= value``."""
+    def stored(self, owner: Any, name: str) -> Any:
+        """``owner``, about to run ``owner.name = value`` (or ``+=``, or ``del``)."""
+
+    def stored_item(self, owner: Any) -> Any:
+        """``owner``, about to run ``owner[key] = value`` (or ``+=``, or ``del``)."""
 
 
 class Hooks(Protocol):

@@ -115,7 +115,7 @@ class TraceHooks:
 
 
 def is_random(function: Any) -> bool:
-    """Whether a function draws random numbers: a method of one of NumPy's or Python's generators."""
+    """Whether a function draws random numbers: a method of NumPy's or Python's generators."""
     owner = getattr(function, "__self__", None)
     module = type(owner).__module__
     return module.startswith("numpy.random") or module == "random"
@@ -211,11 +211,21 @@ class FunctionScope:
             )
         return _OPERATORS[operator](old, value)
 
-    def augmented(self, owner: Any, name: str) -> Any:
-        if isinstance(getattr(owner, name, None), np.ndarray):
+    def stored(self, owner: Any, name: str) -> Any:
+        path = self._captures.path_of(owner)
+        if path is not None:
             raise UnsupportedError(
-                f"an in-place operator on the attribute {name!r} would change the caller's array",
-                way_out=f"compute with a local name: {name} = obj.{name} + …",
+                f"the function sets {path.text}.{name}; a compiled kernel would not",
+                way_out="use a local name, and return what is to be kept",
+            )
+        return owner
+
+    def stored_item(self, owner: Any) -> Any:
+        path = self._captures.path_of(owner)
+        if path is not None:
+            raise UnsupportedError(
+                f"the function writes into {path.text}; a compiled kernel would not",
+                way_out="use a local container, and return what is to be kept",
             )
         return owner
 

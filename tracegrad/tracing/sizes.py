@@ -109,11 +109,41 @@ class Sizes:
         kept = relation if holds else _NEGATED[relation]
         if kept == "==":
             self.unify(left, right)
+        elif kept == "!=":
+            self._assume(Guard(left, kept, right))
         else:
-            guard = Guard(left, kept, right)
-            if guard not in self.guards and not self._implied(guard):
-                self.guards.append(guard)
+            self._bound(left - right, kept)
         return holds
+
+    def _assume(self, guard: Guard) -> None:
+        if guard not in self.guards:
+            self.guards.append(guard)
+
+    def _bound(self, difference: Dim, relation: str) -> None:
+        """Remember ``difference relation 0`` as ``expression >= number`` (or ``<=``).
+
+        Of several bounds of one expression the strongest is kept.
+        """
+        if relation in (">", "<"):
+            difference = difference - 1 if relation == ">" else difference + 1
+            relation += "="
+        assert isinstance(difference, Size)
+        constant = next((c for monomial, c in difference.terms if not monomial), 0)
+        expression = difference - constant
+        limit = -constant
+        assert isinstance(expression, Size)
+        if expression.terms[0][1] < 0:
+            expression, limit = expression * -1, -limit
+            relation = "<=" if relation == ">=" else ">="
+        if relation == ">=" and limit <= 0 and is_symbol(expression) in self.lengths:
+            return  # sizes are never negative
+        for position, known in enumerate(self.guards):
+            if known.left == expression and known.relation == relation:
+                assert isinstance(known.right, int)
+                stronger = max if relation == ">=" else min
+                self.guards[position] = Guard(expression, relation, stronger(limit, known.right))
+                return
+        self.guards.append(Guard(expression, relation, limit))
 
     def equal(self, left: Dim, right: Dim) -> bool:
         return self.decide(left, "==", right)
@@ -140,9 +170,7 @@ class Sizes:
             return
         solved = self._solve(difference)
         if solved is None:
-            guard = Guard(left, "==", right)
-            if guard not in self.guards:
-                self.guards.append(guard)
+            self._assume(Guard(left, "==", right))
             return
         name, value = solved
         if name not in self.lengths:
@@ -178,22 +206,25 @@ class Sizes:
         rest = difference - symbol(name) * coefficient
         return name, rest * -coefficient
 
-    def _implied(self, guard: Guard) -> bool:
-        """Sizes are never negative: ``n >= 0`` says nothing about an array's dimension."""
-        return guard.relation == ">=" and guard.right == 0 and is_symbol(guard.left) in self.lengths
-
     def final_guards(self, renamed: Mapping[str, Dim]) -> tuple[Guard, ...]:
         """The guards under all substitutions, without those that became trivial."""
-        kept: dict[Guard, None] = {}
+        final = Sizes(lambda _: None)
+        final.lengths = {
+            is_symbol(renamed.get(str(name), symbol(str(name)))) for name in self.lengths
+        }
         for name, value in self._pinned:
             left = substitute(symbol(name), renamed)
-            kept[Guard(left, "==", substitute(self.resolve(value), renamed))] = None
+            final._assume(Guard(left, "==", substitute(self.resolve(value), renamed)))
         for guard in self.guards:
             left = substitute(self.resolve(guard.left), renamed)
             right = substitute(self.resolve(guard.right), renamed)
-            if not isinstance(left - right, int):
-                kept[Guard(left, guard.relation, right)] = None
-        return tuple(kept)
+            if isinstance(left - right, int):
+                continue
+            if guard.relation in ("==", "!="):
+                final._assume(Guard(left, guard.relation, right))
+            else:
+                final._bound(left - right, guard.relation)
+        return tuple(final.guards)
 
     # -- broadcasting
 
