@@ -28,11 +28,13 @@ from tracegrad.backend.expression import (
     UNARY,
     Text,
     attribute_text,
+    binary,
     dim_text,
     dims_as_atoms,
     dims_text,
     dtype_text,
     infix,
+    numeral,
     parse,
     template,
     unary,
@@ -46,6 +48,12 @@ from tracegrad.ops.registry import OperandText
 
 #: An expression longer than this becomes a statement.
 _LIMIT = 52
+
+#: The same for what is stored right away.
+_LONG = 80
+
+#: A size up to this length is always written out where it is used.
+_SHORT = 12
 
 #: Operations whose result is the memory of their first operand, or may be.
 _SHARING = frozenset({"view", "reshape", "alias", "stop_gradient"})
@@ -105,6 +113,7 @@ class Body:
         self._variables: dict[Value, Operation | None] = {}
         self._loop: Operation | None = None
         self._reader: dict[Value, Region] = {}
+        self._last_reader: dict[Value, Operation] = {}
         self._uses: Counter[Value] = Counter()
         self._count(function.body)
         named = zip(function.results, function.result_names, strict=False)
@@ -121,6 +130,7 @@ class Body:
                     self._count(inner)
                 for operand in op.operands:
                     self._use(operand, region)
+                    self._last_reader[operand] = op
 
     def _alive(self, op: Operation) -> bool:
         """Whether ``op`` does something, or one of its results is read."""
@@ -155,12 +165,12 @@ class Body:
 
     # --- lines
 
-    def _line(self, code: str, op: Operation | None = None, name: str = "") -> Line:
+    def _line(self, code: str, op: Operation | None = None) -> Line:
         line = Line(code)
         if op is not None:
             line.part = op.part
             if op.location is not None:
-                line.note = layout.note(op, name)
+                line.note = layout.note(op)
                 line.place = layout.place(op.location)
         self.lines.append(line)
         return line
@@ -171,14 +181,23 @@ class Body:
         saved, bound = self.lines, set(self._bound)
         self.lines = head.below
         try:
-            yield
+            with self.names.scope():
+                yield
         finally:
             self.lines, self._bound = saved, bound
 
     # --- values and their texts
 
     def _hint(self, value: Value) -> str:
-        return value.hint or self._result_names.get(value, "")
+        """What ``value`` is called: by itself, as a result, or by the loop that goes on with it."""
+        if value.hint or value in self._result_names:
+            return value.hint or self._result_names[value]
+        reader = self._last_reader.get(value)
+        if self._uses[value] == 1 and reader is not None and reader.name == "for":
+            position = reader.operands.index(value) - 3
+            if position >= 0 and value.op is not None and value.op.name == "for":
+                return self._hint(reader.results[position])
+        return ""
 
     def _take(self, value: Value) -> Text:
         """The text of an operand; an expression that waited for it is used up."""
@@ -189,6 +208,10 @@ class Body:
         if value not in self._texts:
             raise InternalError(f"the value {value!r} is read outside the region that defines it")
         return self._texts[value]
+
+    def _peek(self, value: Value) -> Text:
+        waiting = self._waiting.get(value)
+        return self._texts[value] if waiting is None else waiting.text
 
     def _settle(self, value: Value) -> None:
         """Write a waiting expression down as a statement."""
@@ -211,9 +234,18 @@ class Body:
                 self._settle(value)
 
     def _assign_new(self, op: Operation, value: Value, text: Text) -> None:
-        name = self.names.new(self._hint(value))
-        self._line(f"{name} = {text}", op, name)
+        name = self._new_name(value)
+        line = self._line(f"{name} = {text}", op)
+        if not self._hint(value) and op.name == "load":
+            line.note = line.place = ""
+            line.part = None
+        if not value.rank and value.dtype.is_integer:
+            line.part = None  # Counting serves both sweeps.
         self._define(value, name)
+
+    def _new_name(self, value: Value, *more_hints: str) -> str:
+        hint = next((hint for hint in (self._hint(value), *more_hints) if hint), "")
+        return self.names.new(hint, array=value.rank > 0)
 
     def _define(self, value: Value, name: str) -> None:
         """From here on ``value`` is the variable ``name``."""
@@ -269,9 +301,9 @@ class Body:
         self._buffers = frozenset()
         text = self._expression(op)
         if len(op.results) != 1:
-            names = [self.names.new(self._hint(result)) for result in op.results]
+            names = [self._new_name(result) for result in op.results]
             comma = "," if len(names) == 1 else ""
-            self._line(f"{', '.join(names)}{comma} = {text}", op, names[0])
+            self._line(f"{', '.join(names)}{comma} = {text}", op)
             for result, name in zip(op.results, names, strict=True):
                 self._define(result, name)
             return
@@ -284,29 +316,50 @@ class Body:
         target = self._claim(value)
         if target:
             self._settle_words([target])
-            self._line(_assignment(target, text, self.loops and not value.rank), op, target)
+            self._line(_assignment(target, text, self.loops and not value.rank), op)
             self._define(value, target)
         elif self._always_inline(op, text):
             self._texts[value] = text
-        elif (
-            self._uses[value] == 1
-            and self._reader[value] is region
-            and not self._hint(value)
-            and len(text.text) <= _LIMIT
-            and (not value.rank if self.loops else op.name == "view")
-        ):
+        elif self._may_wait(op, value, text, region):
             self._waiting[value] = _Waiting(op, text, self._buffers)
         else:
             self._assign_new(op, value, text)
 
+    def _may_wait(self, op: Operation, value: Value, text: Text, region: Region) -> bool:
+        """Whether an expression may become part of the one that reads it."""
+        if self._uses[value] != 1 or self._reader[value] is not region:
+            return False
+        if not self.loops:
+            return op.name == "view" and not self._hint(value) and len(text.text) <= _LIMIT
+        if value.rank:
+            return False
+        if self._hint(value) and not self._goes_home(value):
+            return False
+        return len(text.text) <= (_LIMIT if not self._hint(value) else _LONG)
+
+    def _goes_home(self, value: Value) -> bool:
+        """Whether all that becomes of ``value`` is an element of the array of its own name."""
+        reader = self._last_reader.get(value)
+        return (
+            reader is not None
+            and reader.name in ("store", "add_store")
+            and self._hint(reader.operands[1]) == self._hint(value)
+        )
+
     def _always_inline(self, op: Operation, text: Text) -> bool:
         if op.name == "const":
             return not op.result.rank
-        return op.name == "dim" and (text.text.isidentifier() or text.text.isdigit())
+        return op.name == "dim" and len(text.text) <= _SHORT
 
     def _expression(self, op: Operation) -> Text:
         opdef = op.opdef
         scalar = self.loops and not op.result.rank and not any(v.rank for v in op.operands)
+        if scalar and op.name in _SPELLINGS:
+            spelling = _SPELLINGS[op.name](op, [self._peek(v) for v in op.operands])
+            if spelling is not None:
+                for operand in op.operands:
+                    self._take(operand)
+                return spelling
         if opdef.infix is not None:
             text = infix(opdef.infix, [self._take(v) for v in op.operands])
             return self._narrowed(op, text) if scalar else text
@@ -322,7 +375,10 @@ class Body:
                 self._steady(op.operands[number], number in form.repeated)
             return form.fill([self._take(v) for v in op.operands])
         atoms = [OperandText(self._take(v).at(ATOM), self._type(v.type)) for v in op.operands]
-        return parse(how(atoms, self._type(op.results[0].type), attributes, dims_as_atoms))
+        result = self._type(op.results[0].type)
+        if op.name == "const" and not op.result.rank:
+            return numeral(how(atoms, result, attributes, dims_as_atoms))
+        return parse(how(atoms, result, attributes, dims_as_atoms))
 
     def _steady(self, operand: Value, repeated: bool) -> None:
         """Compute an operand beforehand where its place is no good for an expression.
@@ -349,7 +405,7 @@ class Body:
         if fill not in (None, 0):
             raise InternalError(f"a buffer can't be made full of {fill!r}")
         kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
-        name = self.names.new(self._hint(op.result))
+        name = self._new_name(op.result)
         # Buffers serve both sweeps: they get no label of their own.
         self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
         self._define(op.result, name)
@@ -383,8 +439,8 @@ class Body:
     def _check_index(self, op: Operation, region: Region) -> None:
         index, size = op.operands
         text, limit = self._take(index), self._take(size)
-        name = self.names.new(self._hint(op.result) or "at")
-        self._line(f"{name} = {text}", op, name)
+        name = self._new_name(op.result, "at")
+        self._line(f"{name} = {text}", op)
         head = self._line(f"if {name} < 0:")
         with self._below(head):
             self._line(f"{name} += {limit}")
@@ -411,7 +467,7 @@ class Body:
         (buffer,) = op.operands
         self._memory[op.result] = buffer
         shape = self._shape(op.attributes["shape"])
-        name = self.names.new(self._hint(op.result))
+        name = self._new_name(op.result)
         self._line(f"{name} = {self._take(buffer).at(ATOM)}.reshape({shape})")
         self._define(op.result, name)
 
@@ -447,7 +503,7 @@ class Body:
                     # An array must not be changed in place: it may be somebody else's.
                     inplace = self.loops and not value.rank
                     source = op if value.op is None or value.op.regions else value.op
-                    line = self._line(_assignment(name, text, inplace), source, name)
+                    line = self._line(_assignment(name, text, inplace), source)
                     if first:
                         line.part = None
                     todo.pop(number)
@@ -479,9 +535,9 @@ class Body:
         for number, (init, param, result) in enumerate(zip(inits, params, op.results, strict=True)):
             target = self._claim(result)
             if not found[number]:
-                hint = self._hint(result) or self._hint(param) or self._hint(body.yields[number])
+                hints = self._hint(param), self._hint(body.yields[number])
                 free = target and target not in found
-                found[number] = target if free else self.names.new(hint)
+                found[number] = target if free else self._new_name(result, *hints)
                 start.append((found[number], init))
         self._settle_words(found)
         self._assign([name for name, _ in start], [init for _, init in start], op, first=True)
@@ -597,7 +653,7 @@ class Body:
                 self._offer(op, op.result, choice, region)
                 return
         names = [
-            name or self.names.new(self._hint(result) or self._yield_hint(op, number))
+            name or self._new_name(result, *(self._hint(r.yields[number]) for r in op.regions))
             for number, (name, result) in enumerate(zip(targets, op.results, strict=True))
         ]
         for arm, inner in zip(arms, op.regions, strict=True):
@@ -621,17 +677,38 @@ class Body:
             return
         head = self._line(f"if {test if then.below else unary('not', test)}:")
         if op.location is not None:
-            head.note, head.place = layout.note(op, ""), layout.place(op.location)
+            head.note, head.place = layout.note(op), layout.place(op.location)
         head.below = then.below or otherwise.below
         if then.below and otherwise.below:
-            self._line("else:").below = otherwise.below
-
-    def _yield_hint(self, op: Operation, number: int) -> str:
-        hints = (self._hint(inner.yields[number]) for inner in op.regions)
-        return next((hint for hint in hints if hint), "")
+            more = self._line("else:")
+            more.below, more.goes_on = otherwise.below, True
 
 
 _NOWHERE = Region()
+
+
+def _square(op: Operation, operands: Sequence[Text]) -> Text | None:
+    (x,) = operands
+    return binary("*", x, x) if x.text.isidentifier() else None
+
+
+def _reciprocal(op: Operation, operands: Sequence[Text]) -> Text | None:
+    return binary("/", Text("1.0"), operands[0]) if op.result.dtype is f64 else None
+
+
+def _extremum(op: Operation, operands: Sequence[Text]) -> Text | None:
+    if not op.result.dtype.is_integer:
+        return None  # Python's max and min have no care for NaN.
+    return Text(f"{op.name[:3]}({', '.join(x.text for x in operands)})")
+
+
+#: Scalar operations that a person would write in another way than NumPy's function.
+_SPELLINGS: dict[str, Callable[[Operation, Sequence[Text]], Text | None]] = {
+    "square": _square,
+    "reciprocal": _reciprocal,
+    "maximum": _extremum,
+    "minimum": _extremum,
+}
 
 #: Which operand an operation stores to.
 _WRITES = {"store": 1, "add_store": 1, "gemm": 2}

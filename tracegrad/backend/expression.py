@@ -121,9 +121,14 @@ _OPERATORS: dict[type[ast.AST], str] = {
 
 
 def parse(text: str) -> Text:
-    """The expression that somebody else wrote as ``text``, without needless outer parentheses."""
+    """The expression that somebody else wrote as ``text``, with no needless parentheses."""
     node = ast.parse(text.strip(), mode="eval").body
-    return Text(_source(text.strip(), node), _level(node))
+    return Text(ast.unparse(node), _level(node))
+
+
+def numeral(text: str) -> Text:
+    """A number, or a call that makes one."""
+    return Text(text, UNARY if text.startswith("-") else ATOM)
 
 
 def _source(text: str, node: ast.expr) -> str:

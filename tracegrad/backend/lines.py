@@ -6,7 +6,7 @@ Whatever comes from the user's files reaches the text in comments only, and pass
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tracegrad.ir.core import Location, Operation
@@ -28,7 +28,8 @@ class Line:
     """A statement, or the head of one with the statements below it.
 
     ``note`` and ``place`` make the comment at its end. ``part`` is the sweep that it belongs to;
-    a head has the parts of what stands below. ``binds`` are the size symbols that this line
+    a head has the parts of what stands below. ``goes_on`` marks the ``else`` of the line before.
+    ``binds`` are the size symbols that this line
     gives values: it is left out where nothing reads those.
     """
 
@@ -36,6 +37,7 @@ class Line:
     note: str = ""
     place: str = ""
     part: str | None = None
+    goes_on: bool = False
     binds: tuple[str, ...] = ()
     below: list[Line] = field(default_factory=list)
 
@@ -44,6 +46,11 @@ class Line:
         for line in self.below:
             found |= line.parts()
         return found
+
+    def statements(self) -> int:
+        """How many statements of a sweep there are, from this line down."""
+        below = sum(line.statements() for line in self.below)
+        return below if self.below else int(self.part is not None)
 
     def walk(self) -> Iterator[Line]:
         yield self
@@ -63,16 +70,16 @@ def place(location: Location) -> str:
     return safe(str(location))
 
 
-def note(op: Operation, name: str) -> str:
-    """The primal statement that ``op`` is, or comes from."""
+def note(op: Operation) -> str:
+    """The primal statement that ``op`` is part of, or the expression that it comes from."""
     location = op.location
     if location is None:
         return ""
-    line = location.source_line
-    # A statement that binds the name that we print is shown whole, else the expression.
-    whole = name and re.match(rf"{re.escape(name)}\b", line)
-    shown = safe(line if whole else location.segment or line.removeprefix("return "))
-    return f"from {shown}" if shown and op.part != "forward" else shown
+    line = location.source_line.removeprefix("return ")
+    if op.part == "forward":
+        return safe(line)
+    shown = safe(location.segment or line)
+    return f"from {shown}" if shown else ""
 
 
 def layout(lines: Sequence[Line]) -> list[str]:
@@ -80,39 +87,84 @@ def layout(lines: Sequence[Line]) -> list[str]:
     parts: set[str] = set()
     for line in lines:
         parts |= line.parts()
-    flat = list(_flatten(lines, 1, None, _LABELS if len(parts) > 1 else {}, set()))
-    return _with_comments(flat)
+    return _with_comments(list(_Flattening(len(parts) > 1).block(lines, 1, None)))
 
 
-def _flatten(
-    lines: Iterable[Line],
-    depth: int,
-    current: str | None,
-    labels: dict[str, tuple[str, str]],
-    seen: set[str],
-) -> Iterator[tuple[int, Line]]:
-    """Lines with their depth; a label stands wherever the sweep changes."""
-    previous: Line | None = None
-    for line in lines:
+class _Flattening:
+    """Turns the tree into lines with their depth; decides on labels and comments."""
+
+    def __init__(self, labelled: bool) -> None:
+        self._labelled = labelled
+        self._labels: set[str] = set()
+        self._statements: set[tuple[str, str]] = set()
+
+    def block(
+        self, lines: Sequence[Line], depth: int, current: str | None
+    ) -> Iterator[tuple[int, Line]]:
+        """The lines of one block; ``current`` is the sweep that the last label names."""
+        previous = ("", "")
+        for start, end, part in _stretches(lines):
+            stretch = lines[start:end]
+            if part is None:
+                current = None
+            # A single statement of the other sweep, in between, is told by its comment.
+            named = part == current or (
+                start > 0 and end < len(lines) and sum(line.statements() for line in stretch) == 1
+            )
+            for line in stretch:
+                if not named and part in _LABELS and line.parts():
+                    named, current = True, part
+                    if self._labelled:
+                        yield depth, Line(self._label(part))
+                comment = (line.note, line.place)
+                yield depth, Line(line.code) if self._known(line, comment, previous) else line
+                previous = ("", "") if line.below else comment
+                # An arm is part of the statement that it belongs to.
+                if line.code.startswith(("if ", "else:")):
+                    yield from self.plain(line.below, depth + 1)
+                else:
+                    yield from self.block(line.below, depth + 1, part and current)
+
+    def plain(self, lines: Sequence[Line], depth: int) -> Iterator[tuple[int, Line]]:
+        """The lines of a block that takes no labels."""
+        labelled, self._labelled = self._labelled, False
+        yield from self.block(lines, depth, None)
+        self._labelled = labelled
+
+    def _label(self, part: str) -> str:
+        first, again = _LABELS[part]
+        if part in self._labels:
+            return again
+        self._labels.add(part)
+        return first
+
+    def _known(self, line: Line, comment: tuple[str, str], previous: tuple[str, str]) -> bool:
+        """Whether the comment was just made, or is a primal statement shown before."""
+        if comment == previous:
+            return True
+        if line.part != "forward" or not any(comment):
+            return False
+        if comment in self._statements:
+            return True
+        self._statements.add(comment)
+        return False
+
+
+def _stretches(lines: Sequence[Line]) -> Iterator[tuple[int, int, str | None]]:
+    """Runs of lines of one sweep: start, end, and the sweep, None where a line has both."""
+    start = 0
+    part: str | None = ""  # Not known yet, unlike None.
+    for number, line in enumerate(lines):
         parts = line.parts()
-        if len(parts) == 1:
-            (part,) = parts
-            if part != current and part in labels:
-                first, again = labels[part]
-                yield depth, Line(again if part in seen else first)
-                seen.add(part)
-            current = part
-        elif parts:
-            current = None
-        # Several lines made from one statement say so once.
-        repeats = previous is not None and (previous.note, previous.place) == (
-            line.note,
-            line.place,
-        )
-        shown = Line(line.code) if repeats else line
-        yield depth, shown
-        yield from _flatten(line.below, depth + 1, current, labels, seen)
-        previous = line if not line.below else None
+        if not parts or line.goes_on:
+            continue
+        of = parts.pop() if len(parts) == 1 else None
+        if part != "" and of != part:
+            yield start, number, part
+            start = number
+        part = of
+    if lines:
+        yield start, len(lines), part or None
 
 
 def _with_comments(flat: Sequence[tuple[int, Line]]) -> list[str]:

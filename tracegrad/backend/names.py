@@ -11,7 +11,8 @@ import builtins
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 #: Names that a variable must never have, whatever the source imports.
 RESERVED = frozenset(
@@ -37,6 +38,9 @@ def identifier(hint: str) -> str:
 class Names:
     """Hands out the names of one function.
 
+    A name that is made while a scope is open is free again when it closes: sibling loops use the
+    same names for the same things, as people do.
+
     Parameters
     ----------
     reserved : further names in use, such as the functions that the source imports.
@@ -44,31 +48,51 @@ class Names:
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = {*RESERVED, *reserved}
-        self._numbers: dict[str, int] = {}
+        self._arrays: set[str] = set()
+        self._scopes: list[set[str]] = [set()]
+        self._temporaries = 0
         self._loops: list[str] = []
         self._indices: set[str] = set()
 
-    def new(self, hint: str) -> str:
+    def new(self, hint: str, *, array: bool = False) -> str:
         """A name for a new value."""
         name = identifier(hint)
-        return self._numbered(name) if name else self._temporary()
-
-    def _numbered(self, name: str) -> str:
-        found = name
+        if not name:
+            return self._temporary()
+        if not array and name in self._arrays:
+            # One element of an array that is in sight: x_ij for x at i and j.
+            name = f"{name}_{''.join(each for each in self._loops if len(each) == 1)}".rstrip("_")
+        found, number = name, 1
         while found in self._taken:
-            # A name that ends in a digit needs a separator all the same: x1 and x1_2.
-            self._numbers[name] = self._numbers.get(name, 1) + 1
-            found = f"{name}_{self._numbers[name]}"
-        self._taken.add(found)
-        return found
+            number += 1
+            found = f"{name}_{number}"
+        return self._take(found, array)
+
+    def _take(self, name: str, array: bool = False) -> str:
+        self._taken.add(name)
+        self._scopes[-1].add(name)
+        if array:
+            self._arrays.add(name)
+        return name
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Names made in the block are free again after it."""
+        self._scopes.append(set())
+        try:
+            yield
+        finally:
+            gone = self._scopes.pop() - self._indices
+            self._taken -= gone
+            self._arrays -= gone
 
     def _temporary(self) -> str:
+        # Numbers are not used again: t7 is one value wherever a reader meets it.
         while True:
-            self._numbers[""] = self._numbers.get("", 0) + 1
-            name = f"t{self._numbers['']}"
+            self._temporaries += 1
+            name = f"t{self._temporaries}"
             if name not in self._taken:
-                self._taken.add(name)
-                return name
+                return self._take(name)
 
     def open_loop(self, hint: str) -> str:
         """The name of a loop's index: sibling loops share names, nested loops don't."""
@@ -78,7 +102,7 @@ class Names:
             if name not in self._loops and (name in self._indices or name not in self._taken):
                 break
         else:
-            name = self._numbered(candidates[0])
+            name = self.new(candidates[0])
         self._taken.add(name)
         self._indices.add(name)
         self._loops.append(name)
