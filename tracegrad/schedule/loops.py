@@ -218,14 +218,12 @@ def _write_blocks(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
 
 def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
     axis, writer = loop.key.axis, low.writer
-    start, count = low.blocks[axis]
+    _, count = low.blocks[axis]
     extent = stmts[0].extents[axis]
     if _can_jam(low, loop, stmts, [extent]):
         _write_jam(low, loop, stmts, count, extent)
         return
-    lane = _open(low, axis)
-    variable = writer.emit("add", (start, lane), hint=low.names.get(axis, "i"))
-    _bind(low, axis, variable, lane, limits=((0,), (extent,)))
+    _open_inner(low, loop, extent)
     write_items(low, loop.items)
     _close(low, axis, writer.dim(0), count, stmts, loop.kind)
 
@@ -239,12 +237,14 @@ def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence
     if len(extents) != 1 or len(loop.items) != 1 or not isinstance(loop.items[0], Loop):
         return False
     inner = loop.items[0]
-    if inner.key.part != "full" or inner.kind != "plain":
+    if inner.key.part == "o" or inner.kind in ("max", "reverse"):
+        return False
+    if loop.key.part == "b" and inner.key.part == "b":
         return False
     if low.program.size(extents[0]) < 2 * JAM:
         return False
     for t in stmts:
-        if t not in inner.items or not t.is_reduce or t.node.name != "sum" or t.guarded:
+        if t not in inner.items or not t.is_reduce or t.guarded:
             return False
         storage = low.storage[t]
         if axis not in t.reduced or inner.key.axis in t.reduced or not storage.memory:
@@ -265,21 +265,34 @@ def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, e
     group = _open(low, axis)
     place = writer.emit("multiply", (group, writer.dim(JAM)))
     _bind_rows(low, loop, place, extent - (JAM - 1))
-    inner_extent = stmts[0].extents[inner.key.axis]
-    _bind(low, inner.key.axis, _open(low, inner.key.axis), limits=((0,), (inner_extent,)))
+    end = _open_inner(low, inner, stmts[0].extents[inner.key.axis])
     shifts = [{axis: k} for k in range(JAM)]
     for stmt in stmts:
         low.reader = stmt.node
         for index, value in low.sums(stmt, shifts).items():
             low.add_to_memory(stmt, index, value)
         low.reader = None
-    _close(low, inner.key.axis, writer.dim(0), writer.dim(inner_extent), stmts, inner.kind)
+    _close(low, inner.key.axis, writer.dim(0), end, stmts, inner.kind)
     _close(low, axis, writer.dim(0), quarter, stmts, "jam")
     done = writer.emit("multiply", (quarter, writer.dim(JAM)))
     place = _open(low, axis)
     _bind_rows(low, loop, place, extent)
     write_items(low, loop.items)
     _close(low, axis, done, count, stmts, loop.kind)
+
+
+def _open_inner(low: Lowering, inner: Loop, extent: Dim) -> Value:
+    """Open a loop without peeling; where it ends."""
+    axis, writer = inner.key.axis, low.writer
+    if inner.key.part == "full":
+        end = writer.dim(extent)
+        _bind(low, axis, _open(low, axis), limits=((0,), (extent,)))
+        return end
+    start, count = low.blocks[axis]
+    lane = _open(low, axis)
+    variable = writer.emit("add", (start, lane), hint=low.names.get(axis, "i"))
+    _bind(low, axis, variable, lane, limits=((0,), (extent,)))
+    return count
 
 
 def _bind_rows(low: Lowering, loop: Loop, place: Value, high: Dim) -> None:

@@ -302,9 +302,7 @@ class Lowering(Evaluator):
                 if storage.path[-1] is not loop or loop.key.axis != axis:
                     continue
                 start = self.writer.constant(scan_start(stmt.node.name), dtype)
-            elif not stmt.is_reduce or storage.register >= len(storage.path):
-                continue
-            elif storage.path[storage.register] is not loop:
+            elif not stmt.is_reduce or loop not in storage.path[storage.register :][:1]:
                 continue
             else:
                 opened.append(stmt)

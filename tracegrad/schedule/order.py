@@ -1,49 +1,49 @@
 """One global order of the loops, outermost first.
 
-Each read of an array votes for its own dimension order, because the last dimension is the one
-that lies together in memory. A vote weighs as much as the loop that reads; reads of inputs weigh
-more, since the layout of an intermediate buffer follows the loops anyway.
+Inputs and results have a layout, and each read or write of one votes for its own dimension
+order, because the last dimension is the one that lies together in memory. A vote weighs as much
+as the loop that casts it. Buffers don't vote: their layout follows the loops. Where nobody
+objects, the largest axis goes outermost, which keeps what one of its iterations needs small.
 """
 
 from __future__ import annotations
 
-from tracegrad.schedule.statements import Index, Program
+from collections.abc import Sequence
 
-INPUT_WEIGHT = 4
+from tracegrad.schedule.statements import Program
 
 
 def loop_order(program: Program) -> dict[int, int]:
     """Axis class → position; smaller is further out."""
     votes: dict[tuple[int, int], int] = {}
+    sizes: dict[int, int] = {}
+    results = set(program.graph.results)
 
-    def vote(index: Index, weight: int) -> None:
-        axes = [e.axis for e in index if isinstance(e.axis, int)]
+    def vote(axes: Sequence[int], weight: int) -> None:
         for p, outer in enumerate(axes):
             for inner in axes[p + 1 :]:
                 votes[outer, inner] = votes.get((outer, inner), 0) + weight
 
-    used: dict[int, None] = {}
+    def rank(axis: int, left: Sequence[int]) -> tuple[int, int]:
+        """How far out: first what others object with, then the size."""
+        objections = sum(
+            max(votes.get((other, axis), 0) - votes.get((axis, other), 0), 0) for other in left
+        )
+        return -objections, sizes[axis]
+
     for stmt in program.statements:
-        for axis in stmt.domain:
-            used.setdefault(axis)
         size = program.domain_size(stmt)
+        for axis in stmt.domain:
+            sizes[axis] = max(sizes.get(axis, 0), program.size(stmt.extents[axis]))
         for node, index in stmt.reads:
-            vote(index, size * (INPUT_WEIGHT if node.kind == "input" else 1))
-        if stmt.keep and not stmt.whole:
-            for p, outer in enumerate(stmt.out):
-                for inner in stmt.out[p + 1 :]:
-                    votes[outer, inner] = votes.get((outer, inner), 0) + INPUT_WEIGHT * (
-                        program.volume(stmt.node.shape)
-                    )
-    left = list(used)
+            if node.kind == "input":
+                vote([e.axis for e in index if isinstance(e.axis, int)], size)
+        if stmt.node in results:
+            vote(stmt.out, program.volume(stmt.node.shape))
+    left = list(sizes)
     position: dict[int, int] = {}
     while left:
-        best = max(
-            left,
-            key=lambda a: sum(
-                votes.get((a, b), 0) - votes.get((b, a), 0) for b in left if b is not a
-            ),
-        )
+        best = max(left, key=lambda a: rank(a, left))
         position[best] = len(position)
         left.remove(best)
     for stmt in program.statements:
