@@ -4,9 +4,6 @@ One printer serves both forms. *Array form* prints a NumPy statement per operati
 prints scalar statements inside explicit loops; there an unnamed scalar that is read once, in the
 region that computes it, becomes part of the expression that reads it.
 
-An expression that waits to be used (`_Waiting`) may hold reads of buffers. It is written down as
-a statement of its own before anything stores to one of them.
-
 Variables: a carried value of a loop is one variable, assigned at the end of the body. A loop that
 starts from a variable nobody reads any more goes on with that variable, so that an accumulation
 over nested loops, or in the arm of an ``if``, is ``out += …`` and nothing else.
@@ -14,12 +11,8 @@ over nested loops, or in the arm of an ``if``, is ``out += …`` and nothing els
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from tracegrad.backend import lines as layout
 from tracegrad.backend.expression import (
@@ -27,119 +20,19 @@ from tracegrad.backend.expression import (
     SUM,
     UNARY,
     Text,
-    attribute_text,
-    binary,
-    dim_text,
-    dims_as_atoms,
-    dims_text,
     dtype_text,
-    infix,
-    numeral,
-    parse,
     template,
     unary,
 )
 from tracegrad.backend.lines import Line
-from tracegrad.backend.names import Names
+from tracegrad.backend.values import SHARING, WRITES, Values, assignment, words
 from tracegrad.errors import InternalError
-from tracegrad.ir.core import Function, Operation, Region, Value
-from tracegrad.ir.types import ArrayType, Dim, Size, f64, is_symbol, substitute, symbol
-from tracegrad.ops.registry import OperandText
-
-#: An expression longer than this becomes a statement.
-_LIMIT = 52
-
-#: The same for what is stored right away.
-_LONG = 80
-
-#: A size up to this length is always written out where it is used.
-_SHORT = 12
-
-#: Operations whose result is the memory of their first operand, or may be.
-_SHARING = frozenset({"view", "reshape", "alias", "stop_gradient"})
-
-_WORD = re.compile(r"[^\W\d]\w*")
+from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.types import f64
 
 
-@dataclass
-class _Waiting:
-    """An expression not yet written down: its operation, its text, the buffers that it reads."""
-
-    op: Operation
-    text: Text
-    buffers: frozenset[Value]
-
-
-def words(text: str) -> set[str]:
-    """The names in a piece of source."""
-    return set(_WORD.findall(text))
-
-
-class Body:
-    """Prints the body of one function.
-
-    Parameters
-    ----------
-    loops : whether the function is in loop form.
-    names : hands out names; parameters and symbols have theirs.
-    texts : the text of each parameter.
-    sizes : new names of symbols that could not keep theirs.
-    bound : symbols that have a value at the start.
-    """
-
-    def __init__(
-        self,
-        function: Function,
-        *,
-        loops: bool,
-        names: Names,
-        texts: Mapping[Value, str],
-        sizes: Mapping[str, str],
-        bound: Iterable[str],
-    ) -> None:
-        self.loops = loops
-        self.names = names
-        self.lines: list[Line] = []
-        self.vector_maths: set[str] = set()
-        self._texts = {value: Text(text) for value, text in texts.items()}
-        self._sizes = {old: symbol(new) for old, new in sizes.items() if old != new}
-        self._bound = set(bound)
-        self._waiting: dict[Value, _Waiting] = {}
-        self._memory: dict[Value, Value] = {}
-        self._buffers: frozenset[Value] = frozenset()
-        #: Values that their region yields, and the variables that they go to.
-        self._preferred: dict[Value, tuple[str, Region]] = {}
-        #: Variables that control flow made, with the loop that they were made in.
-        self._variables: dict[Value, Operation | None] = {}
-        self._loop: Operation | None = None
-        self._reader: dict[Value, Region] = {}
-        self._last_reader: dict[Value, Operation] = {}
-        self._uses: Counter[Value] = Counter()
-        self._count(function.body)
-        named = zip(function.results, function.result_names, strict=False)
-        self._result_names = dict(reversed(list(named)))
-        self._function = function
-
-    def _count(self, region: Region) -> None:
-        """Count the uses of values by what is alive, and note where each is read last."""
-        for value in region.yields:
-            self._use(value, region)
-        for op in reversed(region.ops):
-            if self._alive(op):
-                for inner in op.regions:
-                    self._count(inner)
-                for operand in op.operands:
-                    self._use(operand, region)
-                    self._last_reader[operand] = op
-
-    def _alive(self, op: Operation) -> bool:
-        """Whether ``op`` does something, or one of its results is read."""
-        acts = bool(op.regions) or (op.opdef.effects and op.name not in _READING)
-        return acts or any(self._uses[result] for result in op.results)
-
-    def _use(self, value: Value, region: Region) -> None:
-        self._uses[value] += 1
-        self._reader[value] = region
+class Body(Values):
+    """Prints the body of one function; the parameters are those of `Values`."""
 
     # --- results
 
@@ -161,126 +54,7 @@ class Body:
 
     def _fresh(self, value: Value) -> bool:
         """Whether ``value`` is memory that this function made, and the whole of it."""
-        return value.op is not None and not value.op.regions and value.op.name not in _SHARING
-
-    # --- lines
-
-    def _line(self, code: str, op: Operation | None = None) -> Line:
-        line = Line(code)
-        if op is not None:
-            line.part = op.part
-            if op.location is not None:
-                line.note = layout.note(op)
-                line.place = layout.place(op.location)
-        self.lines.append(line)
-        return line
-
-    @contextmanager
-    def _below(self, head: Line) -> Iterator[None]:
-        """Lines made in the block stand below ``head``."""
-        saved, bound = self.lines, set(self._bound)
-        self.lines = head.below
-        try:
-            with self.names.scope():
-                yield
-        finally:
-            self.lines, self._bound = saved, bound
-
-    # --- values and their texts
-
-    def _hint(self, value: Value) -> str:
-        """What ``value`` is called: by itself, as a result, or by the loop that goes on with it."""
-        if value.hint or value in self._result_names:
-            return value.hint or self._result_names[value]
-        reader = self._last_reader.get(value)
-        if self._uses[value] == 1 and reader is not None and reader.name == "for":
-            position = reader.operands.index(value) - 3
-            if position >= 0 and value.op is not None and value.op.name == "for":
-                return self._hint(reader.results[position])
-        return ""
-
-    def _take(self, value: Value) -> Text:
-        """The text of an operand; an expression that waited for it is used up."""
-        waiting = self._waiting.pop(value, None)
-        if waiting is not None:
-            self._buffers |= waiting.buffers
-            return waiting.text
-        if value not in self._texts:
-            raise InternalError(f"the value {value!r} is read outside the region that defines it")
-        return self._texts[value]
-
-    def _peek(self, value: Value) -> Text:
-        waiting = self._waiting.get(value)
-        return self._texts[value] if waiting is None else waiting.text
-
-    def _settle(self, value: Value) -> None:
-        """Write a waiting expression down as a statement."""
-        waiting = self._waiting.pop(value, None)
-        if waiting is not None:
-            self._assign_new(waiting.op, value, waiting.text)
-
-    def _settle_readers(self, buffers: Iterable[Value] | None) -> None:
-        """Write down what reads any of ``buffers`` (None: any at all) before they change."""
-        roots = None if buffers is None else set(buffers)
-        for value, waiting in list(self._waiting.items()):
-            if waiting.buffers and (roots is None or waiting.buffers & roots):
-                self._settle(value)
-
-    def _settle_words(self, names: Iterable[str]) -> None:
-        """Write down what reads any of the variables ``names`` before they change."""
-        changing = set(names)
-        for value, waiting in list(self._waiting.items()):
-            if words(waiting.text.text) & changing:
-                self._settle(value)
-
-    def _assign_new(self, op: Operation, value: Value, text: Text) -> None:
-        name = self._new_name(value)
-        line = self._line(f"{name} = {text}", op)
-        if not self._hint(value) and op.name == "load":
-            line.note = line.place = ""
-            line.part = None
-        if not value.rank and value.dtype.is_integer:
-            line.part = None  # Counting serves both sweeps.
-        self._define(value, name)
-
-    def _new_name(self, value: Value, *more_hints: str) -> str:
-        hint = next((hint for hint in (self._hint(value), *more_hints) if hint), "")
-        return self.names.new(hint, array=value.rank > 0)
-
-    def _define(self, value: Value, name: str) -> None:
-        """From here on ``value`` is the variable ``name``."""
-        self._texts[value] = Text(name)
-        for axis, dim in enumerate(value.shape):
-            size = is_symbol(self._dim(dim))
-            if size is not None and size not in self._bound:
-                self._bound.add(size)
-                self._line(f"{size} = {name}.shape[{axis}]").binds = (size,)
-
-    def _root(self, buffer: Value) -> Value:
-        """The buffer whose memory ``buffer`` shows."""
-        while buffer in self._memory:
-            buffer = self._memory[buffer]
-        return buffer
-
-    # --- dimensions
-
-    def _dim(self, dim: Dim) -> Dim:
-        return substitute(dim, self._sizes) if self._sizes else dim
-
-    def _type(self, type: ArrayType) -> ArrayType:
-        return type.substitute(self._sizes) if self._sizes else type
-
-    def _attribute(self, value: Any) -> Any:
-        if isinstance(value, Size):
-            return self._dim(value)
-        if isinstance(value, tuple):
-            return tuple(self._attribute(each) for each in value)
-        return value
-
-    def _shape(self, shape: Sequence[Dim]) -> str:
-        """A shape as an argument: ``n`` or ``(n, m)``."""
-        dims = [self._dim(dim) for dim in shape]
-        return dim_text(dims[0]).text if len(dims) == 1 else dims_text(dims)
+        return value.op is not None and not value.op.regions and value.op.name not in SHARING
 
     # --- operations
 
@@ -307,95 +81,9 @@ class Body:
             for result, name in zip(op.results, names, strict=True):
                 self._define(result, name)
             return
-        if op.name in _SHARING and op.operands and op.operands[0].rank:
+        if op.name in SHARING and op.operands and op.operands[0].rank:
             self._memory[op.result] = op.operands[0]
         self._offer(op, op.result, text, region)
-
-    def _offer(self, op: Operation, value: Value, text: Text, region: Region) -> None:
-        """Keep an expression for its one reader, or write it down."""
-        target = self._claim(value)
-        if target:
-            self._settle_words([target])
-            self._line(_assignment(target, text, self.loops and not value.rank), op)
-            self._define(value, target)
-        elif self._always_inline(op, text):
-            self._texts[value] = text
-        elif self._may_wait(op, value, text, region):
-            self._waiting[value] = _Waiting(op, text, self._buffers)
-        else:
-            self._assign_new(op, value, text)
-
-    def _may_wait(self, op: Operation, value: Value, text: Text, region: Region) -> bool:
-        """Whether an expression may become part of the one that reads it."""
-        if self._uses[value] != 1 or self._reader[value] is not region:
-            return False
-        if not self.loops:
-            return op.name == "view" and not self._hint(value) and len(text.text) <= _LIMIT
-        if value.rank:
-            return False
-        if self._hint(value) and not self._goes_home(value):
-            return False
-        return len(text.text) <= (_LIMIT if not self._hint(value) else _LONG)
-
-    def _goes_home(self, value: Value) -> bool:
-        """Whether all that becomes of ``value`` is an element of the array of its own name."""
-        reader = self._last_reader.get(value)
-        return (
-            reader is not None
-            and reader.name in ("store", "add_store")
-            and self._hint(reader.operands[1]) == self._hint(value)
-        )
-
-    def _always_inline(self, op: Operation, text: Text) -> bool:
-        if op.name == "const":
-            return not op.result.rank
-        return op.name == "dim" and len(text.text) <= _SHORT
-
-    def _expression(self, op: Operation) -> Text:
-        opdef = op.opdef
-        scalar = self.loops and not op.result.rank and not any(v.rank for v in op.operands)
-        if scalar and op.name in _SPELLINGS:
-            spelling = _SPELLINGS[op.name](op, [self._peek(v) for v in op.operands])
-            if spelling is not None:
-                for operand in op.operands:
-                    self._take(operand)
-                return spelling
-        if opdef.infix is not None:
-            text = infix(opdef.infix, [self._take(v) for v in op.operands])
-            return self._narrowed(op, text) if scalar else text
-        how = opdef.scalar if scalar and opdef.scalar is not None else opdef.array
-        if how is None:
-            raise InternalError(f"the operation {op.name} says nothing about how it is printed")
-        if how is opdef.scalar:
-            self.vector_maths.update(opdef.vector_maths)
-        attributes = {name: self._attribute(a) for name, a in op.attributes.items()}
-        if isinstance(how, str):
-            form = template(how, {k: attribute_text(a) for k, a in attributes.items()})
-            for number in form.conditional | form.repeated:
-                self._steady(op.operands[number], number in form.repeated)
-            return form.fill([self._take(v) for v in op.operands])
-        atoms = [OperandText(self._take(v).at(ATOM), self._type(v.type)) for v in op.operands]
-        result = self._type(op.results[0].type)
-        if op.name == "const" and not op.result.rank:
-            return numeral(how(atoms, result, attributes, dims_as_atoms))
-        return parse(how(atoms, result, attributes, dims_as_atoms))
-
-    def _steady(self, operand: Value, repeated: bool) -> None:
-        """Compute an operand beforehand where its place is no good for an expression.
-
-        A read of a buffer under a condition keeps a loop from being vectorised, and an
-        expression that stands in two places is computed twice.
-        """
-        waiting = self._waiting.get(operand)
-        if waiting is not None and (repeated or waiting.buffers):
-            self._settle(operand)
-
-    def _narrowed(self, op: Operation, text: Text) -> Text:
-        """Numba computes with small integers in 64 bits: bring the result back."""
-        dtype = op.result.dtype
-        if not dtype.is_integer or dtype.numpy.itemsize == 8:
-            return text
-        return Text(f"{dtype_text(dtype)}({text})")
 
     # --- memory (loop form)
 
@@ -476,7 +164,7 @@ class Body:
         found: set[Value] = set()
         for region in regions:
             for op in region.walk():
-                position = _WRITES.get(op.name)
+                position = WRITES.get(op.name)
                 if position is not None:
                     found.add(self._root(op.operands[position]))
                 elif op.name == "alias":
@@ -503,7 +191,7 @@ class Body:
                     # An array must not be changed in place: it may be somebody else's.
                     inplace = self.loops and not value.rank
                     source = op if value.op is None or value.op.regions else value.op
-                    line = self._line(_assignment(name, text, inplace), source)
+                    line = self._line(assignment(name, text, inplace), source)
                     if first:
                         line.part = None
                     todo.pop(number)
@@ -542,32 +230,6 @@ class Body:
         self._settle_words(found)
         self._assign([name for name, _ in start], [init for _, init in start], op, first=True)
         return found
-
-    def _prefer(self, region: Region, targets: Sequence[str]) -> None:
-        """Let operations whose results ``region`` yields assign to their targets by themselves."""
-        for name, value in zip(targets, region.yields, strict=True):
-            op = value.op
-            if op is None or op.name == "const" or self._uses[value] != 1:
-                continue
-            if op in region.ops:
-                self._preferred[value] = (name, region)
-
-    def _claim(self, value: Value) -> str:
-        """The target that ``value`` may be assigned to where it is computed, or "".
-
-        What the target holds until then must not be read once it changes: by nothing after the
-        operation nor, if that is a loop, in it.
-        """
-        name, region = self._preferred.pop(value, ("", _NOWHERE))
-        op = value.op
-        if not name or op is None:
-            return ""
-        reads = [v for later in region.ops[region.ops.index(op) + 1 :] for v in _reads(later)]
-        reads += [v for v in region.yields if v is not value]
-        if op.name != "if":
-            reads += [v for inner in op.regions for v in _region_reads(inner)]
-        held = any(v in self._variables and self._texts[v].text == name for v in reads)
-        return "" if held else name
 
     def _loop_body(
         self, op: Operation, body: Region, carried: Sequence[Value], names: list[str]
@@ -684,38 +346,6 @@ class Body:
             more.below, more.goes_on = otherwise.below, True
 
 
-_NOWHERE = Region()
-
-
-def _square(op: Operation, operands: Sequence[Text]) -> Text | None:
-    (x,) = operands
-    return binary("*", x, x) if x.text.isidentifier() else None
-
-
-def _reciprocal(op: Operation, operands: Sequence[Text]) -> Text | None:
-    return binary("/", Text("1.0"), operands[0]) if op.result.dtype is f64 else None
-
-
-def _extremum(op: Operation, operands: Sequence[Text]) -> Text | None:
-    if not op.result.dtype.is_integer:
-        return None  # Python's max and min have no care for NaN.
-    return Text(f"{op.name[:3]}({', '.join(x.text for x in operands)})")
-
-
-#: Scalar operations that a person would write in another way than NumPy's function.
-_SPELLINGS: dict[str, Callable[[Operation, Sequence[Text]], Text | None]] = {
-    "square": _square,
-    "reciprocal": _reciprocal,
-    "maximum": _extremum,
-    "minimum": _extremum,
-}
-
-#: Which operand an operation stores to.
-_WRITES = {"store": 1, "add_store": 1, "gemm": 2}
-
-#: Operations whose effect is nothing but that they keep their order among stores.
-_READING = frozenset({"alloc", "load"})
-
 _HANDLERS: dict[str, Callable[[Body, Operation, Region], None]] = {
     "alloc": Body._alloc,
     "load": Body._load,
@@ -734,27 +364,3 @@ def _range(lo: Text, hi: Text, step: Text) -> str:
     if step.text != "1":
         return f"{lo}, {hi}, {step}"
     return hi.text if lo.text == "0" else f"{lo}, {hi}"
-
-
-def _assignment(name: str, text: Text, inplace: bool) -> str:
-    """``name = …``, or ``name += …`` where it says the same."""
-    if inplace and text.update is not None:
-        operator, left, right = text.update
-        if operator in ("+", "-", "*", "/") and left == name:
-            return f"{name} {operator}= {right}"
-        if operator in ("+", "*") and right == name:
-            return f"{name} {operator}= {left}"
-    return f"{name} = {text}"
-
-
-def _reads(op: Operation) -> Iterator[Value]:
-    """Every value that ``op`` or an operation inside it reads."""
-    yield from op.operands
-    for inner in op.regions:
-        yield from _region_reads(inner)
-
-
-def _region_reads(region: Region) -> Iterator[Value]:
-    for op in region.ops:
-        yield from _reads(op)
-    yield from region.yields

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import tracegrad
 from tracegrad.backend import lines as layout
-from tracegrad.backend.body import Body, words
+from tracegrad.backend.body import Body
 from tracegrad.backend.expression import dim_text
 from tracegrad.backend.lines import Line
 from tracegrad.backend.names import RESERVED, Names, identifier
+from tracegrad.backend.values import words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Guard, Value
 from tracegrad.ir.types import Dim, is_symbol, substitute, symbol, symbols
