@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.special
 
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
 from tracegrad.errors import GuardFailed
@@ -513,6 +514,61 @@ FORMS = {
         list(reversed(x))
         sorted([3,1])[0]*x
     """,
+    "ordering": """
+        np.sort(x)
+        np.sort(A, axis=0)
+        np.sort(A, axis=None)
+        np.argsort(x)
+        np.argsort(A, axis=0)
+        x[np.argsort(x)]
+        np.searchsorted(np.sort(x), y)
+        np.searchsorted(np.sort(x), y[0], side='right')
+        np.median(x)
+        np.median(A)
+        np.median(A, axis=0)
+        np.median(A, axis=1, keepdims=True)
+        np.median(C, axis=(0, 2))
+        np.quantile(x, 0.3)
+        np.quantile(A, [0.1, 0.5, 1.0], axis=1)
+        np.quantile(A, 0.25, axis=(0, 1), keepdims=True)
+        np.percentile(x, 40)
+        np.percentile(A, [5, 50], axis=0, keepdims=True)
+        np.interp(y, np.sort(x), P)
+        np.interp(y, np.sort(x), P, left=-1.0, right=2.0)
+        np.interp(0.2, np.sort(x), P)
+        np.cumprod(x)
+        np.cumprod(A, axis=1)
+        x.cumprod()
+    """,
+    "scipy": """
+        sp.expit(x)
+        sp.logit(P / (1 + P))
+        sp.log_expit(x)
+        sp.erf(x)
+        sp.erfc(x)
+        sp.ndtr(x)
+        sp.gammaln(P)
+        sp.digamma(P)
+        sp.psi(P)
+        sp.polygamma(1, P)
+        sp.polygamma(0, P)
+        sp.betaln(P, P + 1)
+        sp.logsumexp(x)
+        sp.logsumexp(A, axis=1)
+        sp.logsumexp(A, axis=0, keepdims=True)
+        sp.logsumexp(A, axis=1, b=P)
+        sp.logsumexp(np.where(A > 0, A, -np.inf), axis=1)
+        sp.softmax(x)
+        sp.softmax(A, axis=1)
+        sp.log_softmax(A, axis=0)
+        sp.xlogy(x * (x > 0), P)
+        sp.xlog1py(x, P)
+        sp.entr(P)
+        sp.entr(x)
+        sp.rel_entr(P, P + 1)
+        sp.kl_div(P, P * 2)
+        sp.expit(f32)
+    """,
 }
 
 CASES = [
@@ -557,7 +613,7 @@ def function_of(text):
     source = f"def form({', '.join(names)}):\n    return {text}\n"
     filename = f"<form {text}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    namespace = {"np": np, "math": math}
+    namespace = {"np": np, "math": math, "sp": scipy.special}
     exec(compile(source, filename, "exec"), namespace)
     return namespace["form"]
 

@@ -9,6 +9,7 @@ from typing import Any
 from tracegrad.tracing import builtin_functions as builtin_functions
 from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
+from tracegrad.tracing import numpy_ordering as numpy_ordering
 from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions
 from tracegrad.tracing import numpy_shapes as numpy_shapes

@@ -130,10 +130,6 @@ def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> 
     return np.abs(a - b) <= bound
 
 
-if "gammaln" in REGISTRY:
-    implements(math.lgamma)(_op_of_math("lgamma", "gammaln"))
-
-
 # --- conversions ------------------------------------------------------------------------------
 
 

@@ -151,7 +151,7 @@ class Captures:
     _known: dict[int, tuple[Any, Path]] = field(default_factory=dict)
     _functions: dict[int, FunctionType] = field(default_factory=dict)
     _fresh: dict[int, np.ndarray] = field(default_factory=dict)
-    _elsewhere: dict[int, np.ndarray] = field(default_factory=dict)
+    _elsewhere: dict[int, Any] = field(default_factory=dict)
 
     # -- told by the hooks
 
@@ -167,8 +167,18 @@ class Captures:
         return array
 
     def path_of(self, value: Any) -> Path | None:
+        """How the function reached an object outside; None for one it made itself."""
         known = self._known.get(id(value))
-        return known[1] if known is not None else None
+        if known is not None:
+            return known[1]
+        if id(value) in self._elsewhere or isinstance(value, (*_CODE, *_SCALARS)):
+            return None
+        path = next(self._search(value), None)
+        if path is None:
+            self._elsewhere[id(value)] = value
+        else:
+            self._known[id(value)] = (value, path)
+        return path
 
     def hold(self, value: Any, name: str) -> None:
         """``value`` is fixed for the life of the trace (the ``self`` of a bound method)."""
@@ -244,8 +254,8 @@ class Captures:
         dtype = ir_dtype(array.dtype)
         return Tracer(current_trace().emit("const", value=value, dtype=dtype))
 
-    def _search(self, array: np.ndarray) -> Iterator[Path]:
-        """Paths from the roots to ``array``, by identity, nearest first."""
+    def _search(self, wanted: Any) -> Iterator[Path]:
+        """Paths from the roots to an array or object, by identity, nearest first."""
         level = list(self._roots())
         seen: set[int] = set()
         looked = 0
@@ -255,7 +265,7 @@ class Captures:
                 looked += 1
                 if looked > _LOOK_AT_MOST:
                     return
-                if value is array:
+                if value is wanted:
                     yield path
                 elif id(value) not in seen and not isinstance(value, np.ndarray):
                     seen.add(id(value))

@@ -34,9 +34,9 @@ BY_NAME: dict[tuple[str, str], Handler] = {}
 """(module, name) → implementation of functions of modules that may not be imported."""
 
 _CLOSE_TO: dict[str, str] = {
-    "sort": "use np.max, np.min or np.argmax where they suffice",
-    "median": "use np.mean, or compute the order outside and index with it",
-    "percentile": "use np.mean, or compute the order outside and index with it",
+    "partition": "use np.sort",
+    "argpartition": "use np.argsort",
+    "lexsort": "use np.argsort of one key",
     "unique": "compute it outside and pass the result as an argument",
     "vectorize": "write the function with NumPy operations on whole arrays",
     "apply_along_axis": "write the function with NumPy operations and axis=",

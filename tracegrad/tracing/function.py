@@ -80,7 +80,7 @@ def trace(
                 param_of[leaf] = len(region.params)
                 values[leaf] = arguments.tracer(leaf, given, name)
             args, kwargs = rebuild(values)
-            out = TraceHooks(captures).call(fun)(*args, **kwargs)
+            out = TraceHooks(captures).entry(fun)(*args, **kwargs)
             results, rebuild_outputs, outputs, structure = _outputs(out)
         _check_effects(captures)
     except TracegradError as error:
@@ -196,7 +196,7 @@ def subtrace(
                 weak = outer.weak or type(given) is float
                 values[leaf] = Tracer(param, weak, owner=f"the argument {name!r}")
         args, kwargs = rebuild(values)
-        out = TraceHooks(context.captures).call(fun)(*args, **kwargs)
+        out = TraceHooks(context.captures).entry(fun)(*args, **kwargs)
         results, rebuild_outputs, outputs, structure = _outputs(out)
         region = build.region
     origin = _origin(fun)
@@ -338,7 +338,7 @@ def _origin(fun: Any) -> Location | None:
     seen = fun
     while not hasattr(seen, "__code__"):
         inner = getattr(seen, "__func__", None) or getattr(seen, "func", None)
-        inner = inner or getattr(seen, "py_func", None) or vars(type(seen)).get("__call__")
+        inner = inner or getattr(seen, "py_func", None) or getattr(type(seen), "__call__", None)  # noqa: B004  # the method itself
         if inner is None or inner is seen or isinstance(seen, type):
             return None
         seen = inner

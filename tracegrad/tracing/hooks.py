@@ -61,6 +61,20 @@ class TraceHooks:
             known = self._staged[id(function)] = (function, stage(function, self))
         return known[1]
 
+    def entry(self, function: Any) -> Any:
+        """What to call to trace ``function`` itself; what it is bound to is held."""
+        inner = function
+        while isinstance(inner, functools.partial):
+            for value in (*inner.args, *inner.keywords.values()):
+                self.captures.hold(value, "partial")
+            inner = inner.func
+        owner = getattr(inner, "__self__", None)
+        if owner is not None and not isinstance(owner, type | ModuleType):
+            self.captures.hold(owner, "self")
+        elif not isinstance(inner, FunctionType | BuiltinFunctionType | type):
+            self.captures.hold(inner, type(inner).__name__)
+        return self.call(function)
+
     def call(self, function: Any) -> Any:
         """What to call in place of ``function`` while tracing."""
         known = call_for(function)
@@ -91,9 +105,8 @@ class TraceHooks:
         if python_function is not None and hasattr(function, "inspect_llvm"):
             # A Numba dispatcher; tracegrad's own objects know by themselves that we trace.
             return function if _is_ours(function) else self.call(python_function)
-        method = vars(type(function)).get("__call__")
+        method = getattr(type(function), "__call__", None)  # noqa: B004  # the method itself
         if isinstance(method, FunctionType) and not is_library(method.__module__):
-            self.captures.hold(function, type(function).__name__)
             return MethodType(self.staged(method), function)
         return function
 
@@ -103,8 +116,6 @@ class TraceHooks:
             return method
         if isinstance(owner, Tracer | TracedInt) or is_library(function.__module__):
             return method
-        if self.captures.path_of(owner) is None and not isinstance(owner, type):
-            self.captures.hold(owner, "self")
         return MethodType(self.staged(function), owner)
 
     def _builtin(self, function: Any) -> Any:
@@ -175,6 +186,14 @@ class FunctionScope:
         return value
 
     def attribute(self, owner: Any, name: str) -> Any:
+        computed = getattr(type(owner), name, None)
+        if (
+            isinstance(computed, property)
+            and isinstance(computed.fget, FunctionType)
+            and not isinstance(owner, Tracer | TracedInt)
+            and not is_library(computed.fget.__module__)
+        ):
+            return self._hooks.staged(computed.fget)(owner)
         value = getattr(owner, name)
         if isinstance(owner, Tracer | TracedInt):
             return value

@@ -17,6 +17,7 @@ from tracegrad.errors import IndexOutOfRange, UnsupportedError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, Shape, floor_div
 from tracegrad.ops import access
+from tracegrad.ops.access_samples import Entry
 from tracegrad.tracing.integers import as_dim, is_integer
 from tracegrad.tracing.sizes import Sizes
 from tracegrad.tracing.state import current_trace
@@ -141,7 +142,7 @@ def _check_mask(x: Tracer, mask: Tracer, axis: int) -> None:
 def _basic(x: Tracer, items: Sequence[_Item]) -> Value:
     """The view that all but the arrays make; axes that arrays index stay whole."""
     trace = current_trace()
-    entries: list[access.Entry] = []
+    entries: list[Entry] = []
     shape: list[Dim] = []
     axis = 0
     for item in items:
@@ -161,7 +162,7 @@ def _basic(x: Tracer, items: Sequence[_Item]) -> Value:
     return viewed
 
 
-def _resolved(entries: list[access.Entry]) -> tuple[access.Entry, ...]:
+def _resolved(entries: list[Entry]) -> tuple[Entry, ...]:
     sizes = current_trace().sizes
     return tuple((axis, sizes.resolve(offset), step) for axis, offset, step in entries)
 

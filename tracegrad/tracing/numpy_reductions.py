@@ -327,14 +327,23 @@ def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False
     return _position("argmin", a, axis, out, keepdims)
 
 
-@implements(np.cumsum)
-def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
-    no_out(out, "np.cumsum")
+def _running(op: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+    no_out(out, f"np.{op}")
     x: Any = _accumulator(operand(a), dtype)
     if axis is None:
         x = np.ravel(x)
     which = normal_axis(0 if axis is None else axis, x.ndim)
-    return wrap(current_trace().emit("cumsum", x.value, axis=which, reverse=False))
+    return wrap(current_trace().emit(op, x.value, axis=which, reverse=False))
+
+
+@implements(np.cumsum)
+def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+    return _running("cumsum", a, axis, dtype, out)
+
+
+@implements(np.cumprod)
+def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+    return _running("cumprod", a, axis, dtype, out)
 
 
 @implements(np.diff)

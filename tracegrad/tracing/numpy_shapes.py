@@ -690,7 +690,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
         shape = [1] * rank
         shape[place] = -1
         shaped.append(x.reshape(shape))
-    grids = shaped if sparse else np.broadcast_arrays(*shaped)
+    grids: Any = shaped if sparse else np.broadcast_arrays(*shaped)
     return tuple(Tracer(grid.value) for grid in grids)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tracegrad.tracing.dispatch import implements_by_name, refuse
+from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import BY_NAME, OPS_BY_NAME
-from tracegrad.tracing.values import cast, elementwise, operand
+from tracegrad.tracing.values import cast, elementwise, operand, wrap
 
 OPS_BY_NAME.update(
     {
@@ -21,8 +22,7 @@ OPS_BY_NAME.update(
         "expm1": "expm1",
         "log1p": "log1p",
         "cbrt": "cbrt",
-        "gammaln": "gammaln",
-        "loggamma": "gammaln",
+        "gammaln": "lgamma",
         "gamma": "gamma",
         "psi": "digamma",
         "digamma": "digamma",
@@ -73,8 +73,14 @@ def _kl_div(x: Tracer, y: Tracer) -> Any:
     return _rel_entr(x, y) - x + y
 
 
+def _betaln(a: Tracer, b: Tracer) -> Any:
+    apart = elementwise("lgamma", [a]) + elementwise("lgamma", [b])
+    return apart - elementwise("lgamma", [operand(a + b)])
+
+
 BY_NAME.update(
     {
+        "betaln": _betaln,
         "logit": _logit,
         "log_expit": lambda x: -elementwise("softplus", [-x]),
         "xlogy": _xlogy,
@@ -85,6 +91,17 @@ BY_NAME.update(
         "kl_div": _kl_div,
     }
 )
+
+
+@implements_by_name("scipy.special.polygamma")
+def polygamma(n: Any, x: Any) -> Any:
+    if isinstance(n, Tracer) or not isinstance(n, int | np.integer) or n < 0:
+        raise refuse("scipy.special.polygamma", "of an order that is no fixed integer")
+    x = operand(x)
+    x = x if x.dtype.kind == "f" else cast(x, np.float64)
+    if n == 0:
+        return elementwise("digamma", [x])
+    return wrap(current_trace().emit("polygamma", x.value, order=int(n)))
 
 
 @implements_by_name("scipy.special.logsumexp")

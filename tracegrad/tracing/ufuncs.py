@@ -128,9 +128,9 @@ def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
 _LOGICAL = frozenset([np.logical_and, np.logical_or, np.logical_xor, np.logical_not])
 
 
-def truth(x: Any) -> Tracer:
-    """``x != 0`` as booleans."""
-    x = lift(x)
+def truth(given: Any) -> Tracer:
+    """``given != 0`` as booleans."""
+    x = lift(given)
     if x.dtype.kind == "b":
         return x
     return elementwise("not_equal", [x, as_operand(0, x.dtype)])
@@ -152,9 +152,9 @@ def _with_dtype(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any) -> tuple[n
 
 
 def unsupported_ufunc(ufunc: np.ufunc) -> UnsupportedError:
-    from tracegrad.tracing.dispatch import nearest
+    from tracegrad.tracing.dispatch import nearest, qualified_name
 
-    return UnsupportedError(f"np.{ufunc.__name__} is not supported", way_out=nearest(ufunc))
+    return UnsupportedError(f"{qualified_name(ufunc)} is not supported", way_out=nearest(ufunc))
 
 
 def call_ufunc(

@@ -16,6 +16,7 @@ from tracegrad.errors import DTypeError, InternalError, UnsupportedError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import DType, Shape, dtype_of
 from tracegrad.ops import access
+from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.registry import REGISTRY, OpDef, constant
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.state import current_trace
@@ -195,7 +196,7 @@ def to_shape(value: Value, shape: Shape) -> Value:
     trace = current_trace()
     shape = trace.sizes.shape(shape)
     lead = len(shape) - value.rank
-    entries: list[access.Entry] = []
+    entries: list[Entry] = []
     for axis, size in enumerate(value.shape):
         entries.append((None if size == 1 != shape[lead + axis] else lead + axis, 0, 1))
     result: Value = trace.run(access.view_of, value, shape, tuple(entries))

@@ -1,0 +1,141 @@
+"""Sorting and what is made of it: median, quantiles, searchsorted, interp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import ShapeError
+from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
+from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.integers import as_dim
+from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.values import cast, common_dtype, operand, wrap
+
+
+def _on_axis(a: Any, axis: Any) -> tuple[Any, int]:
+    x = operand(a)
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return x, normal_axis(axis, x.ndim)
+
+
+@implements(np.sort)
+def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    if order is not None:
+        raise refuse("np.sort", "with order=")
+    x, which = _on_axis(a, axis)
+    return wrap(current_trace().emit("sort", x.value, axis=which))
+
+
+@implements(np.argsort)
+def argsort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    if order is not None:
+        raise refuse("np.argsort", "with order=")
+    x, which = _on_axis(a, axis)
+    return wrap(current_trace().emit("argsort", x.value, axis=which))
+
+
+@implements(np.searchsorted)
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    table, values = operand(a), operand(v)
+    if sorter is not None:
+        table = table[sorter]
+    if table.ndim != 1:
+        raise ValueError("object too deep for desired array")
+    dtype = common_dtype([table, values])
+    table, values = cast(table, dtype), cast(values, dtype)
+    return wrap(current_trace().emit("searchsorted", table.value, values.value, side=side))
+
+
+def _in_order(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
+    """``a`` as floats, sorted along all of ``axis`` together, which comes first; and the axes."""
+    x = operand(a)
+    if x.dtype.kind != "f":
+        x = cast(x, np.float64)
+    axes = normal_axes(axis, x.ndim)
+    rest = [d for d in range(x.ndim) if d not in axes]
+    shape = [x.shape[d] for d in rest]
+    flat = np.reshape(np.transpose(x, [*axes, *rest]), [-1, *shape]) if len(axes) != 1 else (
+        np.moveaxis(x, axes[0], 0)
+    )  # fmt: skip
+    if current_trace().sizes.decide(as_dim(operand(flat).shape[0]), "<=", 0):
+        raise ShapeError("the median or a quantile of an empty array is not defined")
+    return np.sort(flat, axis=0), axes
+
+
+def _kept(result: Any, axes: tuple[int, ...], keepdims: bool, lead: int = 0) -> Any:
+    return np.expand_dims(result, tuple(d + lead for d in axes)) if keepdims else result
+
+
+@implements(np.median)
+def median(
+    a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+    keepdims: bool = False,
+) -> Any:  # fmt: skip
+    no_out(out, "np.median")
+    x, axes = _in_order(a, axis)
+    count = x.shape[0]
+    low, high = x[(count - 1) // 2], x[count // 2]
+    # NaN sorts last, and one NaN makes the median NaN.
+    result = np.where(np.isnan(x[-1]), np.nan, 0.5 * low + 0.5 * high)
+    return _kept(result, axes, keepdims)
+
+
+@implements(np.quantile)
+def quantile(
+    a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+    method: str = "linear", keepdims: bool = False,
+) -> Any:  # fmt: skip
+    no_out(out, "np.quantile")
+    if method != "linear":
+        raise refuse("np.quantile", f"with method={method!r}", "use method='linear'")
+    if not hasattr(q, "value") and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+        raise ValueError("Quantiles must be in the range [0, 1]")
+    x, axes = _in_order(a, axis)
+    level = operand(q)
+    spot = level * (x.shape[0] - 1)
+    below = np.floor(spot)
+    low = below.astype(np.int64)
+    high = np.minimum(low + 1, x.shape[0] - 1)
+    weight = cast(operand(spot - below), x.dtype)[(..., *(None,) * (x.ndim - 1))]
+    first, second = x[low], x[high]
+    step = second - first
+    # From the nearer end, as NumPy does: exact at both.
+    result = np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
+    result = np.where(np.isnan(x[-1]), np.nan, result)
+    return _kept(result, axes, keepdims, level.ndim)
+
+
+@implements(np.percentile)
+def percentile(
+    a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
+    method: str = "linear", keepdims: bool = False,
+) -> Any:  # fmt: skip
+    share = q / 100 if hasattr(q, "value") else np.true_divide(np.asarray(q), 100)
+    return quantile(a, share, axis, out, overwrite_input, method, keepdims)
+
+
+@implements(np.interp)
+def interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Any:
+    if period is not None:
+        raise refuse("np.interp", "with period=", "reduce x modulo the period yourself")
+    x, xp, fp = (cast(operand(each), np.float64) for each in (x, xp, fp))
+    sizes = current_trace().sizes
+    if not sizes.equal(xp.value.shape[0], fp.value.shape[0]):
+        raise ShapeError("fp and xp are not of the same length.")
+    if sizes.decide(xp.value.shape[0], "<=", 1):
+        raise refuse("np.interp", "with fewer than two points", "use at least two points")
+    last = xp.shape[0] - 2
+    at = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, last)
+    slope = (fp[at + 1] - fp[at]) / (xp[at + 1] - xp[at])
+    inside = slope * (x - xp[at]) + fp[at]
+    result = np.where(x < xp[0], fp[0] if left is None else left, inside)
+    result = np.where(x > xp[-1], fp[-1] if right is None else right, result)
+    result = np.where(x == xp[-1], fp[-1], result)
+    return np.where(np.isnan(x), x, result)
