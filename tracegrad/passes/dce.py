@@ -14,20 +14,25 @@ def dce(function: Function) -> Function:
 
     Before::
 
-        %a: f64, %b: f64 = for(%lo, %hi, %step, %x, %y) (%i: i64, %s: f64, %t: f64) {
-          %u: f64 = add(%s, %s)
-          %v: f64 = multiply(%t, %u)
-          yield %u, %v
+        func @f(%x: f64, %y: f64, %lo: i64, %hi: i64, %step: i64) -> (f64) {
+          %c: f64 = sin(%x)
+          %a: f64, %b: f64 = for(%lo, %hi, %step, %x, %y) (%i: i64, %s: f64, %t: f64) {
+            %u: f64 = add(%s, %s)
+            %v: f64 = multiply(%t, %u)
+            yield %u, %v
+          }
+          return %a
         }
-        return %a
 
     After::
 
-        %a: f64 = for(%lo, %hi, %step, %x) (%i: i64, %s: f64) {
-          %u: f64 = add(%s, %s)
-          yield %u
+        func @f(%x: f64, %y: f64, %lo: i64, %hi: i64, %step: i64) -> (f64) {
+          %a: f64 = for(%lo, %hi, %step, %x) (%i: i64, %s: f64) {
+            %u: f64 = add(%s, %s)
+            yield %u
+          }
+          return %a
         }
-        return %a
 
     Operations with effects are kept, and so is what decides whether they run.
     """

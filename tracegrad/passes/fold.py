@@ -12,15 +12,21 @@ def fold(function: Function) -> Function:
 
     Before::
 
-        %two: f64 = 2.0
-        %half: f64 = reciprocal(%two)
-        %n: i64 = dim() {size=n}
-        %one: i64 = 1
-        %m: i64 = subtract(%n, %one)
+        func @f(%x: f64[n]) -> (f64, i64) {
+          %two: f64 = 2.0
+          %half: f64 = reciprocal(%two)
+          %n: i64 = dim() {size=n}
+          %one: i64 = 1
+          %m: i64 = subtract(%n, %one)
+          return %half, %m
+        }
 
     After::
 
-        %half: f64 = 0.5
-        %m: i64 = dim() {size=n - 1}
+        func @f(%x: f64[n]) -> (f64, i64) {
+          %half: f64 = 0.5
+          %m: i64 = dim() {size=n - 1}
+          return %half, %m
+        }
     """
     return dce(Simplifier(fold=True, share=True).rewrite(function))

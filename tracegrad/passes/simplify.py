@@ -28,14 +28,20 @@ def simplify(
 
     Before::
 
-        %one: f64 = 1.0
-        %a: f64[n] = multiply(%x, %one)
-        %b: f64[n] = negative(%a)
-        %c: f64[n] = add(%y, %b)
+        func @f(%x: f64[n], %y: f64[n]) -> (f64[n]) {
+          %one: f64 = 1.0
+          %a: f64[n] = multiply(%x, %one)
+          %b: f64[n] = negative(%a)
+          %c: f64[n] = add(%y, %b)
+          return %c
+        }
 
     After::
 
-        %c: f64[n] = subtract(%y, %x)
+        func @f(%x: f64[n], %y: f64[n]) -> (f64[n]) {
+          %c: f64[n] = subtract(%y, %x)
+          return %c
+        }
 
     Parameters
     ----------

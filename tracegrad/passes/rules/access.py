@@ -108,17 +108,20 @@ def compose_pads(x: Value, *, shape: Shape, map: Map) -> Value | None:
     → pad(x, shape=(k,), map=((0, 3, 1),))
     pad(flip(x), shape=(m,), map=((0, 1, 1),)) → pad(x, shape=(m,), map=((0, n, -1),))
     """
-    read = made_by(x, "view")
-    if (
-        made_by(x, "pad") is not None
-        or covering(shape, x.shape, map) is not None
-        or (
-            read is not None
-            and covering(read.operands[0].shape, x.shape, read.attributes["map"]) is not None
-        )
-    ):
+    fills = covering(shape, x.shape, map) is not None
+    if fills or made_by(x, "pad") is not None or _rearranged(x):
         return pad_into(x, shape, map)
     return None
+
+
+def _rearranged(x: Value) -> bool:
+    """Whether ``x`` is a whole value transposed, flipped or expanded: `pad_into` takes that."""
+    read = made_by(x, "view")
+    if read is None:
+        return False
+    base = read.operands[0]
+    undo = covering(base.shape, x.shape, read.attributes["map"])
+    return undo is not None and sum(e[0] is not None for e in undo) == base.rank
 
 
 @rule("pad", mark=EXACT)
