@@ -17,7 +17,7 @@ from tracegrad.backend.compile import (
     compile_kernel,
     scalar_type,
 )
-from tracegrad.backend.emit import emit_array_form, emit_loop_form
+from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
 from tracegrad.ir.core import Function, Value
 from tracegrad.passes import optimize
 from tracegrad.schedule import schedule
@@ -68,7 +68,7 @@ def compile_function(function: Function, options: KernelOptions) -> Kernel:
     loop_form = schedule(array_form)
     source = emit_loop_form(loop_form)
     signature = [kernel_type(p) for p in loop_form.params]
-    compiled = compile_kernel(source, loop_form.name, signature, options=options)
+    compiled = compile_kernel(source, entry_name(loop_form), signature, options=options)
     return Kernel(array_form, loop_form, source, compiled)
 
 

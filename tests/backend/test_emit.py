@@ -146,6 +146,13 @@ def test_numba_takes_names_that_are_not_ascii(tmp_path, monkeypatch):
     assert kernel.entry_point(0.5) == pytest.approx(np.tanh(0.5) ** 2)
 
 
+@pytest.mark.parametrize("name", ["tanh", "lambda", "print", "np", "<lambda>", "", "GuardFailed"])
+def test_a_function_of_any_name_runs(name):
+    function = made(lambda x: [ops.tanh(x)], SCALAR, name=name)
+    for emit in (emit_loop_form, emit_array_form):
+        assert run_plain(emit(function), entry_name(function))(0.5) == np.tanh(0.5)
+
+
 # --- expressions ------------------------------------------------------------------------------
 
 

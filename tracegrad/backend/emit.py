@@ -7,7 +7,6 @@ to compare with. Both texts are whole modules, and the same function always give
 
 from __future__ import annotations
 
-import keyword
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,9 +49,14 @@ def emit_array_form(function: Function) -> str:
 
 
 def entry_name(function: Function) -> str:
-    """The name of the Python function in the printed source."""
+    """The name of the Python function in the printed source.
+
+    That of ``function``, unless it has another meaning there: a user's function may be called
+    ``exp`` and call NumPy's.
+    """
     name = identifier(function.name) or "kernel"
-    return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
+    taken = RESERVED.union(*(op.opdef.vector_maths for op in function.walk()))
+    return f"{name}_" if name in taken else name
 
 
 class _Module:

@@ -295,7 +295,7 @@ class Values:
 
     def _expression(self, op: Operation) -> Text:
         opdef = op.opdef
-        scalar = self.loops and not op.result.rank and not any(v.rank for v in op.operands)
+        scalar = self.loops and not any(v.rank for v in (*op.results, *op.operands))
         if scalar and op.name in _SPELLINGS:
             spelling = _SPELLINGS[op.name](op, [self._peek(v) for v in op.operands])
             if spelling is not None:
