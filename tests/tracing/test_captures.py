@@ -267,3 +267,12 @@ def test_random_numbers_inside_are_refused():
 
     with pytest.raises(UnsupportedError, match="random"):
         trace(f, np.ones(2))
+
+
+def test_matrices_and_masked_arrays_are_refused():
+    matrix = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    masked = np.ma.array([1.0, 2.0], mask=[True, False])
+    with pytest.raises(DTypeError, match="matrix"):
+        trace(lambda x: matrix * x, np.ones(2))
+    with pytest.raises(DTypeError, match="MaskedArray"):
+        trace(lambda x: masked * x, np.ones(2))

@@ -124,6 +124,19 @@ def test_reading_elements_makes_no_view():
     check(f, x)
 
 
+def test_a_view_that_is_gone_is_no_hindrance():
+    def f(x):
+        y = x * 2
+        total = y[1:].sum() + y.T[0]
+        z = y[::2]
+        first = z.sum()
+        del z
+        y += total
+        return y, first
+
+    check(f, x)
+
+
 def test_the_result_must_fit_into_the_array():
     def grows(x):
         y = x * 1

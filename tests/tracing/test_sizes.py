@@ -187,3 +187,10 @@ def test_empty_arrays_are_traced_too():
 def test_sizes_take_names_that_no_argument_has():
     traced = trace(lambda n, m: n.sum() + m.sum(), np.ones(3), np.ones((11, 12)))
     assert types_of(traced) == ["f64[k]", "f64[p, q]"]
+
+
+def test_guards_read_as_one_would_write_them():
+    traced = check(lambda x, n: x[:n].sum(), np.ones(10), 4)
+    assert guards_of(traced) == ["n >= 0", "m >= n"]
+    traced = check(lambda x, n: x[:n].sum(), np.ones(10), 14)
+    assert guards_of(traced) == ["n >= 0", "m < n"]

@@ -234,6 +234,11 @@ class Captures:
         known = self.arrays.get(path.key)
         if known is None:
             name = "".join(c if c.isalnum() else "_" for c in path.text).strip("_") or "constant"
+            if isinstance(array, np.matrix | np.ma.MaskedArray):
+                raise DTypeError(
+                    f"the array {path.text!r} is a {type(array).__name__}",
+                    way_out="use np.asarray of it, outside the function",
+                )
             if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
                 raise DTypeError(
                     f"the array {path.text!r} has dtype {array.dtype}, which has no kernel",

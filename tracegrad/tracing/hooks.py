@@ -94,6 +94,8 @@ class TraceHooks:
             return self.staged(function)
         if isinstance(function, MethodType):
             return self._method(function)
+        if isinstance(function, functools._lru_cache_wrapper):
+            return self.call(function.__wrapped__)
         if isinstance(function, functools.partial):
             inner = self.call(function.func)
             return functools.partial(inner, *function.args, **function.keywords)

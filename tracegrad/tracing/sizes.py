@@ -9,6 +9,7 @@ becomes a substitution, so that types say it; anything else becomes a guard.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tracegrad.errors import NeedsValue, ShapeError
 from tracegrad.ir.core import RELATIONS, Guard
@@ -224,7 +225,7 @@ class Sizes:
                 final._assume(Guard(left, guard.relation, right))
             else:
                 final._bound(left - right, guard.relation)
-        return tuple(final.guards)
+        return tuple(map(_readable, final.guards))
 
     # -- broadcasting
 
@@ -263,6 +264,27 @@ class Sizes:
                 self.unify(small, 1)
             return self.resolve(large)
         return None
+
+
+def _readable(guard: Guard) -> Guard:
+    """``m - n <= -1`` as ``m < n``: only positive terms on both sides."""
+    if guard.relation not in ("<=", ">=") or not isinstance(guard.left, Size):
+        return guard
+    limit = guard.right
+    assert isinstance(limit, int)
+    terms = guard.left.terms
+    left, right = (_total(t for t in terms if (t[1] > 0) == positive) for positive in (True, False))
+    if isinstance(right, int):
+        return guard
+    right = right * -1
+    if limit == {"<=": -1, ">=": 1}[guard.relation]:
+        return Guard(left, guard.relation[0], right)
+    return Guard(left, guard.relation, right + limit)
+
+
+def _total(terms: Iterable[tuple[Any, int]]) -> Dim:
+    kept = tuple(terms)
+    return Size(kept) if kept else 0
 
 
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}

@@ -11,6 +11,7 @@ an argument, a captured array, a view or an array with views is refused.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -19,10 +20,10 @@ import numpy as np
 from tracegrad.errors import NeedsValue, UnsupportedError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import product
-from tracegrad.tracing.integers import TracedInt, dim_or_int
+from tracegrad.tracing.integers import dim_or_int
 from tracegrad.tracing.state import current_trace
 
-__all__ = ["Tracer", "kept_alias", "view_from"]
+__all__ = ["Tracer", "view_from"]
 
 
 def _operator(ufunc: np.ufunc) -> tuple[Any, Any, Any]:
@@ -84,11 +85,10 @@ class Tracer:
     weak : a Python number: it takes the dtype of the array beside it.
     owner : what else holds this memory, in words ("the argument 'x'"); None for its own.
     base : the tracer this is a view of.
-    viewed : whether views of it were made.
     context : the trace it belongs to.
     """
 
-    __slots__ = ("__weakref__", "base", "context", "owner", "value", "viewed", "weak")
+    __slots__ = ("__weakref__", "_views", "base", "context", "owner", "value", "weak")
 
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]  # arrays are not hashable
@@ -99,7 +99,13 @@ class Tracer:
         self.owner = owner
         self.base: Tracer | None = None
         self.context = current_trace()
-        self.viewed = False
+        self._views: list[weakref.ref[Tracer]] = []
+
+    @property
+    def viewed(self) -> bool:
+        """Whether anything still holds a view of this array."""
+        self._views = [view for view in self._views if view() is not None]
+        return bool(self._views)
 
     # -- what an array says of itself
 
@@ -270,7 +276,7 @@ class Tracer:
         changed = cast(self, dtype)
         if changed.value is not self.value:
             return Tracer(changed.value)
-        return Tracer(self.value) if copy else kept_alias(self)
+        return Tracer(self.value) if copy else self
 
     def item(self, *args: Any) -> Tracer:
         picked = self[args[0] if len(args) == 1 else args] if args else self
@@ -374,19 +380,5 @@ def view_from(source: Tracer, value: Value) -> Tracer:
     view = Tracer(value)
     root = source if source.base is None else source.base
     view.base = root
-    root.viewed = True
+    root._views.append(weakref.ref(view))
     return view
-
-
-def kept_alias(x: Tracer) -> Tracer:
-    """``x`` itself, where NumPy too hands out the same array."""
-    return x
-
-
-def root_of(x: Tracer) -> Tracer:
-    """The array whose memory ``x`` shows."""
-    return x if x.base is None else x.base
-
-
-def traced_types() -> tuple[type, ...]:
-    return Tracer, TracedInt

@@ -33,7 +33,6 @@ __all__ = [
     "is_traced",
     "lift",
     "operand",
-    "unary_float",
     "wrap",
 ]
 
@@ -221,11 +220,3 @@ def elementwise(opdef: OpDef | str, operands: Sequence[Tracer], weak: bool = Fal
     shape = broadcast_together(operands)
     values = [broadcast_value(x.value, shape) for x in operands]
     return wrap(current_trace().emit(opdef.name, *values), weak)
-
-
-def unary_float(name: str, x: Any) -> Tracer:
-    """A float op on one operand, integers made float64 first."""
-    x = lift(x)
-    if x.dtype.kind != "f":
-        x = cast(x, np.float64)
-    return elementwise(name, [x])
