@@ -69,7 +69,8 @@ def view_text(
         axes.append(axis)
     new = [axis for axis in range(len(shape)) if axis not in axes]
     repeated = any(shape[axis] != 1 for axis in new)
-    if repeated and not axes:
+    # A scalar may be a Python number, which takes no subscript.
+    if not axes and (repeated or (shape and not map)):
         return f"np.full({shape_text(shape, dims)}, {text}{_brackets(subscripts)})"
     if repeated:  # np.broadcast_to adds leading axes by itself
         new = [axis for axis in new if axis > min(axes)]
