@@ -49,7 +49,12 @@ class Axes:
             self._classes[node] = tuple(
                 numbers.setdefault(self._find((node, d)), len(numbers)) for d in range(node.rank)
             )
-        self.count = len(numbers)
+        self._count = len(numbers)
+
+    def fresh(self) -> int:
+        """A class that no other dimension has."""
+        self._count += 1
+        return self._count - 1
 
     def of(self, node: Node) -> tuple[int, ...]:
         """The class of each dimension of ``node``."""

@@ -88,11 +88,9 @@ def _write_in_arm(low: Lowering, item: Item, tests: Sequence[Value]) -> None:
     writer.open_arm()
     arm = writer.level
     _write_bare(low, item)
-    keys = [
-        key
-        for key in arm.memo
-        if key[0] in low.program.of_node and low.storage[low.program.of_node[key[0]]].dims is None
-    ]
+    # Only what the item defines: an element that it merely loaded is not there otherwise.
+    defined = {stmt.node for stmt in statements_in([item]) if low.storage[stmt].dims is None}
+    keys = [key for key in arm.memo if key[0] in defined]
     values = [writer.memo[key] for key in keys]
     zeros = [writer.constant(0, v.dtype) for v in values]
     for stmt in statements_in([item]):

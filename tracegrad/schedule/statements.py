@@ -230,19 +230,42 @@ class Program:
             stmt.keep = True
             return
         source = node
+        stmt.domain = stmt.out
         if node.kind == "reduce":
             source = node.operands[0]
-            axes = self.axes.of(source)
-            stmt.reduced = frozenset(axes[p] for p in node.attributes["axes"])
+            self._reduce_domain(stmt, source)
         elif node.kind == "scatter":
             source = node.operands[1]
             stmt.keep = True
+            stmt.domain = self.axes.of(source)
             count = len(node.operands) - 2
-            stmt.reduced = frozenset(self.axes.of(source)[: source.rank - (node.rank - count)])
+            outer = source.rank - (node.rank - count)
+            stmt.reduced = frozenset(stmt.domain[:outer])
+            # Along the indexed dimensions the result has no place in these loops.
+            stmt.out = (*(self.axes.fresh() for _ in range(count)), *stmt.domain[outer:])
         elif node.kind in ("part", "scan"):
             stmt.keep = True
-        stmt.domain = self.axes.of(source)
         stmt.extents = dict(zip(stmt.domain, source.shape, strict=True))
+
+    def _reduce_domain(self, stmt: Stmt, source: Node) -> None:
+        """The axes of the result, and between them those that are reduced.
+
+        What a reduction sums may have its axes in other classes than the result, where these
+        could not be united: the classes of the result are the ones that its readers use.
+        """
+        kept = iter(stmt.out)
+        reduced: set[int] = set()
+        domain: list[int] = []
+        for d, axis in enumerate(self.axes.of(source)):
+            if d not in stmt.node.attributes["axes"]:
+                domain.append(next(kept))
+                continue
+            if axis in stmt.out or axis in reduced:
+                axis = self.axes.fresh()
+            reduced.add(axis)
+            domain.append(axis)
+        stmt.domain = tuple(domain)
+        stmt.reduced = frozenset(reduced)
 
     def _choose_unrolled(self) -> None:
         small = {

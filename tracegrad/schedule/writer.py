@@ -185,7 +185,7 @@ class Writer:
     ) -> tuple[Value, ...]:
         """Close the arm and write ``if condition``; its results, ``otherwise`` where it fails."""
         level = self._close()
-        touched = list(level.touched)
+        touched = [r for r in level.touched if r.home is not level]
         level.region.yields = (*results, *(r.values.pop(level) for r in touched))
         other = Region((), [], (*otherwise, *(self.read(r) for r in touched)))
         op = Operation(
