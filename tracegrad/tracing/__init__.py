@@ -10,8 +10,10 @@ from tracegrad.tracing import builtin_functions as builtin_functions
 from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
 from tracegrad.tracing import numpy_ordering as numpy_ordering
+from tracegrad.tracing import numpy_picking as numpy_picking
 from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions
+from tracegrad.tracing import numpy_repeating as numpy_repeating
 from tracegrad.tracing import numpy_shapes as numpy_shapes
 from tracegrad.tracing import scipy_functions as scipy_functions
 from tracegrad.tracing.function import inline, stop_gradient, subtrace, trace

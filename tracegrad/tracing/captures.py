@@ -99,9 +99,9 @@ class CapturedArray:
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 _CODE = (FunctionType, BuiltinFunctionType, type, np.ufunc, ModuleType)
-_LIBRARIES = frozenset({"numpy", "scipy", "numba", "tracegrad", "builtins"}) | set(
-    sys.stdlib_module_names
-)
+_LIBRARIES = (
+    frozenset({"numpy", "scipy", "numba", "tracegrad", "builtins"}) | sys.stdlib_module_names
+) - {"test"}  # a name that users give their own files
 
 
 def is_library(name: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Functions that move elements: reshape, transpose, join, split, repeat, pad."""
+"""Functions that see or join arrays in other shapes: reshape, transpose, concatenate, split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from tracegrad.ir.types import Dim, Shape, floor_div, product
 from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
-from tracegrad.tracing.indexing import take_along
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer, view_from
-from tracegrad.tracing.values import cast, common_dtype, fresh, operand, to_shape, wrap
+from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
 
-__all__ = ["as_shape", "joined"]
+__all__ = ["as_shape", "as_user_shape", "joined", "viewed"]
 
 
 def as_shape(shape: Any) -> Shape:
@@ -35,7 +34,8 @@ def as_user_shape(shape: Iterable[Dim]) -> Any:
     return [dim_or_int(dim) for dim in shape]
 
 
-def _viewed(x: Tracer, make: Any, *args: Any) -> Tracer:
+def viewed(x: Tracer, make: Any, *args: Any) -> Tracer:
+    """What a function of `tracegrad.ops.access` makes of ``x``: a view of it."""
     return view_from(x, current_trace().run(make, x.value, *args))
 
 
@@ -52,7 +52,7 @@ def reshape(
         return np.transpose(np.reshape(np.transpose(x), wanted[::-1]))
     if order not in ("C", "A"):
         raise refuse("np.reshape", f"with order={order!r}")
-    return _viewed(x, access.reshaped, _reshaped_shape(x, wanted))
+    return viewed(x, access.reshaped, _reshaped_shape(x, wanted))
 
 
 def _reshaped_shape(x: Tracer, wanted: Shape) -> Shape:
@@ -91,11 +91,11 @@ def ravel(a: Any, order: str = "C") -> Any:
 def transpose(a: Any, axes: Any = None) -> Any:
     x = operand(a)
     if axes is None:
-        return _viewed(x, access.transpose)
+        return viewed(x, access.transpose)
     order = [normal_axis(axis, x.ndim) for axis in axes]
     if sorted(order) != list(range(x.ndim)):
         raise ValueError("axes don't match array")
-    return _viewed(x, access.transpose, order)
+    return viewed(x, access.transpose, order)
 
 
 @implements(np.matrix_transpose)
@@ -106,7 +106,7 @@ def matrix_transpose(x: Any, /) -> Any:
 @implements(np.swapaxes)
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     x = operand(a)
-    return _viewed(x, access.swapaxes, normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim))
+    return viewed(x, access.swapaxes, normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim))
 
 
 @implements(np.moveaxis)
@@ -141,7 +141,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
     places = [normal_axis(each, x.ndim + len(new)) for each in new]
     if len(set(places)) != len(places):
         raise ValueError("repeated axis")
-    return _viewed(x, access.expand_dims, places)
+    return viewed(x, access.expand_dims, places)
 
 
 @implements(np.squeeze)
@@ -158,7 +158,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
                 raise ShapeError(
                     "cannot select an axis to squeeze out which has size not equal to one"
                 )
-    return _viewed(x, access.squeeze, axes)
+    return viewed(x, access.squeeze, axes)
 
 
 @implements(np.broadcast_to)
@@ -385,326 +385,3 @@ def hsplit(ary: Any, indices_or_sections: Any) -> Any:
 @implements(np.dsplit)
 def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     return np.split(operand(ary), indices_or_sections, 2)
-
-
-# --- turning and repeating --------------------------------------------------------------------
-
-
-@implements(np.flip)
-def flip(m: Any, axis: Any = None) -> Any:
-    x = operand(m)
-    return _viewed(x, access.flip, normal_axes(axis, x.ndim))
-
-
-@implements(np.fliplr)
-def fliplr(m: Any) -> Any:
-    return np.flip(operand(m), 1)
-
-
-@implements(np.flipud)
-def flipud(m: Any) -> Any:
-    return np.flip(operand(m), 0)
-
-
-@implements(np.rot90)
-def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    x = operand(m)
-    first, second = (normal_axis(axis, x.ndim) for axis in axes)
-    if first == second:
-        raise ValueError("Axes must be different.")
-    turns = k % 4
-    if turns == 0:
-        return x[...]
-    if turns == 2:
-        return np.flip(np.flip(x, first), second)
-    if turns == 1:
-        return np.swapaxes(np.flip(x, second), first, second)
-    return np.flip(np.swapaxes(x, first, second), second)
-
-
-@implements(np.roll)
-def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    x = operand(a)
-    if axis is None:
-        return np.roll(np.ravel(x), shift, 0).reshape(x.shape)
-    shifts = list(shift) if isinstance(shift, tuple | list) else [shift]
-    axes = list(axis) if isinstance(axis, tuple | list) else [axis]
-    count = max(len(shifts), len(axes))
-    shifts, axes = (each * count if len(each) == 1 else each for each in (shifts, axes))
-    for by, which in zip(shifts, axes, strict=True):
-        d = normal_axis(which, x.ndim)
-        size = x.shape[d]
-        if size == 0:
-            continue
-        back = -(by % size)
-        if back == 0:
-            continue
-        head = (slice(None),) * d
-        x = joined([x[(*head, slice(back, None))], x[(*head, slice(None, back))]], d)
-    return fresh(x)
-
-
-@implements(np.tile)
-def tile(A: Any, reps: Any) -> Any:
-    x = operand(A)
-    times = as_shape(reps)
-    rank = max(x.ndim, len(times))
-    x = x[(None,) * (rank - x.ndim)] if rank > x.ndim else x
-    times = (1,) * (rank - len(times)) + times
-    paired: list[Dim] = []
-    for count, size in zip(times, x.value.shape, strict=True):
-        paired += [count, size]
-    spread = x[tuple(part for _ in range(rank) for part in (None, slice(None)))]
-    wide = np.broadcast_to(spread, as_user_shape(paired))
-    final: Any = [dim_or_int(c * s) for c, s in zip(times, x.value.shape, strict=True)]
-    return fresh(np.reshape(wide, final))
-
-
-@implements(np.repeat)
-def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
-    x = operand(a)
-    if axis is None:
-        x = np.ravel(x)
-    which = normal_axis(0 if axis is None else axis, x.ndim)
-    if isinstance(repeats, list | tuple | np.ndarray) and np.size(repeats) == 1:
-        repeats = int(np.reshape(repeats, ())[()])
-    if not is_integer(repeats):
-        if isinstance(repeats, list | tuple | np.ndarray):
-            size = current_trace().sizes.concrete(x.value.shape[which])
-            return np.take(x, np.repeat(np.arange(size), repeats), axis=which)
-        raise refuse("np.repeat", "with traced counts", "give one count, or make them static")
-    x = np.expand_dims(x, which + 1)
-    shape = list(x.shape)
-    shape[which + 1] = repeats
-    final = [*shape[:which], shape[which] * repeats, *shape[which + 2 :]]
-    return fresh(np.reshape(np.broadcast_to(x, shape), final))
-
-
-@implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    x = operand(array)
-    widths = _pairs(pad_width, x.ndim)
-    if mode == "constant":
-        values = _pairs(kwargs.pop("constant_values", 0), x.ndim)
-        if kwargs:
-            raise refuse("np.pad", f"with {', '.join(kwargs)}")
-        return _pad_constant(x, widths, values)
-    if kwargs:
-        raise refuse("np.pad", f"with {', '.join(kwargs)}")
-    for axis, (before, after) in enumerate(widths):
-        head = (slice(None),) * axis
-        if mode == "edge":
-            size = x.shape[axis]
-            picks = [np.repeat(x[(*head, slice(0, 1))], before, axis), x]
-            picks.append(np.repeat(x[(*head, slice(size - 1, None))], after, axis))
-        elif mode == "wrap":
-            size = x.shape[axis]
-            _short(before <= size and after <= size, mode)
-            picks = [x[(*head, slice(size - before, None))], x, x[(*head, slice(0, after))]]
-        elif mode in ("reflect", "symmetric"):
-            skip = 1 if mode == "reflect" else 0
-            size = x.shape[axis]
-            _short(before + skip <= size and after + skip <= size, mode)
-            low = x[(*head, slice(skip, before + skip))]
-            high = x[(*head, slice(size - after - skip, size - skip))]
-            picks = [np.flip(low, axis), x, np.flip(high, axis)]
-        else:
-            raise refuse("np.pad", f"with mode={mode!r}", "use constant, edge, wrap or reflect")
-        x = joined(picks, axis)
-    return fresh(x)
-
-
-def _short(fits: Any, mode: str) -> None:
-    if not fits:
-        raise refuse("np.pad", f"with mode={mode!r} wider than the array")
-
-
-def _pairs(given: Any, rank: int) -> list[tuple[Any, Any]]:
-    """NumPy's shorthand for a pair per axis: one number, one pair, or all pairs."""
-    if isinstance(given, np.ndarray):
-        given = given.tolist()
-    if not isinstance(given, list | tuple):
-        return [(given, given)] * rank
-    rows = [tuple(row) if isinstance(row, list | tuple) else row for row in given]
-    if not any(isinstance(row, tuple) for row in rows):
-        if len(rows) == 1:
-            return [(rows[0], rows[0])] * rank
-        return [(rows[0], rows[1])] * rank
-    pairs = [(row[0], row[-1]) if isinstance(row, tuple) else (row, row) for row in rows]
-    return pairs * rank if len(pairs) == 1 else pairs
-
-
-def _pad_constant(x: Tracer, widths: Any, values: Any) -> Any:
-    zero = all(isinstance(v, int | float) and v == 0 for pair in values for v in pair)
-    if zero and x.dtype.kind == "f":
-        shape = [
-            as_dim(low) + size + as_dim(high)
-            for (low, high), size in zip(widths, x.value.shape, strict=True)
-        ]
-        entries = tuple((axis, as_dim(low), 1) for axis, (low, _) in enumerate(widths))
-        return wrap(current_trace().run(access.pad_into, x.value, tuple(shape), entries))
-    for axis, ((low, high), (first, last)) in enumerate(zip(widths, values, strict=True)):
-        shape_low, shape_high = list(x.shape), list(x.shape)
-        shape_low[axis], shape_high[axis] = low, high
-        edges = [
-            cast(operand(np.broadcast_to(operand(value), shape)), x.dtype)
-            for value, shape in ((first, shape_low), (last, shape_high))
-        ]
-        x = joined([edges[0], x, edges[1]], axis)
-    return x
-
-
-# --- picking ----------------------------------------------------------------------------------
-
-
-@implements(np.take)
-def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "raise") -> Any:
-    no_out(out, "np.take")
-    if mode != "raise":
-        raise refuse("np.take", f"with mode={mode!r}", "clip or wrap the indices yourself")
-    x = operand(a)
-    if axis is None:
-        x, axis = np.ravel(x), 0
-    which = normal_axis(axis, x.ndim)
-    if is_integer(indices):
-        return x[(*(slice(None),) * which, indices)]
-    index = operand(indices)
-    if index.dtype.kind not in "iu":
-        raise TypeError(
-            f"Cannot cast array data from {index.dtype!r} to {np.dtype(np.int64)!r} according to "
-            "the rule 'safe'"
-        )
-    return take_along(x, index, which)
-
-
-@implements(np.take_along_axis)
-def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    x, index = operand(arr), operand(indices)
-    if axis is None:
-        x, axis = np.ravel(x), 0
-    which = normal_axis(axis, x.ndim)
-    if index.ndim != x.ndim:
-        raise ShapeError("`indices` and `arr` must have the same number of dimensions")
-    key: list[Any] = []
-    for d in range(x.ndim):
-        if d == which:
-            key.append(index)
-        else:
-            shape = [1] * x.ndim
-            shape[d] = -1
-            key.append(operand(_positions(x.shape[d])).reshape(shape))
-    return x[tuple(key)]
-
-
-def _positions(size: Any) -> Tracer:
-    from tracegrad.ir.types import i64
-
-    return wrap(current_trace().emit("iota", size=as_dim(size), dtype=i64))
-
-
-@implements(np.compress)
-def compress(condition: Any, a: Any, axis: Any = None, out: None = None) -> Any:
-    no_out(out, "np.compress")
-    x = operand(a)
-    if axis is None:
-        x, axis = np.ravel(x), 0
-    which = normal_axis(axis, x.ndim)
-    return x[(*(slice(None),) * which, operand(condition))]
-
-
-@implements(np.extract)
-def extract(condition: Any, arr: Any) -> Any:
-    return np.ravel(operand(arr))[np.ravel(operand(condition)) != 0]
-
-
-@implements(np.diagonal)
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    x = operand(a)
-    if x.ndim < 2:
-        raise ValueError("diag requires an array of at least two dimensions")
-    first, second = normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim)
-    if first == second:
-        raise ValueError("axis1 and axis2 cannot be the same")
-    x = np.moveaxis(x, (first, second), (-2, -1))
-    rows, columns = x.shape[-2:]
-    down, right = max(-offset, 0), max(offset, 0)
-    from tracegrad.tracing.integers import smallest
-
-    length = smallest(rows - down, columns - right)
-    if length < 0:
-        length = 0
-    steps = _positions(length)
-    rank = x.ndim - 2
-    return x[(*(slice(None),) * rank, steps + down, steps + right)]
-
-
-@implements(np.diag)
-def diag(v: Any, k: int = 0) -> Any:
-    x = operand(v)
-    if x.ndim == 2:
-        return np.diagonal(x, k)
-    if x.ndim != 1:
-        raise ValueError("Input must be 1- or 2-d.")
-    size = x.shape[0] + abs(k)
-    rows, columns = _positions(size)[:, None], _positions(size)[None, :]
-    # Row i of the result holds v[i - down] at the diagonal; elsewhere 0.
-    down = max(-k, 0)
-    spread = np.pad(x, (down, abs(k) - down))
-    zero = np.zeros((), x.dtype)
-    return np.where(columns - rows == k, spread[:, None], zero)
-
-
-@implements(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
-    return np.diag(np.ravel(operand(v)), k)
-
-
-def _triangle(m: Any, k: int, keep: Any) -> Any:
-    x = operand(m)
-    x = x if x.ndim > 1 else np.broadcast_to(x, (x.shape[0], x.shape[0]))
-    rows, columns = _positions(x.shape[-2])[:, None], _positions(x.shape[-1])[None, :]
-    return np.where(keep(columns - rows, k), x, np.zeros((), x.dtype))
-
-
-@implements(np.tril)
-def tril(m: Any, k: int = 0) -> Any:
-    return _triangle(m, k, lambda difference, limit: difference <= limit)
-
-
-@implements(np.triu)
-def triu(m: Any, k: int = 0) -> Any:
-    return _triangle(m, k, lambda difference, limit: difference >= limit)
-
-
-@implements(np.meshgrid)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    if indexing not in ("xy", "ij"):
-        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
-    xs = [np.ravel(operand(x)) for x in xi]
-    rank = len(xs)
-    places = list(range(rank))
-    if indexing == "xy" and rank > 1:
-        places[0], places[1] = 1, 0
-    shaped = []
-    for x, place in zip(xs, places, strict=True):
-        shape = [1] * rank
-        shape[place] = -1
-        shaped.append(x.reshape(shape))
-    grids: Any = shaped if sparse else np.broadcast_arrays(*shaped)
-    return tuple(Tracer(grid.value) for grid in grids)
-
-
-@implements(np.copy)
-def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return fresh(operand(a))
-
-
-@implements(np.astype)
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    return operand(x).astype(dtype, copy=copy)
-
-
-@implements(np.ascontiguousarray, np.asfortranarray, np.require)
-def contiguous(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
-    x = operand(a)
-    return x if dtype is None else x.astype(dtype, copy=False)

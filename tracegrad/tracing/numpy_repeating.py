@@ -1,0 +1,181 @@
+"""Functions that turn, shift, repeat and pad arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ir.types import Dim
+from tracegrad.ops import access
+from tracegrad.tracing.axes import normal_axes, normal_axis
+from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
+from tracegrad.tracing.numpy_shapes import as_shape, as_user_shape, joined, viewed
+from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import cast, fresh, operand, wrap
+
+
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    x = operand(m)
+    return viewed(x, access.flip, normal_axes(axis, x.ndim))
+
+
+@implements(np.fliplr)
+def fliplr(m: Any) -> Any:
+    return np.flip(operand(m), 1)
+
+
+@implements(np.flipud)
+def flipud(m: Any) -> Any:
+    return np.flip(operand(m), 0)
+
+
+@implements(np.rot90)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    x = operand(m)
+    first, second = (normal_axis(axis, x.ndim) for axis in axes)
+    if first == second:
+        raise ValueError("Axes must be different.")
+    turns = k % 4
+    if turns == 0:
+        return x[...]
+    if turns == 2:
+        return np.flip(np.flip(x, first), second)
+    if turns == 1:
+        return np.swapaxes(np.flip(x, second), first, second)
+    return np.flip(np.swapaxes(x, first, second), second)
+
+
+@implements(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    x = operand(a)
+    if axis is None:
+        return np.roll(np.ravel(x), shift, 0).reshape(x.shape)
+    shifts = list(shift) if isinstance(shift, tuple | list) else [shift]
+    axes = list(axis) if isinstance(axis, tuple | list) else [axis]
+    count = max(len(shifts), len(axes))
+    shifts, axes = (each * count if len(each) == 1 else each for each in (shifts, axes))
+    for by, which in zip(shifts, axes, strict=True):
+        d = normal_axis(which, x.ndim)
+        size = x.shape[d]
+        if size == 0:
+            continue
+        back = -(by % size)
+        if back == 0:
+            continue
+        head = (slice(None),) * d
+        x = joined([x[(*head, slice(back, None))], x[(*head, slice(None, back))]], d)
+    return fresh(x)
+
+
+@implements(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    x = operand(A)
+    times = as_shape(reps)
+    rank = max(x.ndim, len(times))
+    x = x[(None,) * (rank - x.ndim)] if rank > x.ndim else x
+    times = (1,) * (rank - len(times)) + times
+    paired: list[Dim] = []
+    for count, size in zip(times, x.value.shape, strict=True):
+        paired += [count, size]
+    spread = x[tuple(part for _ in range(rank) for part in (None, slice(None)))]
+    wide = np.broadcast_to(spread, as_user_shape(paired))
+    final: Any = [dim_or_int(c * s) for c, s in zip(times, x.value.shape, strict=True)]
+    return fresh(np.reshape(wide, final))
+
+
+@implements(np.repeat)
+def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    x = operand(a)
+    if axis is None:
+        x = np.ravel(x)
+    which = normal_axis(0 if axis is None else axis, x.ndim)
+    if isinstance(repeats, list | tuple | np.ndarray) and np.size(repeats) == 1:
+        repeats = int(np.reshape(repeats, ())[()])
+    if not is_integer(repeats):
+        if isinstance(repeats, list | tuple | np.ndarray):
+            size = current_trace().sizes.concrete(x.value.shape[which])
+            return np.take(x, np.repeat(np.arange(size), repeats), axis=which)
+        raise refuse("np.repeat", "with traced counts", "give one count, or make them static")
+    x = np.expand_dims(x, which + 1)
+    shape = list(x.shape)
+    shape[which + 1] = repeats
+    final = [*shape[:which], shape[which] * repeats, *shape[which + 2 :]]
+    return fresh(np.reshape(np.broadcast_to(x, shape), final))
+
+
+@implements(np.pad)
+def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    x = operand(array)
+    widths = _pairs(pad_width, x.ndim)
+    if mode == "constant":
+        values = _pairs(kwargs.pop("constant_values", 0), x.ndim)
+        if kwargs:
+            raise refuse("np.pad", f"with {', '.join(kwargs)}")
+        return _pad_constant(x, widths, values)
+    if kwargs:
+        raise refuse("np.pad", f"with {', '.join(kwargs)}")
+    for axis, (before, after) in enumerate(widths):
+        head = (slice(None),) * axis
+        if mode == "edge":
+            size = x.shape[axis]
+            picks = [np.repeat(x[(*head, slice(0, 1))], before, axis), x]
+            picks.append(np.repeat(x[(*head, slice(size - 1, None))], after, axis))
+        elif mode == "wrap":
+            size = x.shape[axis]
+            _short(before <= size and after <= size, mode)
+            picks = [x[(*head, slice(size - before, None))], x, x[(*head, slice(0, after))]]
+        elif mode in ("reflect", "symmetric"):
+            skip = 1 if mode == "reflect" else 0
+            size = x.shape[axis]
+            _short(before + skip <= size and after + skip <= size, mode)
+            low = x[(*head, slice(skip, before + skip))]
+            high = x[(*head, slice(size - after - skip, size - skip))]
+            picks = [np.flip(low, axis), x, np.flip(high, axis)]
+        else:
+            raise refuse("np.pad", f"with mode={mode!r}", "use constant, edge, wrap or reflect")
+        x = joined(picks, axis)
+    return fresh(x)
+
+
+def _short(fits: Any, mode: str) -> None:
+    if not fits:
+        raise refuse("np.pad", f"with mode={mode!r} wider than the array")
+
+
+def _pairs(given: Any, rank: int) -> list[tuple[Any, Any]]:
+    """NumPy's shorthand for a pair per axis: one number, one pair, or all pairs."""
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    if not isinstance(given, list | tuple):
+        return [(given, given)] * rank
+    rows = [tuple(row) if isinstance(row, list | tuple) else row for row in given]
+    if not any(isinstance(row, tuple) for row in rows):
+        if len(rows) == 1:
+            return [(rows[0], rows[0])] * rank
+        return [(rows[0], rows[1])] * rank
+    pairs = [(row[0], row[-1]) if isinstance(row, tuple) else (row, row) for row in rows]
+    return pairs * rank if len(pairs) == 1 else pairs
+
+
+def _pad_constant(x: Tracer, widths: Any, values: Any) -> Any:
+    zero = all(isinstance(v, int | float) and v == 0 for pair in values for v in pair)
+    if zero and x.dtype.kind == "f":
+        shape = [
+            as_dim(low) + size + as_dim(high)
+            for (low, high), size in zip(widths, x.value.shape, strict=True)
+        ]
+        entries = tuple((axis, as_dim(low), 1) for axis, (low, _) in enumerate(widths))
+        return wrap(current_trace().run(access.pad_into, x.value, tuple(shape), entries))
+    for axis, ((low, high), (first, last)) in enumerate(zip(widths, values, strict=True)):
+        shape_low, shape_high = list(x.shape), list(x.shape)
+        shape_low[axis], shape_high[axis] = low, high
+        edges = [
+            cast(operand(np.broadcast_to(operand(value), shape)), x.dtype)
+            for value, shape in ((first, shape_low), (last, shape_high))
+        ]
+        x = joined([edges[0], x, edges[1]], axis)
+    return x
