@@ -36,7 +36,9 @@ def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
     arguments = [_argument(p, a) for p, a in zip(function.params, arrays, strict=True)]
     sizes = bind_sizes(function, arguments)
     machine = _Machine(sizes)
-    return machine.run(function.body, arguments)
+    # Infinities and NaN are values like others here, as in a compiled kernel: no warnings.
+    with np.errstate(all="ignore"):
+        return machine.run(function.body, arguments)
 
 
 def bind_sizes(function: Function, arguments: Sequence[Array]) -> dict[str, int]:
