@@ -28,6 +28,7 @@ def _pair(a: Any, b: Any) -> tuple[Any, Any]:
 def _dot(x: Any, y: Any) -> Any:
     """x's last with y's first axis, ranks 1 and 2; integers without BLAS."""
     if x.dtype.kind == "f":
+        y = wrap(to_shape(y.value, (x.value.shape[-1], *y.value.shape[1:])))
         return wrap(current_trace().emit("dot", x.value, y.value))
     if x.dtype.kind == "b":
         return _dot(cast(x, np.int64), cast(y, np.int64)) > 0
@@ -98,7 +99,7 @@ def _batched(x: Tracer, y: Tracer) -> Any:
     if x.dtype.kind != "f":
         return np.sum(x[..., :, :, None] * y[..., None, :, :], axis=-2, dtype=x.dtype)
     left = to_shape(x.value, (*batch, *x.value.shape[-2:]))
-    right = to_shape(y.value, (*batch, *y.value.shape[-2:]))
+    right = to_shape(y.value, (*batch, x.value.shape[-1], y.value.shape[-1]))
     return wrap(current_trace().emit("matmul", left, right))
 
 
@@ -334,11 +335,11 @@ def _contracted(
     for label in shared:
         a = x.value.shape[labels_x.index(label)]
         b = y.value.shape[labels_y.index(label)]
-        if 1 not in (a, b) and not sizes.equal(a, b):
-            raise ShapeError(
-                f"operands could not be broadcast together with remapped shapes: label '{label}' "
-                f"has sizes {sizes.number(a)} and {sizes.number(b)}"
-            )
+        sizes.broadcast(
+            [(a,), (b,)],
+            f"operands could not be broadcast together with remapped shapes: label '{label}' "
+            f"has sizes {sizes.number(a)} and {sizes.number(b)}",
+        )
     summed = [label for label in shared if label not in needed]
     batch = [label for label in shared if label in needed]
     only_x = [label for label in labels_x if label not in shared]

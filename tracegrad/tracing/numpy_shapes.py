@@ -262,6 +262,9 @@ def joined(arrays: Sequence[Any], axis: Any, dtype: Any = None) -> Tracer:
     values = [cast(x, common).value for x in xs]
     if len(values) == 1:
         return wrap(values[0])
+    first = values[0].shape
+    # Sizes found equal by a guard are written alike.
+    values = [to_shape(v, (*first[:which], v.shape[which], *first[which + 1 :])) for v in values]
     return wrap(current_trace().emit("concatenate", *values, axis=which))
 
 

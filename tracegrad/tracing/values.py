@@ -127,7 +127,7 @@ def _stacked(xs: Sequence[Any]) -> Tracer:
                 "a list of arrays of different shapes is no array",
                 way_out="give all elements one shape, or use np.concatenate",
             )
-    values = [cast(part, dtype).value for part in parts]
+    values = [to_shape(cast(part, dtype).value, shape) for part in parts]
     return wrap(current_trace().run(access.stack, values, 0))
 
 
@@ -196,8 +196,10 @@ def to_shape(value: Value, shape: Shape) -> Value:
     shape = trace.sizes.shape(shape)
     lead = len(shape) - value.rank
     entries: list[Entry] = []
-    for axis, size in enumerate(value.shape):
-        entries.append((None if size == 1 != shape[lead + axis] else lead + axis, 0, 1))
+    for axis, size in enumerate(value.shape, lead):
+        # A size like min(n, m) can be 1 by a guard and not say so.
+        single = size == 1 or (trace.sizes.number(size) == 1 != trace.sizes.number(shape[axis]))
+        entries.append((None if single and size != shape[axis] else axis, 0, 1))
     result: Value = trace.run(access.view_of, value, shape, tuple(entries))
     return result
 
