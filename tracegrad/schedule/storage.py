@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracegrad.ir.types import Dim
-from tracegrad.schedule.statements import Data, Program, Stmt
+from tracegrad.schedule.statements import Program, Stmt
 from tracegrad.schedule.tree import BLOCK, Item, Key, Loop
 
 
@@ -58,7 +58,7 @@ def plan(program: Program, tree: Sequence[Item]) -> dict[Stmt, Storage]:
     common: dict[Stmt, int] = {
         t: 0 if t.keep else len(paths[t]) if not t.whole else 0 for t in program.statements
     }
-    data_read: set[tuple[Stmt, int]] = set()
+    data_read: set[tuple[Stmt, int]] = set()  # at a position that no unrolling makes a number
     for reader in program.statements:
         for dep in reader.deps:
             shared = 0
@@ -71,7 +71,7 @@ def plan(program: Program, tree: Sequence[Item]) -> dict[Stmt, Storage]:
             other = program.of_node.get(node)
             if other is not None:
                 for d, e in enumerate(index):
-                    if isinstance(e.axis, Data):
+                    if e.axis is not None and e.axis not in program.unrolled:
                         data_read.add((other, d))
     return {t: _storage(program, t, paths[t], common[t], data_read) for t in program.statements}
 
