@@ -94,7 +94,7 @@ class Node:
 class Graph:
     """Nodes of one region, the results wanted, and the operations that must run."""
 
-    def __init__(self, region: Region, small: Mapping[str, int] | None = None) -> None:
+    def __init__(self, region: Region) -> None:
         self.nodes: list[Node] = []
         self.of_value: dict[Value, Node] = {}
         self.effects: list[Node] = []
@@ -217,6 +217,8 @@ class Graph:
 
     def _read(self, op: Operation, operands: list[Node], value: Value) -> Node:
         name, attributes, type = op.name, op.attributes, value.type
+        if name == "stop_gradient":
+            return operands[0]
         if op.opdef.kind == "elementwise":
             return self.make("ew", name, operands, type, attributes, op, value)
         if name == "const":
@@ -236,8 +238,6 @@ class Graph:
             return self.make("reduce", name, operands, type, attributes, op, value)
         if name in ("dot", "matmul"):
             return self._product(op, operands[0], operands[1], value)
-        if name == "stop_gradient":
-            return operands[0]
         if name == "reshape":
             return self._reshape(op, operands[0], value)
         if name == "concatenate":

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product as combinations
 from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import UnsupportedError
-from tracegrad.ir.core import Operation, Value
+from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import ArrayType, DType
-from tracegrad.schedule.graph import Node, is_transpose
+from tracegrad.schedule.graph import Node, captures, is_transpose
 from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, moved
 from tracegrad.schedule.storage import Storage
 from tracegrad.schedule.tree import Item, Loop, statements_in
@@ -59,10 +58,12 @@ class Lowering(Evaluator):
         writer: Writer,
         tree: Sequence[Item],
         names: dict[int, str],
+        lower_region: Callable[[Region, Mapping[Value, Value]], Region],
     ) -> None:
         super().__init__(program, storage, writer)
         self.tree = tree
         self.names = names
+        self.lower_region = lower_region
         self.registers: dict[tuple[Stmt, Index], Register] = {}
         self.users = self._users()
         self.results = set(program.graph.results)
@@ -434,14 +435,16 @@ class Lowering(Evaluator):
     def _write_operation(self, node: Node) -> None:
         op = node.op
         assert op is not None
-        if op.regions:
-            raise UnsupportedError(f"a traced `{op.name}` beside arrays is not lowered yet")
-        operands = tuple(self.whole_operand(x) for x in node.operands)
+        operands = tuple(self.whole_operand(x) for x in node.operands[: len(op.operands)])
+        captured = {
+            value: self.whole_operand(self.program.graph.node(value))
+            for value in (captures(op) if op.regions else ())
+        }
         new = Operation(
             op.opdef,
             operands,
             op.attributes,
-            (),
+            tuple(self.lower_region(region, captured) for region in op.regions),
             tuple(r.type for r in op.results),
             op.location,
             op.part,

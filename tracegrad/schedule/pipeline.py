@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracegrad.ir.builder import Builder
-from tracegrad.ir.core import Function, Region
+from tracegrad.ir.core import Function, Region, Value
 from tracegrad.schedule.graph import Graph, Node
 from tracegrad.schedule.lower import Lowering
 from tracegrad.schedule.order import loop_order
@@ -30,10 +30,15 @@ class Plan:
     names: dict[int, str]
 
 
-def make_plan(region: Region, hints: Mapping[str, int]) -> Plan:
-    """Decide statements, loops and storage of ``region``."""
+def make_plan(region: Region, hints: Mapping[str, int], *, top: bool = True) -> Plan:
+    """Decide statements, loops and storage of ``region``.
+
+    Results of a function (``top``) are arrays of their own. What an inner region yields may be
+    an array that stands elsewhere too, because no array is changed once it is complete.
+    """
     graph = Graph(region)
-    _separate_results(graph)
+    if top:
+        _separate_results(graph)
     forced: set[Node] = set()
     packed: dict[tuple[Node, Node], Node] = {}
     for _ in range(ROUNDS):
@@ -50,17 +55,45 @@ def make_plan(region: Region, hints: Mapping[str, int]) -> Plan:
 
 
 def schedule(function: Function) -> Function:
-    """Loop form of ``function``: fused loops over scalars, explicit buffers."""
-    decided = make_plan(function.body, function.hints)
-    writer = Writer()
-    lowering = Lowering(decided.program, decided.storage, writer, decided.tree, decided.names)
-    results = lowering.run()
-    region = writer.levels[0].region
-    region.params = function.params
+    """Loop form of ``function``: fused loops over scalars, explicit buffers.
+
+    Raises
+    ------
+    UnsupportedError : the function has an operation that can't be lowered yet.
+    """
+    region = lower_region(function.body, {}, function.hints, top=True)
     builder = Builder()
     builder.region.params = region.params
     builder.region.ops = region.ops
-    return builder.function(function.name, results, like=function)
+    return builder.function(function.name, region.yields, like=function)
+
+
+def lower_region(
+    region: Region,
+    outer: Mapping[Value, Value],
+    hints: Mapping[str, int],
+    *,
+    top: bool = False,
+) -> Region:
+    """``region`` in loop form; ``outer`` maps the values it captures to those of loop form."""
+    decided = make_plan(region, hints, top=top)
+    graph = decided.program.graph
+    params = tuple(Value(p.type, p.hint) for p in region.params)
+    lowered = {**outer, **dict(zip(region.params, params, strict=True))}
+    for node in graph.nodes:
+        if node.kind == "input" and node.value is not None:
+            node.value = lowered.get(node.value, node.value)
+
+    def nested(inner: Region, captured: Mapping[Value, Value]) -> Region:
+        return lower_region(inner, captured, hints)
+
+    writer = Writer()
+    lowering = Lowering(
+        decided.program, decided.storage, writer, decided.tree, decided.names, nested
+    )
+    results = lowering.run()
+    made = writer.levels[0].region
+    return Region(params, made.ops, results)
 
 
 def explain(function: Function) -> str:
@@ -77,7 +110,9 @@ def _separate_results(graph: Graph) -> None:
         if not node.rank:
             continue
         base = node.operands[0] if node.kind == "alias" else node
-        if node.kind in ("input", "alias") or base in seen:
+        made_by = node.operands[0].op if node.kind == "result" else None
+        passed = made_by is not None and bool(made_by.regions)
+        if passed or node.kind in ("input", "alias") or base in seen:
             node = graph.results[position] = graph.copy(node)
         seen.add(node)
 

@@ -322,7 +322,10 @@ class Program:
                 stack.extend(self.below(stmt, node, index))
 
     def _read_whole(self, stmt: Stmt) -> None:
-        """Dependencies of a whole-array statement: scalars may be computed on the way."""
+        """Dependencies of a whole-array statement; effects stay in their order."""
+        if stmt.node in self.graph.effects:
+            before = self.graph.effects[: self.graph.effects.index(stmt.node)]
+            stmt.deps.update(self.of_node[node] for node in before)
         stack = list(stmt.node.operands)
         while stack:
             node = stack.pop()
