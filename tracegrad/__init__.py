@@ -41,7 +41,7 @@ _HOMES = {
     "UnsupportedError": "errors",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605  # the public names, each loaded when first used
+__all__ = sorted(_HOMES)  # the public names, each loaded when first used
 
 
 def __getattr__(name: str) -> Any:

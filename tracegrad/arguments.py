@@ -172,6 +172,11 @@ class Binder:
                     f"argument {self._name(shape, index)} is a masked array",
                     way_out="pass its data and its mask as two arrays",
                 )
+            if isinstance(value, np.matrix):
+                raise DTypeError(
+                    f"argument {self._name(shape, index)} is a np.matrix, whose * is a product",
+                    way_out="pass np.asarray(x), and write products with @",
+                )
             return kernel_array(plain), Leaf("array", value.dtype.newbyteorder("="), value.ndim)
         if isinstance(value, (bool, np.bool_)):
             return bool(value), Leaf("static", value=bool(value))

@@ -39,7 +39,8 @@ it replaces in the following order, of which the first difference decides:
    negation it repeats (order 1), and rules look through it. A negation ends in a constant where
    it meets one;
 5. the axis of a reduction of a symmetric operand, which only grows; the order of a difference that
-   exists the other way round already.
+   exists the other way round already;
+6. the choices within an arm of a choice by the same condition.
 
 No rule turns ``-(a - b)`` into ``b - a``: it would undo 5.
 """

@@ -66,6 +66,27 @@ def select_of_select(condition: Value, x: Value, y: Value) -> Value | None:
     return None
 
 
+@rule("select", mark=EXACT)
+def select_of_scaled_select(condition: Value, x: Value, y: Value) -> Value | None:
+    """A factor in an arm chooses again by the same condition: masked cotangents, scaled.
+
+    c: bool[n], x: f64[n], y: f64[n], z: f64[n], w: f64[n]
+    select(c, multiply(select(c, x, y), z), w) → select(c, multiply(x, z), w)
+    select(c, w, multiply(select(c, x, y), z)) → select(c, w, multiply(y, z))
+    """
+    for arm, chosen in ((x, 1), (y, 2)):
+        product = made_by(arm, "multiply")
+        if product is None:
+            continue
+        for factor, other in (product.operands, product.operands[::-1]):
+            inner = made_by(factor, "select")
+            if inner is None or inner.operands[0] is not condition:
+                continue
+            scaled = inner.operands[chosen] * other
+            return _select(condition, scaled, y) if chosen == 1 else _select(condition, x, scaled)
+    return None
+
+
 @rule("add", mark=EXACT)
 def add_masked(x: Value, y: Value) -> Value | None:
     """Two terms under one mask are one term under it.
