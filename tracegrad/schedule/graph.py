@@ -247,9 +247,25 @@ class Graph:
         if name in ("update", "accumulate"):
             return self._scatter(op, operands, value)
         if name in SCANS:
+            if name == "recurrence":
+                operands = [self._factors_before(op, operands[0]), operands[1]]
             return self.make("scan", name, operands, type, attributes, op, value)
         whole = self.make("whole", name, operands, type, attributes, op, None)
         return self.make("result", name, (whole,), type, {"position": 0}, op, value)
+
+    def _factors_before(self, op: Operation, factors: Node) -> Node:
+        """For each element of a recurrence, the factor that stands at the element before it."""
+        axis, reverse = op.attributes["axis"], op.attributes.get("reverse", False)
+        if factors.shape[axis] == 0:
+            return factors
+        shape = (*factors.shape[:axis], factors.shape[axis] - 1, *factors.shape[axis + 1 :])
+
+        def moved_by(offset: Dim) -> ViewMap:
+            return tuple((d, offset if d == axis else 0, 1) for d in range(len(shape)))
+
+        read = self.view(factors, shape, moved_by(1 if reverse else 0), op)
+        attributes = {"shape": factors.shape, "map": moved_by(0 if reverse else 1)}
+        return self.make("pad", "pad", (read,), factors.type, attributes, op)
 
     def _pad(self, op: Operation, base: Node, value: Value) -> Node:
         map: ViewMap = op.attributes["map"]

@@ -274,7 +274,13 @@ class Lowering(Evaluator):
 
     def _accumulate(self, stmt: Stmt) -> None:
         storage = self.storage[stmt]
-        for index, value in self.sums(stmt).items():
+        totals = self.sums(stmt)
+        if not totals:  # an unrolled axis of size 0
+            start = self.writer.constant(
+                start_value(stmt.node.name, stmt.node.type.dtype), stmt.node.type.dtype
+            )
+            totals = {index: start for _, index in self.points(stmt, stmt.out)}
+        for index, value in totals.items():
             register = self.registers.get((stmt, index))
             if register is not None:
                 self.writer.write(register, self.combine(stmt, self.writer.read(register), value))
