@@ -132,7 +132,7 @@ def view_of(x: Value, shape: Sequence[Dim], map: Sequence[Entry]) -> Value:
     while x.op is not None and x.op.opdef is view:
         entries = composed(x.op.attributes["map"], entries)
         x = x.op.operands[0]
-    entries = tuple(_simple(entry, shape) for entry in entries)
+    entries = tuple(simple_entry(entry, shape) for entry in entries)
     if is_identity(x.shape, shape, entries):
         return x
     result: Value = view(x, shape=shape, map=entries)
@@ -152,7 +152,7 @@ def composed(inner: Map, outer: Map) -> Map:
     return tuple(found)
 
 
-def _simple(entry: Entry, part: Shape) -> Entry:
+def simple_entry(entry: Entry, part: Shape) -> Entry:
     """``entry`` with step 1 where one index is read, and offset 0 where none is."""
     axis, offset, _ = entry
     if axis is not None and part[axis] == 0:
@@ -230,7 +230,7 @@ pad = linear(
 
 def pad_into(v: Value, shape: Sequence[Dim], map: Sequence[Entry]) -> Value:
     """Zeros of ``shape`` with ``v`` at ``map``: a view when ``v`` covers it, else one pad."""
-    shape, entries = tuple(shape), tuple(_simple(entry, v.shape) for entry in map)
+    shape, entries = tuple(shape), tuple(simple_entry(entry, v.shape) for entry in map)
     back = covering(shape, v.shape, entries)
     if back is not None:
         return view_of(v, shape, back)

@@ -201,7 +201,8 @@ def sliced(sizes: Sizes, part: slice, size: Dim) -> tuple[Dim, Dim, int]:
     start = _clipped(sizes, part.start, size, low, high, low if step > 0 else high)
     stop = _clipped(sizes, part.stop, size, low, high, high if step > 0 else low)
     extent = stop - start if step > 0 else start - stop
-    if not sizes.decide(extent, ">=", 0):
+    nothing = extent == 0 or sizes.resolve(start) == (sizes.resolve(size) if step > 0 else -1)
+    if nothing or not sizes.decide(extent, ">=", 0):
         return 0, 0, step
     length = floor_div(extent + (abs(step) - 1), abs(step))
     return sizes.resolve(start), sizes.resolve(length), step

@@ -13,6 +13,7 @@ from tracegrad.errors import UnsupportedError, user_frame
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Location, Region, Value
 from tracegrad.ir.types import Dim, Size, substitute
+from tracegrad.ops.access import simple_entry
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import REGISTRY, OpDef
 from tracegrad.tracing.sizes import Sizes
@@ -127,6 +128,10 @@ def substitute_sizes(region: Region, replacement: Mapping[str, Dim]) -> None:
         op.attributes = MappingProxyType(
             {name: _substituted(value, replacement) for name, value in op.attributes.items()}
         )
+        if op.name in ("view", "pad"):
+            part = (op.result if op.name == "view" else op.operands[0]).shape
+            map = tuple(simple_entry(entry, part) for entry in op.attributes["map"])
+            op.attributes = MappingProxyType({**op.attributes, "map": map})
 
 
 def _substituted(attribute: Any, replacement: Mapping[str, Dim]) -> Any:
