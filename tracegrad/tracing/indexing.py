@@ -15,7 +15,7 @@ import numpy as np
 
 from tracegrad.errors import IndexOutOfRange, UnsupportedError
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import Dim, Shape, floor_div
+from tracegrad.ir.types import Dim, Shape, evaluate, floor_div
 from tracegrad.ops import access
 from tracegrad.ops.access_samples import Entry
 from tracegrad.tracing.integers import as_dim, is_integer
@@ -201,11 +201,19 @@ def sliced(sizes: Sizes, part: slice, size: Dim) -> tuple[Dim, Dim, int]:
     start = _clipped(sizes, part.start, size, low, high, low if step > 0 else high)
     stop = _clipped(sizes, part.stop, size, low, high, high if step > 0 else low)
     extent = stop - start if step > 0 else start - stop
-    nothing = extent == 0 or sizes.resolve(start) == (sizes.resolve(size) if step > 0 else -1)
-    if nothing or not sizes.decide(extent, ">=", 0):
+    at_the_end = sizes.resolve(start) == (sizes.resolve(size) if step > 0 else -1)
+    if at_the_end or _no_more(sizes, extent) or not sizes.decide(extent, ">=", 0):
         return 0, 0, step
     length = floor_div(extent + (abs(step) - 1), abs(step))
     return sizes.resolve(start), sizes.resolve(length), step
+
+
+def _no_more(sizes: Sizes, extent: Dim) -> bool:
+    """Whether a slice is empty and stays so for larger arrays (``x[-1:-3]`` of one element)."""
+    if isinstance(extent, int) or sizes.number(extent) != 0:
+        return extent == 0
+    larger = {name: hint + 1 for name, hint in sizes.hints.items()}
+    return evaluate(sizes.resolve(extent), larger) < 0 and sizes.decide(extent, "<=", 0)
 
 
 def _clipped(sizes: Sizes, bound: Any, size: Dim, low: Dim, high: Dim, default: Dim) -> Dim:
