@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +26,24 @@ class Leaf:
     value: Any = None
     """The value of a static leaf; equal and hashable values share a version."""
 
+    @property
+    def static_value(self) -> Any:
+        """The value of a static leaf, as the user's function gets it."""
+        return self.value.value if isinstance(self.value, _Same) else self.value
+
     def __str__(self) -> str:
         if self.kind == "array":
             return f"{self.dtype}[{', '.join(':' * self.rank)}]" if self.rank else str(self.dtype)
         return repr(self.value) if self.kind == "static" else self.kind
+
+
+_FLOAT = Leaf("float")
+_INT = Leaf("int")
+
+
+@functools.lru_cache(maxsize=256)
+def _array_leaf(dtype: np.dtype, rank: int) -> Leaf:
+    return Leaf("array", dtype.newbyteorder("="), rank)
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,12 @@ class Binder:
         except (TypeError, ValueError):
             self.signature = None
         self.positional = self._positional_names()
+        self._fewest, self._most = self._arity()
+        self._never_keywords = frozenset(
+            name
+            for name, p in (self.signature.parameters if self.signature else {}).items()
+            if p.kind is p.POSITIONAL_ONLY
+        )
         self.static_argnums = _as_tuple(static_argnums)
         self.static_argnames = frozenset(_as_tuple(static_argnames))
         unknown = self.static_argnames - set(self.signature.parameters if self.signature else ())
@@ -106,11 +128,24 @@ class Binder:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return tuple(n for n, p in self.signature.parameters.items() if p.kind in kinds)
 
+    def _arity(self) -> tuple[int, float]:
+        """How many positional arguments suffice without keywords, and how many there may be."""
+        if self.signature is None:
+            return 0, math.inf
+        parameters = self.signature.parameters.values()
+        if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+            return 1, 0  # it never does without keywords
+        most: float = len(self.positional)
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            most = math.inf
+        needed = self.signature.parameters
+        return sum(1 for n in self.positional if needed[n].default is inspect.Parameter.empty), most
+
     def bind(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Shape, list[Any], tuple[Leaf, ...]]:
         """The structure of the call, its leaves as kernels take them, and their kinds."""
-        args, kwargs = self._normal(args, kwargs)
+        args, kwargs = self.normal(args, kwargs)
         if self.static_argnums or self.static_argnames:
             args, kwargs = self._mark_static(args, kwargs)
         leaves, structure = tree.flatten((*args, kwargs) if kwargs else args)
@@ -121,20 +156,22 @@ class Binder:
             kinds.append(kind)
         return shape, leaves, tuple(kinds)
 
-    def _normal(
+    def normal(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Keyword arguments that continue the positional ones become positional."""
-        if self.signature is not None:
+        rest, full = kwargs, args
+        if kwargs:
+            rest = dict(kwargs)
+            more = []
+            for name in self.positional[len(args) :]:
+                if name not in rest or name in self._never_keywords:
+                    break
+                more.append(rest.pop(name))
+            full = (*args, *more)
+        if self.signature is not None and (rest or not self._fewest <= len(full) <= self._most):
             self.signature.bind(*args, **kwargs)  # raises Python's own TypeError
-        if not kwargs:
-            return args, kwargs
-        rest = dict(kwargs)
-        full = list(args)
-        keyword_capable = self.positional
-        while len(full) < len(keyword_capable) and keyword_capable[len(full)] in rest:
-            full.append(rest.pop(keyword_capable[len(full)]))
-        return tuple(full), rest
+        return full, rest
 
     def _static_positions(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[Any]:
         names = self.static_argnames
@@ -177,7 +214,7 @@ class Binder:
                     f"argument {self._name(shape, index)} is a np.matrix, whose * is a product",
                     way_out="pass np.asarray(x), and write products with @",
                 )
-            return kernel_array(plain), Leaf("array", value.dtype.newbyteorder("="), value.ndim)
+            return kernel_array(plain), _array_leaf(value.dtype, value.ndim)
         if isinstance(value, (bool, np.bool_)):
             return bool(value), Leaf("static", value=bool(value))
         if isinstance(value, np.generic):
@@ -187,9 +224,9 @@ class Binder:
                 or (value.dtype == np.float16)
             ):
                 raise self._refuse_dtype(value.dtype, shape, index)
-            return value, Leaf("array", value.dtype, 0)
+            return value, _array_leaf(value.dtype, 0)
         if isinstance(value, float):
-            return float(value), Leaf("float")
+            return float(value), _FLOAT
         if isinstance(value, int):
             return self._int_leaf(value, shape, index)
         if isinstance(value, complex):
@@ -204,7 +241,7 @@ class Binder:
                 f"argument {self._name(shape, index)} does not fit into 64 bits",
                 way_out="pass it as a float, or make it static",
             )
-        return int(value), Leaf("int")
+        return int(value), _INT
 
     def _static_leaf(self, value: Any, shape: Shape, index: int) -> Leaf:
         try:

@@ -2,8 +2,8 @@
 
 A call takes the first of three ways that fits:
 
-1. *Direct*: plain arrays and Python floats as the last call had them go to that kernel at once;
-   Numba's dispatcher checks ranks and dtypes, the kernel checks its guards.
+1. *Direct*: arguments of the same types and trees as the last call's go to that kernel at once
+   (`tracegrad.calls`); Numba's dispatcher checks ranks and dtypes, the kernel checks its guards.
 2. *Known*: arguments are bound and flattened, and the versions kept for their signature are
    tried in turn.
 3. *New*: the function is traced for these arguments, transformed, scheduled and compiled.
@@ -24,6 +24,7 @@ from typing import Any
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
 from tracegrad.backend.compile import KernelOptions
+from tracegrad.calls import MISS, direct_call
 from tracegrad.errors import ArgumentError, GuardFailed
 from tracegrad.ir.core import Function
 from tracegrad.verbs import Recipe, Verb
@@ -41,7 +42,13 @@ class Version:
     dynamic: tuple[int, ...]
     """Which leaves are kernel arguments, in order; captures follow."""
     kernel: pipeline.Kernel
-    title: str
+    shape: Shape
+    kinds: tuple[Leaf, ...]
+    _directs: dict[bool, Callable[..., Any] | None] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return ", ".join(map(str, self.kinds))
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Call the kernel on checked leaves; raises `GuardFailed` if this is not its case."""
@@ -51,6 +58,14 @@ class Version:
         arguments = [leaves[i] for i in self.dynamic]
         arguments += [kernel_array(a) for a in traced.captured_arrays()]
         return self.recipe.assemble(self.kernel.entry_point(*arguments))
+
+    def direct(self, careful: bool) -> Callable[..., Any] | None:
+        """The direct way of this version; see `direct_call`."""
+        if careful not in self._directs:
+            self._directs[careful] = direct_call(
+                self.kernel, self.traced, self.recipe, self.shape, self.kinds, careful=careful
+            )
+        return self._directs[careful]
 
 
 @dataclass(eq=False)
@@ -97,10 +112,12 @@ class Compiled:
         functools.update_wrapper(self, fun, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args, kwargs = self._binder.normal(args, kwargs)
         direct = self._direct
         if direct is not None and not kwargs:
             result = direct(*args)
-            if result is not _MISS:
+            if result is not MISS:
                 return result
         return self._call(args, kwargs)
 
@@ -138,13 +155,13 @@ class Compiled:
         signature = self._signatures.get(key)
         if signature is not None:
             result = self._try_versions(signature, leaves)
-            if result is not _MISS:
+            if result is not MISS:
                 return result
         with self._lock:
             signature = self._signatures.setdefault(key, Signature())
             # Another thread may have compiled it while this one waited.
             result = self._try_versions(signature, leaves)
-            if result is not _MISS:
+            if result is not MISS:
                 return result
             version = self._compile(signature, shape, leaves, kinds)
             signature.versions.insert(0, version)
@@ -158,10 +175,10 @@ class Compiled:
                 result = version.run(leaves)
             except GuardFailed:
                 continue
-            if self._latest is not version:
-                self._install(version)
+            # Arguments that the latest version takes and its direct way doesn't: strided, say.
+            self._install(version, careful=self._latest is version)
             return result
-        return _MISS
+        return MISS
 
     def _compile(
         self, signature: Signature, shape: Shape, leaves: list[Any], kinds: tuple[Leaf, ...]
@@ -180,7 +197,7 @@ class Compiled:
         recipe = self._recipe(traced, shape, kinds, inlined=False)
         dynamic = tuple(i for i in range(len(leaves)) if i not in static)
         kernel = pipeline.compile_function(recipe.function, self._options)
-        return Version(traced, recipe, dynamic, kernel, ", ".join(map(str, kinds)))
+        return Version(traced, recipe, dynamic, kernel, shape, kinds)
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a trace: append the transformed function to the trace."""
@@ -200,10 +217,10 @@ class Compiled:
     ) -> Recipe:
         return self._verb.recipe(traced, self._binder.selection(shape, kinds))
 
-    def _install(self, version: Version) -> None:
+    def _install(self, version: Version, careful: bool = False) -> None:
         """Make ``version`` the one that direct calls go to."""
         self._latest = version
-        self._direct = _direct_call(version)
+        self._direct = version.direct(careful)
 
     # --- inspection ------------------------------------------------------------------------
 
@@ -286,54 +303,3 @@ class Compiled:
 
 def _static_leaves(kinds: tuple[Leaf, ...]) -> frozenset[int]:
     return frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
-
-
-class _Miss:
-    """The direct way does not fit these arguments."""
-
-
-_MISS = _Miss()
-
-
-def _direct_call(version: Version) -> Callable[..., Any] | None:
-    """A short way for calls whose arguments are plain arrays and floats, or None.
-
-    Only types that Numba would convert (a Python float for an int) need a check here; for
-    arrays the dispatcher's own check of dtype, rank and layout is enough, and faster than any
-    written in Python.
-    """
-    traced = version.traced
-    kinds = traced.plain_kinds()
-    if kinds is None or traced.has_captures():
-        return None
-    dispatcher = version.kernel.dispatcher
-    # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
-    dispatcher.disable_compile()
-    assemble = version.recipe.assemble if version.recipe.assembles else None
-    count = len(kinds)
-
-    def direct(*args: Any) -> Any:
-        if len(args) != count:
-            return _MISS
-        for arg, kind in zip(args, kinds):  # noqa: B905  # the lengths were just compared
-            if type(arg) is not kind:
-                return _MISS
-        try:
-            result = dispatcher(*args)
-        except (TypeError, GuardFailed):
-            return _MISS
-        return result if assemble is None else assemble(result)
-
-    if count == 1 and assemble is None:
-        (only,) = kinds
-
-        def direct_one(*args: Any) -> Any:
-            if len(args) != 1 or type(args[0]) is not only:
-                return _MISS
-            try:
-                return dispatcher(args[0])
-            except (TypeError, GuardFailed):
-                return _MISS
-
-        return direct_one
-    return direct

@@ -123,15 +123,13 @@ class PullbackMaker(Compiled):
         outputs = traced.first_of_pair() if has_aux else traced.output_types()
         assert outputs is not None
         count = shape.structure.leaves
-        single = len(forward.results) == 1
 
         def rebuild(bars: Any) -> tuple[Any, ...]:
             leaves = [bars] if count == 1 else list(bars)
             args, kwargs = shape.rebuild(leaves)
             return (*args, kwargs) if kwargs else args
 
-        def assemble(raw: Any) -> Any:
-            values = (raw,) if single else tuple(raw)
+        def arrange(values: Sequence[Any]) -> Any:
             primal = traced.rebuild_outputs(list(values[:results]))
             out, aux = primal if has_aux else (primal, None)
             _, structure = tree.flatten(out)
@@ -143,7 +141,7 @@ class PullbackMaker(Compiled):
             pullback = Pullback(residuals, values[:results], call_back, flatten, rebuild, source)
             return (out, pullback, aux) if has_aux else (out, pullback)
 
-        return Recipe(forward, assemble)
+        return Recipe(forward, arrange, rearranges_only=False)
 
 
 def _kept(value: Any) -> Any:

@@ -1,13 +1,14 @@
 """Verbs: which transform a traced function gets, and how kernel results become the user's.
 
-A verb makes a `Recipe` for one trace: the transformed function, and ``assemble``, which puts
-the tuple that a kernel returns into the form of the user's results.
+A verb makes a `Recipe` for one trace: the transformed function, and the way from what its
+kernel returns to the user's results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from tracegrad import tracing, tree
@@ -25,14 +26,38 @@ class Recipe:
     Attributes
     ----------
     function : in array form.
-    assemble : what the kernel returned (one value, or a tuple of several) → the user's result.
-        Values may be numbers, arrays or, inside another trace, tracers.
-    assembles : False when the kernel's result is the user's as it stands.
+    arrange : one value per result of ``function`` → the user's result. Values may be numbers,
+        arrays or, inside another trace, tracers.
+    rearranges_only : whether ``arrange`` only puts the values into a tree, whatever they are.
     """
 
     function: Function
-    assemble: Callable[[Any], Any]
-    assembles: bool = True
+    arrange: Callable[[Sequence[Any]], Any]
+    rearranges_only: bool = True
+
+    @cached_property
+    def converters(self) -> tuple[Callable[[Any], Any] | None, ...]:
+        """What gives a kernel's result the dtype that the IR gives it: a float32 scalar stays one.
+
+        One for each result, None where the kernel's is right.
+        """
+        return tuple(
+            r.dtype.numpy.type
+            if r.rank == 0 and r.dtype.name not in ("f64", "i64", "bool")
+            else None
+            for r in self.function.results
+        )
+
+    def assemble(self, raw: Any) -> Any:
+        """What the kernel returned (one value, or a tuple of several) → the user's result."""
+        converters = self.converters
+        values = (raw,) if len(converters) == 1 else tuple(raw)
+        if any(converters):
+            values = tuple(
+                value if convert is None or tracing.is_tracer(value) else convert(value)
+                for value, convert in zip(values, converters, strict=True)
+            )
+        return self.arrange(values)
 
 
 @dataclass(frozen=True)
@@ -138,10 +163,8 @@ class Verb:
         single = self.single
         with_value = self.name == "value_and_grad"
         has_aux = self.has_aux
-        convert = _converter(function)
 
-        def assemble(raw: Any) -> Any:
-            values = convert(raw)
+        def arrange(values: Sequence[Any]) -> Any:
             bars = values[len(values) - len(flat) :]
             primals = list(values[: len(values) - len(flat)])
             gradients: list[Any] = []
@@ -159,15 +182,7 @@ class Verb:
                 return result, out[1]
             return out, result
 
-        plain = (
-            single
-            and not has_aux
-            and len(flat) == 1
-            and _is_leaf_argument(selection, wrt[0])
-            and len(function.results) == (2 if with_value else 1)
-            and convert.trivial
-        )
-        return Recipe(function, assemble, assembles=not plain)
+        return Recipe(function, arrange)
 
     def _scalar_result(self, traced: tracing.Traced) -> int:
         """Which result of the function is differentiated; errors say what to use instead."""
@@ -205,20 +220,12 @@ class Verb:
 
 
 def _jit(traced: tracing.Traced) -> Recipe:
-    convert = _converter(traced.function)
-
-    def assemble(raw: Any) -> Any:
-        return traced.rebuild_outputs(list(convert(raw)))
-
-    plain = traced.returns_one_leaf() and convert.trivial
-    return Recipe(traced.function, assemble, assembles=not plain)
+    return Recipe(traced.function, lambda values: traced.rebuild_outputs(list(values)))
 
 
 def _vjp(traced: tracing.Traced, wrt: list[list[int]], selection: Selection) -> Recipe:
     flat = [traced.param_of(leaf) for group in wrt for leaf in group]
-    function = vjp(traced.function, flat)
-    convert = _converter(function)
-    return Recipe(function, convert)
+    return Recipe(vjp(traced.function, flat), tuple)
 
 
 def select_results(function: Function, keep: Sequence[int], title: str) -> Function:
@@ -235,30 +242,6 @@ def select_results(function: Function, keep: Sequence[int], title: str) -> Funct
             title=title,
         )
     return replace(selected, name=function.name.replace("_value_and_grad", "_grad"))
-
-
-class _Converter:
-    """Kernel results with the dtype that the IR gives them: a float32 scalar stays one."""
-
-    def __init__(self, function: Function) -> None:
-        self.single = len(function.results) == 1
-        self.types = [
-            r.dtype.numpy.type
-            if r.rank == 0 and r.dtype.name not in ("f64", "i64", "bool")
-            else None
-            for r in function.results
-        ]
-        self.trivial = all(t is None for t in self.types)
-
-    def __call__(self, raw: Any) -> tuple[Any, ...]:
-        values = (raw,) if self.single else tuple(raw)
-        if self.trivial or any(tracing.is_tracer(v) for v in values):
-            return values
-        return tuple(v if t is None else t(v) for v, t in zip(values, self.types, strict=True))
-
-
-def _converter(function: Function) -> _Converter:
-    return _Converter(function)
 
 
 def _ints(argnums: int | tuple[int, ...] | None) -> tuple[int, ...]:

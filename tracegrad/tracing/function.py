@@ -98,18 +98,7 @@ def trace(
         arguments=(),
         place=None if origin is None else Place(origin.file, origin.line, origin.function),
         leaf_types=tuple(type(leaf) for leaf in leaves),
-        flat_call=_is_flat(rebuild, len(leaves)),
     )
-
-
-def _is_flat(rebuild: Rebuild, count: int) -> bool:
-    """Whether each leaf is one positional argument."""
-    markers = [object() for _ in range(count)]
-    try:
-        args, kwargs = rebuild(markers)
-    except Exception:  # a tree that does not take any leaf is not flat
-        return False
-    return not kwargs and len(args) == count and all(map(lambda a, b: a is b, args, markers))
 
 
 class _Arguments:
@@ -219,7 +208,6 @@ def subtrace(
         arguments=tuple(arguments),
         place=None if origin is None else Place(origin.file, origin.line, origin.function),
         leaf_types=tuple(type(leaf) for leaf in leaves),
-        flat_call=_is_flat(rebuild, len(leaves)),
     )
 
 

@@ -58,7 +58,6 @@ class Traced:
     arguments: tuple[Tracer, ...]
     place: Place | None
     leaf_types: tuple[type, ...]
-    flat_call: bool
 
     def param_of(self, leaf: int) -> int:
         """The index of the parameter that a (non-static) leaf of the arguments is."""
@@ -85,13 +84,6 @@ class Traced:
             and len(self.function.results) == 1
             and self.outputs[0].result == 0
         )
-
-    def plain_kinds(self) -> tuple[type, ...] | None:
-        """The Python type of each argument, when each is one array, float or int leaf."""
-        kinds = tuple(np.ndarray if issubclass(t, np.ndarray) else t for t in self.leaf_types)
-        plain = all(kind in (np.ndarray, float, int) for kind in kinds)
-        every = len(self.params) == len(kinds)
-        return kinds if self.flat_call and plain and every else None
 
     # -- captures
 
