@@ -212,7 +212,13 @@ def compile_kernel(
         if dispatcher is None:
             dispatcher = _dispatchers[key[0]] = _make_dispatcher(source, entry, digest, options)
     _defer_blas_import()
-    dispatcher.compile(types_)
+    if types_ not in dispatcher.overloads:
+        closed = not dispatcher._can_compile
+        dispatcher.disable_compile(False)
+        try:
+            dispatcher.compile(types_)
+        finally:
+            dispatcher.disable_compile(closed)
     compiled = dispatcher.overloads[types_]
     filename = dispatcher.py_func.__code__.co_filename
     kernel = CompiledKernel(
