@@ -5,7 +5,7 @@
   with tests, the interior without. Outer loops test each iteration instead.
 - A loop over rows that only adds to memory does four rows at a time (*jam*).
 - A maximum runs in eight independent lanes, because one chain of comparisons does not vectorise.
-- A block loop counts blocks, ``for b in range((n + 63)//64)``, so that LLVM can prove that
+- A block loop counts blocks, ``for b in range((n + 127)//128)``, so that LLVM can prove that
   indices are not negative.
 """
 
@@ -374,7 +374,7 @@ def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
         axis = stmt.out[d]
         if axis in low.bound or axis in low.program.unrolled:
             continue
-        if d in storage.blocked:
+        if axis in low.blocks:
             begin, count = low.blocks[axis]
             lane = _open(low, axis)
             variable = writer.emit("add", (begin, lane))

@@ -127,9 +127,10 @@ def _storage(
     if not must:
         return storage
     if not stmt.keep:
-        # Buffers of our own take the order of the loops, unrolled dimensions last.
+        # Buffers of our own take the order of the loops, unrolled dimensions outermost: what
+        # neighbouring iterations read lies together.
         order = {loop.key.axis: depth for depth, loop in enumerate(path)}
-        dims.sort(key=lambda d: order.get(stmt.out[d], len(path)))
+        dims.sort(key=lambda d: order.get(stmt.out[d], -1))
     storage.dims = tuple(dims)
     storage.blocked = frozenset(blocked)
     storage.shape = tuple(BLOCK if d in blocked else stmt.node.shape[d] for d in dims)

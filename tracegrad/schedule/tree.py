@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from tracegrad.schedule.statements import Index, Program, Stmt
 
-BLOCK = 64
+BLOCK = 128
 SHORT = 32
 REUSE = 4
 
