@@ -16,10 +16,11 @@ from tracegrad.ir.builder import current
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.registry import REGISTRY, OpDef
+from tracegrad.ops.registry import REGISTRY, OpDef, expand_to
 from tracegrad.passes.folding import folded
 from tracegrad.passes.liveness import live_operations
 from tracegrad.passes.table import ELEMENTWISE, Rule
+from tracegrad.passes.values import array_shape
 
 COMMUTATIVE = frozenset(
     (
@@ -136,6 +137,9 @@ class Simplifier(Rewriter):
                 value = rule.apply(operands[1], operands[0], **attributes)
             if value is not None:
                 self.fired[rule.name] += 1
+                if value.rank == 0 and opdef.kind == "elementwise":
+                    # Of select(c, select(c, x, y), z) with a scalar c, only y may be an array.
+                    return expand_to(value, array_shape(*operands))
                 return value
         if self.fold:
             value = folded(opdef, operands, attributes)
