@@ -45,6 +45,15 @@ def accumulate(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
     return out
 
 
+def ensure(x: np.ndarray, length: int) -> np.ndarray:
+    """``x`` made at least ``length`` long, twice as long as it was if it must grow."""
+    if len(x) >= length:
+        return x
+    longer = np.zeros((max(length, 2 * len(x)), *x.shape[1:]), x.dtype)
+    longer[: len(x)] = x
+    return longer
+
+
 def recurrence(
     factors: np.ndarray, terms: np.ndarray, axis: int, reverse: bool = False
 ) -> np.ndarray:

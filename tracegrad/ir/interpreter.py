@@ -6,22 +6,32 @@ It is the meaning of the IR in a form simple enough to be trusted: each operatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracegrad.errors import ArgumentError, GuardFailed, InternalError
 from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.types import Dim, Size, is_symbol
 from tracegrad.ir.types import evaluate as dim_value
 
 Array = np.ndarray
 Environment = dict[Value, Array]
+Observer: TypeAlias = "Callable[[Operation, Sequence[Array], Sequence[Array]], None]"
 
 
-def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
+def evaluate(
+    function: Function, *arrays: Any, observer: Observer | None = None
+) -> tuple[Array, ...]:
     """The results of ``function`` for these arguments; scalars are arrays of rank 0.
+
+    Parameters
+    ----------
+    observer : called as ``observer(op, operands, results)`` each time an operation has run; one
+        with regions has run after what is in them.
 
     Raises
     ------
@@ -35,7 +45,7 @@ def evaluate(function: Function, *arrays: Any) -> tuple[Array, ...]:
         )
     arguments = [_argument(p, a) for p, a in zip(function.params, arrays, strict=True)]
     sizes = bind_sizes(function, arguments)
-    machine = _Machine(sizes)
+    machine = _Machine(sizes, observer)
     # Infinities and NaN are values like others here, as in a compiled kernel: no warnings.
     with np.errstate(all="ignore"):
         return machine.run(function.body, arguments)
@@ -77,9 +87,11 @@ def concrete(value: Any, sizes: Mapping[str, int]) -> Any:
 
 
 class _Machine:
-    def __init__(self, sizes: dict[str, int]) -> None:
-        self.sizes = sizes
+    def __init__(self, sizes: dict[str, int], observer: Observer | None) -> None:
+        self.sizes: ChainMap[str, int] = ChainMap(sizes)
+        self.growing: set[str] = set()
         self.env: Environment = {}
+        self.observer = observer
 
     def run(self, region: Region, arguments: Iterable[Array]) -> tuple[Array, ...]:
         """The values that ``region`` yields; its own values stay in the environment."""
@@ -97,15 +109,32 @@ class _Machine:
         else:
             # A size that the results bind is not known yet: the op finds it.
             attributes = {
-                k: v if op.name == "nonzero" else concrete(v, self.sizes)
+                k: v if k == "size" and op.name in BINDING else concrete(v, self.sizes)
                 for k, v in op.attributes.items()
             }
             found = op.opdef.reference(*operands, **attributes)
             results = found if isinstance(found, tuple) else (() if found is None else (found,))
         if len(results) != len(op.results):
             raise InternalError(f"{op.name} gave {len(results)} results, not {len(op.results)}")
+        if op.name in ("tape", "ensure"):
+            self.grow(op.result, len(results[0]))
         for value, result in zip(op.results, results, strict=True):
             self.env[value] = self.checked(op, value, result)
+        if self.observer is not None:
+            self.observer(op, operands, [self.env[v] for v in op.results])
+
+    def grow(self, value: Value, length: int) -> None:
+        """The size of an array that can grow, wherever its symbol was bound."""
+        name = is_symbol(value.shape[0])
+        if name is None:
+            return
+        if name not in self.growing or all(name not in m for m in self.sizes.maps):
+            self.growing.add(name)
+            self.sizes[name] = length
+        for bound in self.sizes.maps:
+            if name in bound:
+                bound[name] = max(bound[name], length)
+                return
 
     def checked(self, op: Operation, value: Value, result: Any) -> Array:
         """``result`` as an array of the type of ``value``; an opaque dimension is bound by it."""
@@ -115,7 +144,10 @@ class _Machine:
                 f"{op.name}: the reference gave {array.dtype} of rank {array.ndim} for {value.type}"
             )
         for dim, size in zip(value.shape, array.shape, strict=True):
-            if self.size(dim, size) != size:
+            if self.size(dim, size) != size and not (
+                # An earlier version of an array that has grown since.
+                is_symbol(dim) in self.growing and size < self.size(dim, size)
+            ):
                 raise InternalError(
                     f"{op.name}: the reference gave the shape {array.shape} for {value.type}"
                 )
@@ -132,7 +164,7 @@ class _Machine:
     def scoped(self, region: Region, arguments: Iterable[Array]) -> tuple[Array, ...]:
         """Run a region once; the opaque sizes it binds are its own."""
         outer = self.sizes
-        self.sizes = dict(outer)
+        self.sizes = outer.new_child()
         try:
             return self.run(region, arguments)
         finally:

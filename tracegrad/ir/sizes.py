@@ -8,6 +8,9 @@ from typing import Any
 from tracegrad.ir.core import Operation
 from tracegrad.ir.types import ArrayType, Size, symbols
 
+BINDING = frozenset(("nonzero", "tape"))
+"""Operations whose attribute ``size`` is an opaque symbol that their own results bind."""
+
 
 def attribute_symbols(attribute: Any) -> Iterator[str]:
     """The symbols in an attribute: a dimension, or tuples of them at any depth."""

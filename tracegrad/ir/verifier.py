@@ -45,7 +45,7 @@ from typing import Any, NoReturn
 
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import RELATIONS, Function, Operation, Region, Value
-from tracegrad.ir.sizes import attribute_symbols, type_symbols
+from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.text import Printer
 from tracegrad.ir.types import ArrayType, DType, Size, boolean, i64, is_symbol, scalar, symbols
 
@@ -182,7 +182,7 @@ class _Verifier:
         for name, value in op.attributes.items():
             if not _is_attribute(value):
                 self.fail(4, f"attribute {name} of {op.name} can't be {value!r}")
-            if op.name != "nonzero":  # its size is bound by its own results
+            if op.name not in BINDING or name != "size":
                 self.check_bound(attribute_symbols(value), f"attribute {name}")
         if len(op.regions) != REGIONS.get(op.name, 0):
             self.fail(6, f"{op.name} has {len(op.regions)} regions")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracegrad import ops
-from tracegrad.errors import NotDifferentiable, Place
-from tracegrad.ir.builder import Builder
-from tracegrad.ir.core import Function, Location, Operation, Value
-from tracegrad.ir.types import ArrayType
-from tracegrad.ops.registry import Contribution, constant, expand_to
-from tracegrad.transforms.activity import active_values
-from tracegrad.transforms.masks import masked, support
+from tracegrad.ir.core import Function, Value
+from tracegrad.ir.threads import Threads
+from tracegrad.ops.registry import constant
+from tracegrad.transforms.activity import active_in
+from tracegrad.transforms.contributions import zero_of
+from tracegrad.transforms.primal import Primal
+from tracegrad.transforms.sweep import Sweep
 
 
 def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = None) -> Function:
@@ -44,7 +43,7 @@ def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = N
     """
     if seeded is None:
         seeded = [i for i, r in enumerate(function.results) if r.dtype.is_float]
-    with Builder() as build:
+    with Threads() as build:
         env = _copy_primal(build, function)
         seeds = {}
         for i in seeded:
@@ -65,7 +64,7 @@ def gradient(function: Function, wrt: Sequence[int], of: int = 0) -> Function:
 
     The result ``of`` must be a float scalar; its cotangent is 1. Other results pass through.
     """
-    with Builder() as build:
+    with Threads() as build:
         env = _copy_primal(build, function)
         result = function.results[of]
         with build.at(function.origin, "reverse"):
@@ -96,7 +95,7 @@ def _result_names(function: Function, wrt: Sequence[int]) -> list[str]:
     return names + [f"{function.params[i].hint or f'x{i}'}_bar" for i in wrt]
 
 
-def _copy_primal(build: Builder, function: Function) -> dict[Value, Value]:
+def _copy_primal(build: Threads, function: Function) -> dict[Value, Value]:
     env: dict[Value, Value] = {}
     for p in function.params:
         env[p] = build.param(p.type, p.hint)
@@ -109,111 +108,26 @@ def _copy_primal(build: Builder, function: Function) -> dict[Value, Value]:
 
 
 def _reverse(
-    build: Builder,
+    build: Threads,
     function: Function,
     env: dict[Value, Value],
     wrt: Sequence[int],
     seeds: dict[int, Value],
 ) -> list[Value]:
     """Append the reverse sweep; the cotangents of the parameters ``wrt``."""
-    params = [function.params[i] for i in wrt]
-    active = active_values(function, params)
-    bars: dict[Value, Value] = {}
-    for index, seed in seeds.items():
-        if function.results[index] in active:
-            with build.at(function.origin, "reverse"):
-                _accumulate(bars, function.results[index], seed)
-
-    for op in reversed(function.body.ops):
-        if not any(r in active for r in op.results):
-            continue
-        out_bars = [bars.pop(r, None) for r in op.results]
-        if all(b is None for b in out_bars):  # nothing flows back through this operation
-            continue
-        with build.at(op.location, "reverse"):
-            contributions = _contributions(op, out_bars, env)
-            for operand, downstream in zip(op.operands, contributions, strict=True):
-                if operand in active and downstream is not None:
-                    value = downstream if isinstance(downstream, Value) else None
-                    if value is None:
-                        value = expand_to(constant(downstream, operand.dtype), operand.shape)  # type: ignore[arg-type]  # a number here
-                    _accumulate(bars, operand, project(value, operand.type))
-
+    params = [env[function.params[i]] for i in wrt]
+    primal = Primal(build, build.region)
+    sweep = Sweep(build, primal, active_in(build.region, params), list(function.size_sources()))
+    with build.at(function.origin, "reverse"):
+        for index, seed in seeds.items():
+            sweep.add(env[function.results[index]], seed)
+    sweep.block(primal.ops)
     results: list[Value] = []
     with build.at(function.origin, "reverse"):
         for p in params:
-            bar = bars.get(p)
+            bar = build.get(sweep.bar(p))
             if bar is None:
-                bar = expand_to(constant(0.0, p.dtype), p.shape)
+                bar = zero_of(p.type)
                 bar.hint = f"{p.hint}_bar" if p.hint else ""
             results.append(bar)
     return results
-
-
-def _contributions(
-    op: Operation, out_bars: list[Value | None], env: dict[Value, Value]
-) -> tuple[Contribution, ...]:
-    opdef = op.opdef
-    if op.regions:
-        raise NotDifferentiable(
-            f"the derivative of a traced `{op.name}` is not available yet",
-            way_out="write it with whole-array operations or np.where",
-            place=place_of(op.location),
-        )
-    if opdef.nondifferentiable is not None:
-        raise NotDifferentiable(
-            f"{op.name} has no derivative: {opdef.nondifferentiable}",
-            way_out="wrap its argument in tracegrad.stop_gradient if it is meant to be constant",
-            place=place_of(op.location),
-        )
-    operands = [env.get(v, v) for v in op.operands]
-    outs = [env[r] for r in op.results]
-    if len(outs) == 1:
-        (out_bar,) = out_bars
-        assert out_bar is not None
-        contributions = opdef.vjp(out_bar, outs[0], *operands, **op.attributes)
-        mask = support(out_bar) if opdef.kind == "elementwise" else True
-        if mask is True:
-            return contributions
-        if mask is False:
-            return tuple(None for _ in contributions)
-        return tuple(
-            masked(c, mask) if isinstance(c, Value) and c is not out_bar else c
-            for c in contributions
-        )
-    return opdef.vjp(tuple(out_bars), tuple(outs), *operands, **op.attributes)  # type: ignore[arg-type]  # ops of several results take tuples
-
-
-def project(contribution: Value, like: ArrayType) -> Value:
-    """Bring a contribution to its operand's shape and dtype.
-
-    A scalar used beside arrays receives the sum; everything else must fit already.
-    """
-    if contribution.shape != like.shape:
-        if like.rank == 0:
-            contribution = ops.sum(contribution, axes=tuple(range(contribution.rank)))
-        elif contribution.rank == 0:
-            contribution = expand_to(contribution, like.shape)
-        else:
-            raise TypeError(f"a contribution of type {contribution.type} to a value of {like}")
-    if contribution.dtype != like.dtype:
-        contribution = ops.cast(contribution, dtype=like.dtype)
-    return contribution
-
-
-def _accumulate(bars: dict[Value, Value], value: Value, downstream: Value) -> None:
-    """Contributions along several paths to one value add."""
-    earlier = bars.get(value)
-    total = downstream if earlier is None else earlier + downstream
-    if value.hint and not total.hint:
-        total.hint = f"{value.hint}_bar"
-    bars[value] = total
-
-
-def place_of(location: Location | None) -> Place | None:
-    """The place that an error shows for an IR location."""
-    if location is None:
-        return None
-    return Place(
-        location.file, location.line, location.function, location.column, location.end_column
-    )

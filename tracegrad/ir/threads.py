@@ -1,0 +1,285 @@
+"""Threaded variables: state that is read and written across regions.
+
+The IR has no memory that a region could write to: what a loop changes it carries, what a branch
+changes it yields. `Threads` is a builder that keeps account of this. A `Variable` can be read and
+set anywhere; the first touch inside a loop makes it a carried value of that loop, and setting it in
+one arm of a branch makes it a result of the branch. A loop that only reads a variable captures
+its value.
+
+::
+
+    threads = Threads()
+    total = Variable(scalar(f64), home=threads.scope)
+    threads.set(total, zero)
+    with threads.loop() as scope:
+        i = threads.param(scalar(i64), "i")
+        threads.set(total, threads.get(total) + index(x, i))
+    threads.close_loop(scope, FOR, [lo, hi, one])      # one carried value: the total
+    threads.get(total)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.types import ArrayType
+
+if TYPE_CHECKING:
+    from tracegrad.ops.registry import OpDef
+
+
+class Scope:
+    """An open region and what it knows of the variables.
+
+    Attributes
+    ----------
+    loops : whether the region runs once per trip of a loop; the arm of a branch does not.
+    current : the value of each variable that was touched here.
+    carried : for a loop, variable → (value before the loop, region parameter).
+    """
+
+    __slots__ = ("carried", "current", "loops", "region")
+
+    def __init__(self, region: Region, *, loops: bool) -> None:
+        self.region = region
+        self.loops = loops
+        self.current: dict[Variable, Value] = {}
+        self.carried: dict[Variable, tuple[Value, Value]] = {}
+
+
+class Variable:
+    """A threaded variable; it lives as long as the scope that is its home."""
+
+    __slots__ = ("hint", "home", "type")
+
+    def __init__(self, type: ArrayType, *, home: Scope, hint: str = "") -> None:
+        self.type = type
+        self.home = home
+        self.hint = hint
+
+
+class Threads(Builder):
+    """A builder with threaded variables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scopes = [Scope(self.region, loops=False)]
+
+    def __enter__(self) -> Threads:
+        super().__enter__()
+        return self
+
+    @property
+    def scope(self) -> Scope:
+        """The innermost open scope."""
+        return self._scopes[-1]
+
+    # --- reading and setting
+
+    def get(self, variable: Variable) -> Value | None:
+        """The value of ``variable`` here; None if it has none yet."""
+        return self._get(variable, len(self._scopes) - 1)
+
+    def _get(self, variable: Variable, depth: int) -> Value | None:
+        scope = self._scopes[depth]
+        found = scope.current.get(variable)
+        if found is not None or scope is variable.home or depth == 0:
+            return found
+        outer = self._get(variable, depth - 1)
+        if outer is None or not scope.loops:
+            return outer
+        param = Value(outer.type, variable.hint)
+        scope.region.params = (*scope.region.params, param)
+        scope.carried[variable] = outer, param
+        scope.current[variable] = param
+        return param
+
+    def set(self, variable: Variable, value: Value) -> None:
+        """Give ``variable`` a new value here.
+
+        In a loop the variable must have a value before the loop: see `loops_from_home`.
+        """
+        scope = self.scope
+        if scope.loops and scope is not variable.home and variable not in scope.current:
+            before = self.get(variable)
+            assert before is not None, "a variable set in a loop needs a value before it"
+        if variable.hint and not value.hint:
+            value.hint = variable.hint
+        scope.current[variable] = value
+
+    def take(self, variable: Variable) -> Value | None:
+        """The value of ``variable``, which has none from now on; only in its home."""
+        assert self.scope is variable.home
+        return self.scope.current.pop(variable, None)
+
+    def loops_from_home(self, variable: Variable) -> Scope | None:
+        """The scope around the outermost loop between the variable's home and here, if any."""
+        first = self._scopes.index(variable.home)
+        for outer, inner in zip(self._scopes[first:], self._scopes[first + 1 :], strict=False):
+            if inner.loops:
+                return outer
+        return None
+
+    # --- where operations go
+
+    @contextmanager
+    def inside(self, scope: Scope) -> Iterator[None]:
+        """Append to an outer open scope, that is before what is being built within it."""
+        depth = self._scopes.index(scope) + 1
+        regions, scopes = self._regions, self._scopes
+        self._regions, self._scopes = regions[:depth], scopes[:depth]
+        try:
+            yield
+        finally:
+            self._regions, self._scopes = regions, scopes
+
+    @contextmanager
+    def spliced(self, region: Region, position: int) -> Iterator[None]:
+        """Insert into a region that is built already, before its operation ``position``."""
+        with self.open() as piece:
+            yield
+        region.ops[position:position] = piece.ops
+
+    # --- loops and branches
+
+    @contextmanager
+    def scoped(self, *, loops: bool) -> Iterator[Scope]:
+        """A new scope with a region of its own; the caller sets the region's ``yields``."""
+        with self.open() as region:
+            scope = Scope(region, loops=loops)
+            self._scopes.append(scope)
+            try:
+                yield scope
+            finally:
+                self._scopes.pop()
+
+    def close_loop(
+        self, scope: Scope, opdef: OpDef, operands: Sequence[Value], explicit: int
+    ) -> Operation:
+        """Append the loop with the region of ``scope``; variables get their values after it.
+
+        Parameters
+        ----------
+        operands : bounds and initial values of the carried values that the region names itself.
+        explicit : the number of these; their last values are the first results.
+        """
+        region = scope.region
+        operands = list(operands)
+        changed: list[Variable] = []
+        captured: dict[Value, Value] = {}
+        for variable, (before, param) in scope.carried.items():
+            after = scope.current[variable]
+            if after is param:
+                captured[param] = before
+            else:
+                changed.append(variable)
+                operands.append(before)
+                region.yields = (*region.yields, after)
+        if captured:
+            region.params = tuple(p for p in region.params if p not in captured)
+            substitute(region, captured)
+        types = [v.type for v in region.yields]
+        op = self.emit(opdef, operands, {}, [region], types)
+        for variable, result in zip(changed, op.results[explicit:], strict=True):
+            self.set(variable, result)
+        return op
+
+    def close_branch(
+        self,
+        opdef: OpDef,
+        predicate: Value,
+        arms: Sequence[Scope],
+        absent: Callable[[Variable], Value],
+    ) -> Operation | None:
+        """Append the branch with the regions of ``arms``; variables get their values after it.
+
+        Parameters
+        ----------
+        absent : appends the value of a variable that only the other arm has given one.
+
+        Returns
+        -------
+        The operation; None when neither arm has anything to say.
+        """
+        written = dict.fromkeys(v for arm in arms for v in arm.current if v.home is not arm)
+        for arm in arms:
+            region = arm.region
+            for variable in written:
+                value = arm.current.get(variable)
+                if value is None:
+                    value = self.get(variable)
+                if value is None:
+                    with self.spliced(region, len(region.ops)):
+                        value = absent(variable)
+                region.yields = (*region.yields, value)
+        types = [v.type for v in arms[0].region.yields]
+        if not types:
+            return None
+        op = self.emit(opdef, [predicate], {}, [arm.region for arm in arms], types)
+        first = len(types) - len(written)
+        for variable, result in zip(written, op.results[first:], strict=True):
+            self.set(variable, result)
+        return op
+
+
+# --- walking regions ------------------------------------------------------------------------
+
+
+def substitute(region: Region, replacement: Mapping[Value, Value]) -> None:
+    """Replace values that the region, at any depth, reads. Only for regions being built."""
+    for op in region.ops:
+        if any(v in replacement for v in op.operands):
+            op.operands = tuple(replacement.get(v, v) for v in op.operands)
+        for inner in op.regions:
+            substitute(inner, replacement)
+    region.yields = tuple(replacement.get(v, v) for v in region.yields)
+
+
+def free_values(region: Region) -> list[Value]:
+    """The values that the region, at any depth, reads and does not define; in order of reading."""
+    found: dict[Value, None] = {}
+    defined: set[Value] = set()
+
+    def read(values: Iterable[Value]) -> None:
+        found.update((v, None) for v in values if v not in defined)
+
+    def walk(region: Region) -> None:
+        defined.update(region.params)
+        for op in region.ops:
+            read(op.operands)
+            for inner in op.regions:
+                walk(inner)
+            defined.update(op.results)
+        read(region.yields)
+
+    walk(region)
+    return list(found)
+
+
+def drop_unread(region: Region) -> None:
+    """Remove operations without effects that nothing in the region reads. Only while building."""
+    read: set[Value] = set()
+
+    def walk(region: Region) -> None:
+        read.update(region.yields)
+        for op in reversed(region.ops):
+            if op.opdef.effects or any(r in read for r in op.results):
+                kept.add(op)
+                read.update(op.operands)
+                for inner in op.regions:
+                    walk(inner)
+
+    kept: set[Operation] = set()
+    walk(region)
+    _keep(region, kept)
+
+
+def _keep(region: Region, kept: set[Operation]) -> None:
+    region.ops[:] = [op for op in region.ops if op in kept]
+    for op in region.ops:
+        for inner in op.regions:
+            _keep(inner, kept)

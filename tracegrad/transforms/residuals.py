@@ -1,0 +1,347 @@
+"""Residuals: what the way back of a region reads of the region itself.
+
+The way back is built first, as if all values of the primal could be read there. Those of the region
+that it reads in fact, after dead code is gone, are the residuals; each is then *stored* by the
+primal (on a tape for a loop, as a result of the branch for an arm) or *computed again* at the
+head of the way back, from others that are. Which, is a minimum cut::
+
+    source ─∞→ v_needed            for each residual v
+    v_needed ─store(v)→ v_made     cut: v is stored
+    v_made ─again(v)→ sink         cut: v is computed again
+    v_made ─∞→ u_needed            for each operand u: then u is needed too
+
+What is defined at the level of the function can be read from the way back as it is and costs
+nothing. A value of a region between is settled when that region is; reading it costs a share of a
+store, since it is stored less often. An element of an array that an outer loop writes is never read
+again from it, for that would store the whole array; see `tracegrad.transforms.final` for where
+that is not so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tracegrad.errors import NotDifferentiable
+from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.sizes import BINDING, operation_symbols, type_symbols
+from tracegrad.ir.threads import drop_unread, free_values, substitute
+from tracegrad.ir.types import Dim, Size, is_symbol
+from tracegrad.ops.registry import constant
+from tracegrad.transforms.contributions import place_of
+from tracegrad.transforms.maxflow import INFINITE, Network
+from tracegrad.transforms.primal import step_of
+from tracegrad.transforms.tapes import Tapes
+from tracegrad.transforms.trips import trip_number
+
+if TYPE_CHECKING:
+    from tracegrad.transforms.sweep import Sweep
+
+STORE = 12.0
+"""Price of a store and a load of one element, in multiplications (docs/decisions/0004)."""
+HELD = 1.0
+"""Price of keeping a value of an arm at the level of the function."""
+SHARE = 1 / 64
+"""Of a store, when it happens once for all trips of an inner loop."""
+EXTENT = 1000.0
+"""What an unknown size is taken for."""
+
+
+def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
+    """Put what ``back``, the way back of a loop, reads of the loop's body at its head."""
+    body = loop.regions[-1]
+    index = sweep.indices[loop]
+    again = _Again(sweep, body)
+    tapes = Tapes(sweep, loop, back)
+    again.given = {body.params[0]: lambda: index} if loop.name == "for" else {}
+    params, inits = body.params[first_carried(loop) :], loop.operands[leading(loop) :]
+    inside = frozenset(_all_defined(body))
+    for param, after, init in zip(params, body.yields, inits, strict=True):
+        step = step_of(param, after, inside)
+        if step is not None:
+            again.given[param] = _counted(sweep, loop, init, step)
+
+    def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
+        stored = [(v, tapes.push(v)) for v in values]
+        return [_popping(tapes, v, tape) for v, tape in stored]
+
+    _settle(sweep, body, back.regions[0], again, STORE, store)
+
+
+def _popping(tapes: Tapes, value: Value, tape: Value) -> Callable[[], Value]:
+    return lambda: tapes.pop(tape)
+
+
+def _counted(sweep: Sweep, loop: Operation, init: Value, step: Value | int) -> Callable[[], Value]:
+    """A carried value that grows by the same in each trip, from the number of the trip."""
+
+    def make() -> Value:
+        trip = sweep.indices[loop]
+        if loop.name == "for":
+            trip = trip_number(trip, loop.operands[0], loop.operands[2])
+        if step == 1:
+            return trip + init
+        return trip * (step if isinstance(step, Value) else constant(step, init.dtype)) + init
+
+    return make
+
+
+def _all_defined(region: Region) -> list[Value]:
+    found = list(region.params)
+    for op in region.ops:
+        found += op.results
+        for inner in op.regions:
+            found += _all_defined(inner)
+    return found
+
+
+def settle_branch(sweep: Sweep, branch: Operation, backs: Sequence[Region]) -> None:
+    """The same for the arms of a branch; residuals of one type share a result of the branch."""
+    nested = sweep.primal.path(sweep.primal.home(branch))
+    price = STORE if any(op.name != "if" for op, _ in nested) else HELD
+    free: list[tuple[Value, int]] = []  # results of the branch that an arm has not used
+
+    for number, (arm, back) in enumerate(zip(branch.regions, backs, strict=True)):
+
+        def store(values: Sequence[Value], number: int = number) -> list[Callable[[], Value]]:
+            found = []
+            for value in values:
+                shared = next((r for r, _ in free if number and r.type == value.type), None)
+                if shared is not None:
+                    free[:] = [(r, k) for r, k in free if r is not shared]
+                    sweep.primal.fill(branch, shared, number, value)
+                    found.append(shared)
+                else:
+                    arms = [value if k == number else None for k in range(2)]
+                    result = sweep.primal.out_of_branch(branch, arms)
+                    if not number:
+                        free.append((result, number))
+                    found.append(result)
+            return [lambda v=v: v for v in found]  # type: ignore[misc]  # binds v now
+
+        _settle(sweep, arm, back, _Again(sweep, arm), price, store)
+
+
+def _settle(
+    sweep: Sweep,
+    region: Region,
+    back: Region,
+    again: _Again,
+    price: float,
+    store: Callable[[Sequence[Value]], list[Callable[[], Value]]],
+) -> None:
+    drop_unread(back)
+    forced = _sizes(region, back)
+    for op in forced:
+        if op.name == "tape":
+            raise NotDifferentiable(
+                "the gradient of a gradient inside a loop needs the size of a tape that is made "
+                "within the loop",
+                way_out="take both derivatives outside the loop, or replace the while loop by a "
+                "for loop with a known number of trips",
+                place=place_of(op.location),
+            )
+    local = set(sweep.primal.defined_in(region))
+    needed = [v for v in free_values(back) if v in local]
+    if not needed and not forced:
+        return
+    stored, made = _choose(sweep, region, needed, forced, again, price)
+    replacement: dict[Value, Value] = {}
+    reads = store(stored)
+    with sweep.build.spliced(back, 0):
+        for value, read in zip(stored, reads, strict=True):
+            replacement[value] = read()
+        for value, make in again.given.items():
+            if value in made:
+                replacement[value] = make()
+        for op in list(region.ops):
+            if any(r in made and r not in replacement for r in op.results) or op in forced:
+                again.clone(op, replacement)
+    substitute_after(back, replacement)
+
+
+def substitute_after(back: Region, replacement: Mapping[Value, Value]) -> None:
+    """Replace in ``back``; the operations at its head are right already and define what is put."""
+    substitute(back, {old: new for old, new in replacement.items() if old is not new})
+
+
+def _sizes(region: Region, back: Region) -> list[Operation]:
+    """The operations of ``region`` that give a size, opaque, which ``back`` mentions."""
+    binding = {
+        name: op
+        for op in region.ops
+        if op.name in BINDING and (name := is_symbol(op.attributes["size"])) is not None
+    }
+    if not binding:
+        return []
+    used = {s for op in back.ops for s in operation_symbols(op)}
+    used.update(s for v in (*back.params, *back.yields) for s in type_symbols(v.type))
+    return [op for name, op in binding.items() if name in used]
+
+
+class _Again:
+    """What can be computed again in the way back of a region, how, and at what price."""
+
+    def __init__(self, sweep: Sweep, region: Region) -> None:
+        self.sweep = sweep
+        self.region = region
+        self.given: dict[Value, Callable[[], Value]] = {}
+        self.opaque = {
+            name
+            for op in region.walk()
+            if op.name in BINDING and (name := is_symbol(op.attributes["size"])) is not None
+        }
+
+    def price(self, value: Value) -> float:
+        if value in self.given:
+            return 0.0 if value.op is None and value is self.region.params[0] else 1.0
+        op = value.op
+        if op is None or op.regions or op.opdef.effects or op.name in ("tape", "ensure"):
+            return INFINITE
+        return operation_price(op)
+
+    def operands(self, value: Value) -> Sequence[Value]:
+        if value in self.given:
+            return ()
+        assert value.op is not None
+        operands = value.op.operands
+        return operands[1:] if value.op in self.sweep.final_reads else operands
+
+    def store_price(self, value: Value, price: float) -> float:
+        """Of a value of this region."""
+        if any(s in self.opaque for s in type_symbols(value.type)):
+            return INFINITE
+        if value.op is not None and value.op.name in ("const", "dim", "iota"):
+            return INFINITE
+        return price * extent(value)
+
+    def outer_price(self, value: Value) -> float:
+        """Of reading a value from outside of this region."""
+        primal = self.sweep.primal
+        region = primal.region_of(value)
+        if region is None or region is primal.body:
+            return 0.0
+        if value.op is not None and value.op.name in ("const", "dim"):
+            return 0.0
+        if value.rank and written_in_loop(value):
+            return INFINITE
+        return STORE * SHARE * extent(value)
+
+    def clone(self, op: Operation, replacement: dict[Value, Value]) -> None:
+        """Append ``op`` again."""
+        build = self.sweep.build
+        operands = [replacement.get(v, v) for v in op.operands]
+        if op in self.sweep.final_reads:
+            operands[0] = self.sweep.final_reads[op]
+        types = [r.type for r in op.results]
+        with build.at(op.location, "reverse"):
+            new = build.emit(op.opdef, operands, op.attributes, (), types)
+        for old, result in zip(op.results, new.results, strict=True):
+            result.hint = old.hint
+            replacement.setdefault(old, result)
+
+
+def written_in_loop(value: Value) -> bool:
+    """Whether an array is a version of one that a loop carries, or comes out of a region."""
+    while value.op is not None and value.op.name in ("update", "accumulate", "ensure"):
+        value = value.op.operands[0]
+    return value.op is None or bool(value.op.regions)
+
+
+def extent(value: Value) -> float:
+    """A number for the elements of ``value``."""
+    total = 1.0
+    for dim in value.shape:
+        total *= _size(dim)
+    return total
+
+
+def _size(dim: Dim) -> float:
+    if not isinstance(dim, Size):
+        return float(dim)
+    return max(EXTENT ** len(monomial) for monomial, _ in dim.terms)
+
+
+def operation_price(op: Operation) -> float:
+    """Of running an operation once, in multiplications."""
+    if op.name in ("const", "dim", "iota"):
+        return 0.0
+    if op.name in ("view", "reshape"):
+        return 0.1
+    if op.name == "index":
+        return 2.0 * extent(op.result)
+    work = max(extent(v) for v in (*op.operands, *op.results))
+    if op.name in ("dot", "matmul"):
+        return extent(op.result) * max(_size(op.operands[0].shape[-1]), 1.0)
+    return op.opdef.cost * work
+
+
+def _choose(
+    sweep: Sweep,
+    region: Region,
+    needed: Sequence[Value],
+    forced: Sequence[Operation],
+    again: _Again,
+    price: float,
+) -> tuple[list[Value], set[Value]]:
+    """The values to store, in the order of the region, and those to compute again."""
+    network = Network()
+    source, sink = "source", "sink"
+    network.node(source), network.node(sink)
+    local = set(sweep.primal.defined_in(region))
+    waiting: list[Value] = []
+    seen: set[Value] = set()
+
+    def need(value: Value) -> None:
+        if value not in seen:
+            seen.add(value)
+            waiting.append(value)
+
+    for value in needed:
+        network.edge(source, ("needed", value), INFINITE)
+        need(value)
+    for op in forced:
+        network.edge(source, ("made", op.results[0]), INFINITE)
+        need(op.results[0])
+    while waiting:
+        value = waiting.pop()
+        if value not in local:
+            network.edge(("needed", value), sink, again.outer_price(value))
+            continue
+        network.edge(("needed", value), ("made", value), again.store_price(value, price))
+        cost = again.price(value)
+        network.edge(("made", value), sink, cost)
+        if cost < INFINITE:
+            for operand in again.operands(value):
+                network.edge(("made", value), ("needed", operand), INFINITE)
+                need(operand)
+    total, near = network.minimum_cut(source, sink)
+    if total == INFINITE:
+        _refuse(region, needed, again, price)
+    stored, made = [], set()
+    for value in sweep.primal.defined_in(region):
+        if ("made", value) in near:
+            made.add(value)
+        elif ("needed", value) in near:
+            stored.append(value)
+    return stored, made
+
+
+def _refuse(region: Region, needed: Sequence[Value], again: _Again, price: float) -> None:
+    for value in needed:
+        if again.store_price(value, price) == INFINITE:
+            op = value.op
+            what = f"the value {value.hint!r}" if value.hint else "a value"
+            raise NotDifferentiable(
+                f"the gradient needs {what} of type {value.type} from each trip or arm; its "
+                "size is only known while it runs, and it can't be computed again",
+                way_out="use an array of a size known before the loop, such as np.where(mask, x, "
+                "0.0) in place of x[mask]",
+                place=place_of(op.location if op is not None else None),
+            )
+    raise NotDifferentiable(
+        "the gradient needs values of a loop or branch that can be neither stored nor "
+        "computed again",
+        way_out="use arrays of sizes known before the loop",
+    )

@@ -1,0 +1,146 @@
+"""The reverse sweep: regions are walked backwards, cotangents are threaded variables.
+
+Each region of the primal has a mirror in the reverse sweep, the scope in which its operations are
+reversed. The cotangent ``x_bar`` lives in the mirror of the region that defines ``x``. It is
+*absent*, a zero that is never written down, until something flows back to x. The first contribution
+becomes the cotangent itself: it is moved, not added to zeros. This is what keeps the cost of an
+in-place loop linear: the cotangent of the array goes from trip to trip as the array did. Only what
+is contributed within a loop to a value from before the loop starts from zeros, made once before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracegrad import ops
+from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.sizes import operation_symbols, type_symbols
+from tracegrad.ir.threads import Scope, Threads, Variable
+from tracegrad.ir.types import Dim, symbol
+from tracegrad.ops.registry import constant, expand_to
+from tracegrad.transforms.branches import reverse_branch
+from tracegrad.transforms.contributions import contributions_of, part_read, project, zero_of
+from tracegrad.transforms.loops import reverse_loop
+from tracegrad.transforms.primal import Primal
+
+
+class Sweep:
+    """State of one reversal.
+
+    Attributes
+    ----------
+    indices : loop of the primal → the index of its way back: of a ``for`` the same indices in the
+        other order, of a ``while`` the number of the trip.
+    known : symbols that have their value from the beginning of the function.
+    """
+
+    def __init__(
+        self, build: Threads, primal: Primal, active: set[Value], known: Sequence[str]
+    ) -> None:
+        self.build = build
+        self.primal = primal
+        self.active = active
+        self.known = frozenset(known)
+        self.root = build.scope
+        self.indices: dict[Operation, Value] = {}
+        self.final_reads: dict[Operation, Value] = {}
+        self.positions: dict[Operation, tuple[Value, Value]] = {}
+        self._mirrors: dict[int, Scope] = {id(primal.body): build.scope}
+        self._bars: dict[Value, Variable] = {}
+        self._symbols = {s for op in primal.body.walk() for s in operation_symbols(op)}
+        self._symbols.update(s for p in primal.body.params for s in type_symbols(p.type))
+
+    def mirror(self, region: Region, scope: Scope) -> None:
+        """``region`` of the primal is reversed in ``scope``."""
+        self._mirrors[id(region)] = scope
+
+    def fresh_symbol(self, hint: str) -> Dim:
+        """An opaque size that nothing is named after yet."""
+        name, count = hint, 0
+        while name in self._symbols:
+            count += 1
+            name = f"{hint}{count}"
+        self._symbols.add(name)
+        return symbol(name)
+
+    # --- cotangents
+
+    def bar(self, value: Value) -> Variable:
+        """The variable that holds the cotangent of ``value``."""
+        if value not in self._bars:
+            region = self.primal.region_of(value)
+            assert region is not None
+            hint = f"{value.hint}_bar" if value.hint else ""
+            self._bars[value] = Variable(value.type, home=self._mirrors[id(region)], hint=hint)
+        return self._bars[value]
+
+    def take(self, value: Value) -> Value | None:
+        """The cotangent of ``value`` where its definition is reversed: nothing more will come."""
+        return self.build.take(self.bar(value)) if value in self._bars else None
+
+    def has_bar(self, value: Value) -> bool:
+        return value in self._bars and self.build.get(self._bars[value]) is not None
+
+    def add(self, value: Value, contribution: Value) -> None:
+        """Contributions along several paths to one value add; the first one is moved."""
+        if value not in self.active:
+            return
+        earlier = self.present(value)
+        total = contribution if earlier is None else earlier + contribution
+        self.build.set(self.bar(value), total)
+
+    def add_at(self, value: Value, contribution: Value, indices: Sequence[Value]) -> None:
+        """Add to the slices of a cotangent at ``indices``, in place."""
+        bar = self.present(value)
+        if bar is None:
+            bar = zero_of(value.type)
+        self.build.set(self.bar(value), ops.accumulate(bar, contribution, *indices))
+
+    def present(self, value: Value) -> Value | None:
+        """The cotangent of ``value`` so far; zeros if a loop stands between here and its home."""
+        bar = self.bar(value)
+        found = self.build.get(bar)
+        if found is None:
+            outside = self.build.loops_from_home(bar)
+            if outside is not None:
+                with self.build.inside(outside):
+                    self.build.set(bar, zero_of(value.type))
+                found = self.build.get(bar)
+        return found
+
+    def in_place(self, value: Value) -> bool:
+        """Whether there is, or must be, an array to which a part of a cotangent can be added."""
+        return self.has_bar(value) or self.build.loops_from_home(self.bar(value)) is not None
+
+    # --- walking back
+
+    def block(self, operations: Sequence[Operation]) -> None:
+        """Reverse the operations of one region, the last first."""
+        for op in reversed(operations):
+            if not any(r in self.active for r in op.results):
+                continue
+            if not any(self.has_bar(r) for r in op.results):
+                continue  # nothing flows back through this operation
+            with self.build.at(op.location, "reverse"):
+                if op.name in ("for", "while"):
+                    reverse_loop(self, op)
+                elif op.name == "if":
+                    reverse_branch(self, op)
+                else:
+                    self.operation(op, [self.take(r) for r in op.results])
+
+    def operation(self, op: Operation, out_bars: Sequence[Value | None]) -> None:
+        """Append the contributions of an operation without regions."""
+        if self.build.scope is not self.root or (op.name == "index" and not op.operands[1].rank):
+            part = part_read(op)
+            if part is not None and self.in_place(op.operands[0]):
+                (out_bar,) = out_bars
+                assert out_bar is not None
+                self.add_at(op.operands[0], *part(out_bar))
+                return
+        contributions = contributions_of(op, out_bars)
+        for operand, downstream in zip(op.operands, contributions, strict=True):
+            if operand in self.active and downstream is not None:
+                if not isinstance(downstream, Value):
+                    downstream = expand_to(constant(downstream, operand.dtype), operand.shape)
+                self.add(operand, project(downstream, operand.type))

@@ -1,0 +1,196 @@
+"""Tapes: what a loop stores in its trips for its way back.
+
+A tape is an ordinary array at the level of the function, carried through all loops around the place
+that writes it. So a derivative of the derivative needs nothing new.
+
+- Where all loops around are ``for`` loops whose bounds are sizes, a tape has exactly one
+  element per trip: an axis for each loop.
+- Elsewhere it grows (see `tracegrad.ops.tapes`): before a ``for`` by the trips that it is about to
+  make, in a ``while`` geometrically. All trips of an inner loop follow each other on
+  the tape. Where those of the present run begin, its *base*, is a threaded variable: the primal
+  adds the trips of each run, the way back subtracts them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracegrad import ops
+from tracegrad.ir.core import Operation, Value
+from tracegrad.ir.rewrite import first_carried
+from tracegrad.ir.threads import Variable
+from tracegrad.ir.types import Dim, i64
+from tracegrad.ops.access import zeros
+from tracegrad.ops.registry import constant
+from tracegrad.transforms.trips import dimension, trip_count, trip_dimension, trip_number
+
+if TYPE_CHECKING:
+    from tracegrad.transforms.sweep import Sweep
+
+
+class Tapes:
+    """The tapes of one loop.
+
+    Parameters
+    ----------
+    loop : of the primal.
+    back : its way back, the last operation that was appended.
+    """
+
+    def __init__(self, sweep: Sweep, loop: Operation, back: Operation) -> None:
+        self.sweep = sweep
+        self.primal = sweep.primal
+        self.loop = loop
+        self.back = back
+        self.body = loop.regions[-1]
+        self.path = self.primal.path(self.body)
+        self.extent = self._extent()
+        self._place: Growing | None = None
+
+    def _extent(self) -> list[Dim] | None:
+        """The trips of each loop around the body, if they are sizes known from the start."""
+        found: list[Dim] = []
+        for op, _ in self.path:
+            dim = trip_dimension(op, self.sweep.known) if op.name == "for" else None
+            if dim is None:
+                return None
+            found.append(dim)
+        return found
+
+    def push(self, value: Value) -> Value:
+        """Store ``value``, of the body, in each trip; the tape after all of them."""
+        if self.extent is not None:
+            return self._push_exact(value, self.extent)
+        if self._place is None:
+            self._place = Growing(self)
+        return self._place.push(value)
+
+    def pop(self, tape: Value) -> Value:
+        """Append, to the head of the way back, what the present trip stored."""
+        result: Value
+        if self.extent is not None:
+            result = ops.index(tape, *[self._trip_back(op) for op, _ in self.path])
+        else:
+            assert self._place is not None
+            result = ops.index(tape, self._place.position_back())
+        return result
+
+    def _push_exact(self, value: Value, extent: list[Dim]) -> Value:
+        outermost = self.path[0][0]
+        shape = (*extent, *value.shape)
+        empty = self.primal.before(outermost, lambda: zeros(shape, value.dtype))
+        empty.hint = self.name(value)
+
+        def store(tape: Value) -> Value:
+            return self.primal.after(value, self.body, lambda: written(tape))
+
+        def written(tape: Value) -> Value:
+            trips = [
+                trip_number(region.params[0], op.operands[0], op.operands[2])
+                for op, region in self.path
+            ]
+            new: Value = ops.update(tape, value, *trips)
+            new.hint = tape.hint
+            return new
+
+        return self.primal.through(self.body, empty, store)
+
+    def _trip_back(self, op: Operation) -> Value:
+        # The bounds are sizes, so they need not be looked up in the primal.
+        lo, step = (_again(v) for v in (op.operands[0], op.operands[2]))
+        return trip_number(self.sweep.indices[op], lo, step)
+
+    def name(self, value: Value) -> str:
+        return f"{value.hint}_tape" if value.hint else "tape"
+
+
+def _again(value: Value) -> Value:
+    dim = dimension(value)
+    assert dim is not None
+    return ops.constants.dim_value(dim)
+
+
+class Growing:
+    """Where a loop stores in tapes that grow."""
+
+    def __init__(self, tapes: Tapes) -> None:
+        self.tapes = tapes
+        self.sweep, self.primal, self.loop = tapes.sweep, tapes.primal, tapes.loop
+        self.around = self.primal.home(self.loop)
+        self.nested = len(tapes.path) > 1
+        if self.loop.name == "for":
+            self.trips = self.primal.before(self.loop, lambda: trip_count(self.loop))
+        else:
+            self.trips = self.primal.count_trips(self.loop)
+        self.base: Value | None = None
+        self.base_back: Value | None = None
+        if self.nested:
+            self._thread_base()
+
+    def _thread_base(self) -> None:
+        build, primal = self.sweep.build, self.primal
+        outermost = self.tapes.path[0][0]
+        zero = primal.before(outermost, lambda: constant(0, i64))
+
+        def passed(base: Value) -> Value:
+            self.base = base
+            return primal.just_after(self.loop, lambda: base + self.trips)
+
+        total = primal.through(self.around, zero, passed)
+        variable = Variable(zero.type, home=self.sweep.root, hint="base")
+        with build.inside(self.sweep.root):
+            build.set(variable, total)
+        after = build.get(variable)
+        assert after is not None
+        with build.spliced(build.region, build.region.ops.index(self.tapes.back)):
+            self.base_back = after - self.trips
+        build.set(variable, self.base_back)
+
+    def push(self, value: Value) -> Value:
+        primal, loop, body = self.primal, self.loop, self.tapes.body
+        outermost = self.tapes.path[0][0]
+        name = self.tapes.name(value)
+        size = self.sweep.fresh_symbol(f"{name}_length")
+        empty = primal.before(
+            outermost, lambda: ops.tape(size=size, shape=value.shape, dtype=value.dtype)
+        )
+        empty.hint = name
+
+        def store(before: Value) -> Value:
+            if loop.name == "for":
+                before = primal.before(loop, lambda: self._ensured(before, self._end()))
+            tape = primal.carry(loop, before)
+            after = primal.after(value, body, lambda: self._written(tape, value))
+            body.yields = (*body.yields, after)
+            return primal.result(loop, empty.type, name)
+
+        return primal.through(self.around, empty, store)
+
+    def _end(self) -> Value:
+        return self.trips if self.base is None else self.base + self.trips
+
+    def _ensured(self, tape: Value, length: Value) -> Value:
+        result: Value = ops.ensure(tape, length)
+        result.hint = tape.hint
+        return result
+
+    def _written(self, tape: Value, value: Value) -> Value:
+        loop, body = self.loop, self.tapes.body
+        if loop.name == "for":
+            trip = trip_number(body.params[0], loop.operands[0], loop.operands[2])
+        else:
+            k = loop.results.index(self.trips)
+            trip = body.params[first_carried(loop) + k]
+        position = trip if self.base is None else self.base + trip
+        if loop.name == "while":
+            tape = self._ensured(tape, position + 1)
+        result: Value = ops.update(tape, value, position)
+        result.hint = tape.hint
+        return result
+
+    def position_back(self) -> Value:
+        """Append the position on the tape, on the way back."""
+        trip = self.sweep.indices[self.loop]
+        if self.loop.name == "for":
+            trip = trip_number(trip, self.loop.operands[0], self.loop.operands[2])
+        return trip if self.base_back is None else self.base_back + trip
