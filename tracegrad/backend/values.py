@@ -32,6 +32,7 @@ from tracegrad.backend.lines import Line
 from tracegrad.backend.names import Names
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, is_symbol, substitute, symbol
 from tracegrad.ops.registry import OperandText
 
@@ -124,6 +125,7 @@ class Values:
     def _alive(self, op: Operation) -> bool:
         """Whether ``op`` does something, or one of its results is read."""
         acts = bool(op.regions) or (op.opdef.effects and op.name not in READING)
+        acts = acts or op.name in BINDING
         return acts or any(self._uses[result] for result in op.results)
 
     def _use(self, value: Value, region: Region) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
 
 
 class Liveness:
     """The live values and operations of a function.
 
+    An operation that finds out a size is live if a live operation mentions that size.
     A value is live if a result of the function, an operation with effects, or the way to one
     of them depends on it. A carried value of a loop is live only if its result is read after
     the loop or another live value of the body depends on it: one that only feeds itself is not.
@@ -22,6 +24,7 @@ class Liveness:
         self._result_of: dict[Value, int] = {}
         self._pending: list[Value] = list(function.results)
         self._effects: list[Operation] = []
+        self._binders: dict[str, Operation] = {}
         self._enter(function.body, None)
         for op in self._effects:
             self._operation(op)
@@ -33,6 +36,8 @@ class Liveness:
             self._holder[op] = holder
             if op.opdef.effects:
                 self._effects.append(op)
+            if op.name in BINDING:
+                self._binders.update((s, op) for s in attribute_symbols(op.attributes["size"]))
             for inner in op.regions:
                 for k, param in enumerate(inner.params):
                     self._param_of[param] = op, k - first_carried(op)
@@ -70,6 +75,10 @@ class Liveness:
         self._pending += op.operands[: leading(op)] if op.regions else op.operands
         if op.name == "while":
             self._pending += op.regions[0].yields
+        if self._binders:
+            for name in operation_symbols(op):
+                if name in self._binders:
+                    self._operation(self._binders[name])
         holder = self._holder[op]
         if holder is not None:
             self._operation(holder)

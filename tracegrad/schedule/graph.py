@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType, Dim, Shape
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
@@ -82,6 +83,10 @@ class Node:
     def rank(self) -> int:
         return len(self.type.shape)
 
+    def sizes(self) -> tuple[Any, ...]:
+        """The attributes, which may mention sizes."""
+        return tuple(self.attributes.values())
+
     @property
     def heavy(self) -> bool:
         """An elementwise op that is computed once and placed."""
@@ -98,6 +103,8 @@ class Graph:
         self.nodes: list[Node] = []
         self.of_value: dict[Value, Node] = {}
         self.effects: list[Node] = []
+        self.binders: dict[str, Node] = {}
+        """What finds out a size that is known at run time only, by the symbol of the size."""
         self._consed: dict[Any, Node] = {}
         for param in region.params:
             self.of_value[param] = self.input(param)
@@ -178,6 +185,19 @@ class Graph:
         type = base.type.with_shape(shape)
         return self.make("view", "view", (base,), type, {"shape": shape, "map": map}, op, value)
 
+    def needs(self, node: Node) -> list[Node]:
+        """The nodes that must come before ``node``: its operands, and what its sizes wait for."""
+        if not self.binders:
+            return list(node.operands)
+        owner = self._part_of().get(node, node) if node.kind == "part" else node
+        names = dict.fromkeys([*type_symbols(owner.type), *attribute_symbols(owner.sizes())])
+        names.update(dict.fromkeys([*type_symbols(node.type), *attribute_symbols(node.sizes())]))
+        binders = [self.binders[name] for name in names if name in self.binders]
+        return [*node.operands, *(b for b in binders if b is not node)]
+
+    def _part_of(self) -> dict[Node, Node]:
+        return {p: node for node in self.nodes if node.kind == "assemble" for p in node.operands}
+
     def copy(self, node: Node, value: Value | None = None) -> Node:
         """A node of its own that equals ``node``: it gets a buffer of its own."""
         new = self.make("ew", "copy", (node,), node.type, {}, None, value, unique=True)
@@ -210,10 +230,15 @@ class Graph:
         )
         if op.opdef.effects or has_effects(op):
             self.effects.append(whole)
+        self._binds(op, whole)
         for position, result in enumerate(op.results):
             self.of_value[result] = self.make(
                 "result", op.name, (whole,), result.type, {"position": position}, op, result
             )
+
+    def _binds(self, op: Operation, whole: Node) -> None:
+        if op.name in BINDING:
+            self.binders.update((name, whole) for name in attribute_symbols(op.attributes["size"]))
 
     def _read(self, op: Operation, operands: list[Node], value: Value) -> Node:
         name, attributes, type = op.name, op.attributes, value.type
@@ -251,6 +276,7 @@ class Graph:
                 operands = [self._factors_before(op, operands[0]), operands[1]]
             return self.make("scan", name, operands, type, attributes, op, value)
         whole = self.make("whole", name, operands, type, attributes, op, None)
+        self._binds(op, whole)
         return self.make("result", name, (whole,), type, {"position": 0}, op, value)
 
     def _factors_before(self, op: Operation, factors: Node) -> Node:

@@ -165,7 +165,7 @@ class Program:
             seen.add(node)
             for operand in self._buffers(node):
                 self._want(operand)
-            stack.extend(node.operands)
+            stack.extend(graph.needs(node))
         seen.update(self.packed.values())
         self._live = sorted(seen, key=lambda n: n.number)
 
@@ -209,7 +209,7 @@ class Program:
                 done.add(node)
                 if self.is_statement(node):
                     stack.append((node, True))
-                stack.extend((operand, False) for operand in reversed(node.operands))
+                stack.extend((needed, False) for needed in reversed(graph.needs(node)))
 
         for copy in self.packed.values():
             visit(copy)
@@ -218,6 +218,11 @@ class Program:
         self._choose_unrolled()
         for stmt in self.statements:
             self._read(stmt)
+        if graph.binders:
+            for stmt in self.statements:
+                for node in (stmt.node, *(node for node, _ in stmt.inlined)):
+                    sizes = graph.needs(node)[len(node.operands) :]
+                    stmt.deps.update(self.of_node[binder] for binder in sizes)
 
     def _make(self, node: Node) -> None:
         stmt = Stmt(node, len(self.statements))

@@ -158,7 +158,9 @@ def squeeze(a: Any, axis: Any = None) -> Any:
                 raise ShapeError(
                     "cannot select an axis to squeeze out which has size not equal to one"
                 )
-    return viewed(x, access.squeeze, axes)
+    # Sizes that are 1 by a guard say so before they go.
+    shape = [1 if d in axes else size for d, size in enumerate(x.value.shape)]
+    return viewed(x, lambda value: access.squeeze(to_shape(value, tuple(shape)), axes))
 
 
 @implements(np.broadcast_to)

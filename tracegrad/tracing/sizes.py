@@ -102,6 +102,9 @@ class Sizes:
         if low is None or high is None:
             if relation == "==":
                 return False
+            known = self._never_negative(left - right)
+            if known and relation in (">=", "<"):
+                return relation == ">="
             raise NeedsValue(
                 f"whether {left} {relation} {right} can't be told: it involves {_SIZE_OF_A_RESULT}",
                 way_out="compute with the sizes of the inputs, or use np.where instead of a mask",
@@ -115,6 +118,12 @@ class Sizes:
         else:
             self._bound(left - right, kept)
         return holds
+
+    def _never_negative(self, dim: Dim) -> bool:
+        """Whether ``dim`` is a sum of lengths and of nothing below zero."""
+        if isinstance(dim, int):
+            return dim >= 0
+        return all(c >= 0 and self.lengths.issuperset(m) for m, c in dim.terms)
 
     def _assume(self, guard: Guard) -> None:
         if guard not in self.guards:
