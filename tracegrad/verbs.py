@@ -153,10 +153,12 @@ class Verb:
         flat = [traced.param_of(leaf) for group in wrt for leaf in group]
         function = gradient(traced.function, flat, of=value)
         primal_count = len(traced.function.results)
+        in_aux = any(leaf.result == value for leaf in traced.output_types()[1:])
+        drops_value = self.name == "grad" and self.has_aux and not in_aux
         if self.name == "grad" and not self.has_aux:
             keep = list(range(primal_count, len(function.results)))
             function = select_results(function, keep, f"gradient of {traced.function.name}")
-        elif self.name == "grad":
+        elif drops_value:
             keep = [i for i in range(len(function.results)) if i != value]
             function = select_results(function, keep, f"gradient of {traced.function.name}")
         groups = [_argument_structure(selection, group) for group in wrt]
@@ -175,7 +177,7 @@ class Verb:
             result = gradients[0] if single else tuple(gradients)
             if not with_value and not has_aux:
                 return result
-            if not with_value:
+            if drops_value:
                 primals.insert(value, None)
             out = traced.rebuild_outputs(primals)
             if not with_value:
