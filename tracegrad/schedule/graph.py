@@ -20,6 +20,7 @@ from typing import Any
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType, Dim, Shape
+from tracegrad.schedule.contractions import sum_of
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
 SCANS = frozenset({"cumsum", "cumprod", "recurrence"})
@@ -260,6 +261,8 @@ class Graph:
         if name in REDUCTIONS:
             if not attributes["axes"]:
                 return operands[0]
+            if name == "sum":
+                return sum_of(self, operands[0], attributes["axes"], op, value)
             return self.make("reduce", name, operands, type, attributes, op, value)
         if name in ("dot", "matmul"):
             return self._product(op, operands[0], operands[1], value)
