@@ -25,10 +25,11 @@ from tracegrad.backend.expression import (
     unary,
 )
 from tracegrad.backend.lines import Line
+from tracegrad.backend.memory import LARGE
 from tracegrad.backend.values import SHARING, WRITES, Values, assignment, words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Operation, Region, Value
-from tracegrad.ir.types import f64
+from tracegrad.ir.types import evaluate, f64
 
 
 class Body(Values):
@@ -94,9 +95,26 @@ class Body(Values):
             raise InternalError(f"a buffer can't be made full of {fill!r}")
         kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
         name = self._new_name(op.result)
+        large = self._is_large(op.result)
+        # Zeros would be written before anybody could ask for large pages.
+        maker = "np.empty" if large else maker
         # Buffers serve both sweeps: they get no label of their own.
         self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
+        if large:
+            self._line(f"large_pages({name})")
+            if fill is not None:
+                self._line(f"{name}.fill(0)")
         self._define(op.result, name)
+
+    def _is_large(self, buffer: Value) -> bool:
+        """Whether ``buffer`` is large at the sizes that are expected."""
+        bytes_ = buffer.dtype.numpy.itemsize
+        try:
+            for dim in buffer.shape:
+                bytes_ *= evaluate(dim, self._function.hints)
+        except KeyError:  # a size that is known at run time only
+            return False
+        return bytes_ >= LARGE
 
     def _element(self, buffer: Value, indices: Sequence[Value]) -> str:
         base = self._take(buffer).text

@@ -31,6 +31,7 @@ _IMPORTS = {
     "scipy": "import scipy.special",
     "prange": "from numba import prange",
     "runtime": "from tracegrad.backend import runtime",
+    "large_pages": "from tracegrad.backend.memory import large_pages",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }
 

@@ -247,7 +247,9 @@ def _outputs(
     out: Any,
 ) -> tuple[list[Value], Callable[[Sequence[Any]], Any], tuple[OutputLeaf, ...], tree.Structure]:
     """The distinct result values, how to rebuild the user's tree from them, and its leaves."""
-    leaves, structure = tree.flatten(out)
+    # One traced value, the common case, does not need the tree library, whose import takes time.
+    lone = isinstance(out, Tracer | TracedInt)
+    leaves, structure = ([out], tree.LEAF) if lone else tree.flatten(out)
     results: list[Value] = []
     found: list[OutputLeaf] = []
     constants: list[Any] = []
