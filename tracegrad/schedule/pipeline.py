@@ -98,7 +98,7 @@ def lower_region(
 
 def explain(function: Function) -> str:
     """The loop tree of ``function``, with the storage of each value."""
-    from tracegrad.schedule.explain import explain_plan
+    from tracegrad.schedule.plan_text import explain_plan
 
     return explain_plan(make_plan(function.body, function.hints))
 
