@@ -1,9 +1,10 @@
 """One global order of the loops, outermost first.
 
-Inputs and results have a layout, and each read or write of one votes for its own dimension
-order, because the last dimension is the one that lies together in memory. A vote weighs as much
-as the loop that casts it. Buffers don't vote: their layout follows the loops. Where nobody
-objects, the largest axis goes outermost, which keeps what one of its iterations needs small.
+Inputs, results and what matrix products read and write have a layout, and each read or write of
+one votes for its own dimension order, because the last dimension is the one that lies together
+in memory. A vote weighs as much as the loop that casts it. Other buffers don't vote: their layout
+follows the loops. Where nobody objects, the largest axis goes outermost, which keeps what one of
+its iterations needs small.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ def loop_order(program: Program) -> dict[int, int]:
     """Axis class → position; smaller is further out."""
     votes: dict[tuple[int, int], int] = {}
     sizes: dict[int, int] = {}
-    results = set(program.graph.results)
 
     def vote(axes: Sequence[int], weight: int) -> None:
         for p, outer in enumerate(axes):
@@ -36,9 +36,9 @@ def loop_order(program: Program) -> dict[int, int]:
         for axis in stmt.domain:
             sizes[axis] = max(sizes.get(axis, 0), program.size(stmt.extents[axis]))
         for node, index in stmt.reads:
-            if node.kind == "input":
+            if node.kind == "input" or program.of_node[node].keep:
                 vote([e.axis for e in index if isinstance(e.axis, int)], size)
-        if stmt.node in results:
+        if stmt.keep and not stmt.whole:
             vote(stmt.out, program.volume(stmt.node.shape))
     left = list(sizes)
     position: dict[int, int] = {}
