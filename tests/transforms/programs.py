@@ -25,8 +25,7 @@ INT, INTS = ArrayType(i64), ArrayType(i64, (n,))
 class Program:
     function: object
     types: tuple
-    linear: bool
-    copies: int
+    work: int
 
     def arguments(self, size, seed=0):
         rng = np.random.default_rng(seed)
@@ -43,8 +42,8 @@ class Program:
 PROGRAMS = {}
 
 
-def program(*types, linear=True, copies=0):
-    """Enter a program; ``linear`` if it does O(n) work, ``copies`` of arrays it makes per trip."""
+def program(*types, work=1):
+    """Enter a program that does O(n ** work) work, copies of arrays included."""
 
     def enter(rule):
         with Builder() as build:
@@ -52,7 +51,7 @@ def program(*types, linear=True, copies=0):
             out = rule(*params)
             outs = list(out) if isinstance(out, (tuple, list)) else [out]
             function = verify(build.function(rule.__name__, outs))
-        PROGRAMS[rule.__name__] = Program(function, types, linear, copies)
+        PROGRAMS[rule.__name__] = Program(function, types, work)
         return rule
 
     return enter
@@ -122,7 +121,7 @@ def rotated_arrays(a, b, c):
     return total(ops.sin(a) * b + c)
 
 
-@program(VECTOR, linear=False)
+@program(VECTOR, work=2)
 def one_array_carried_twice(x):
     def trip(i, a, b):
         a = ops.update(a, ops.sin(ops.index(b, i)), i)
@@ -132,7 +131,7 @@ def one_array_carried_twice(x):
     return total(a * b)
 
 
-@program(VECTOR, VECTOR, linear=False)
+@program(VECTOR, VECTOR, work=2)
 def both_carries_become_one(x, y):
     def trip(i, a, b):
         return a, ops.update(a, ops.index(a, i) * ops.index(b, i), i)
@@ -141,7 +140,7 @@ def both_carries_become_one(x, y):
     return total(a * b)
 
 
-@program(VECTOR, linear=False)
+@program(VECTOR, work=2)
 def carry_becomes_a_capture(x):
     def trip(i, a, s):
         return x, s + ops.sin(ops.index(a, i))
@@ -153,10 +152,10 @@ def carry_becomes_a_capture(x):
 @program(VECTOR)
 def old_version_read_after_its_update(x):
     def trip(i, a, s):
-        new = ops.update(a, ops.index(a, i) * s, i)
+        new = ops.update(a, ops.index(x, i) * s, i)
         return new, s + ops.sin(ops.index(a, i)) * ops.index(new, i - 1)
 
-    a, s = for_loop(1, n, [x, constant(0.5)], trip)
+    a, s = for_loop(1, n, [x * 0.5, constant(0.5)], trip)
     return total(a) * s
 
 
@@ -213,7 +212,7 @@ def views_of_captures(x, y):
     return for_loop(0, n, [constant(0.1)], trip)
 
 
-@program(MATRIX)
+@program(MATRIX, work=2)
 def columns_and_rows(a):
     def trip(i, s):
         row = ops.index(a, i)
@@ -222,7 +221,7 @@ def columns_and_rows(a):
     return for_loop(0, n, [constant(0.0)], trip)
 
 
-@program(VECTOR, VECTOR)
+@program(VECTOR, VECTOR, work=2)
 def gather_and_scatter(x, y):
     """Several places at a time, repeated ones among them."""
 
@@ -239,7 +238,7 @@ def gather_and_scatter(x, y):
 # --- nested ------------------------------------------------------------------------------------
 
 
-@program(SCALAR, MATRIX)
+@program(SCALAR, MATRIX, work=2)
 def rectangular(s, a):
     def row(i, s):
         return for_loop(0, n, [s], lambda j, s: [ops.sin(s + ops.index(a, i, j) * s)])
@@ -247,7 +246,7 @@ def rectangular(s, a):
     return for_loop(0, n, [s], row)
 
 
-@program(VECTOR)
+@program(VECTOR, work=2)
 def triangular(x):
     def outer(i, s):
         def inner(j, s):
@@ -367,7 +366,7 @@ def branch_hands_on_values_from_before(x, y):
     return a * ops.sin(b)
 
 
-@program(VECTOR, VECTOR, linear=False)
+@program(VECTOR, VECTOR, work=2)
 def branch_chooses_between_arrays_then_writes(x, y):
     def trip(i, a, b):
         (c,) = branch(ops.index(x, i) > 0.5, lambda: [a], lambda: [b])

@@ -88,7 +88,7 @@ def _floats(values, dots, start):
 
 # --- cost -------------------------------------------------------------------------------------
 
-FREE = frozenset(("const", "dim", "view", "reshape", "for", "while", "if", "tape"))
+FREE = frozenset(("const", "dim", "view", "reshape", "for", "while", "tape"))
 WRITES = frozenset(("update", "accumulate"))
 
 
@@ -103,6 +103,8 @@ class Cost:
         self.elements += sum(operands[k].size for k in self.copies.get(op, ()))
         if op.name in WRITES:
             self.elements += operands[1].size + 1
+        elif op.name == "if":
+            self.elements += 1
         elif op.name == "ensure":
             self.elements += 1 + (results[0].size if results[0].size > operands[0].size else 0)
         elif op.name == "index":
@@ -181,3 +183,18 @@ def copies_in_loops(function):
         for inner in region.walk()
         if inner in copied
     ]
+
+
+def tape_elements(function, *arrays):
+    """The elements of all tapes of a function."""
+    sizes = []
+
+    def observer(op, operands, results):
+        if op in outermost and op.name in ("for", "while"):
+            sizes.extend(
+                r.size for v, r in zip(op.results, results, strict=True) if v.hint.endswith("tape")
+            )
+
+    outermost = set(function.body.ops)
+    run(function, *arrays, observer=observer)
+    return sum(sizes)

@@ -1,12 +1,22 @@
 """Reverse mode of loops and branches: derivatives of first and second order, and their cost."""
 
+import numpy as np
 import pytest
 
 from tests.transforms.programs import PROGRAMS
+from tests.transforms.random_programs import arguments, random_program
 from tests.transforms.reversal import (
+    adjoint,
     check_first,
     check_second,
+    copies_in_loops,
+    cost,
+    draw,
+    run,
+    second,
+    tape_elements,
 )
+from tracegrad.passes import optimize
 
 every_program = pytest.mark.parametrize("name", PROGRAMS)
 
@@ -16,7 +26,8 @@ def test_the_adjoint_agrees_with_differences(name):
     program = PROGRAMS[name]
     for size in (4, 5):
         for optimized in (False, True):
-            check_first(program.function, program.arguments(size), optimized=optimized, seed=size)
+            given = program.arguments(size)
+            check_first(program.function, given, optimized=optimized, seed=size)
 
 
 @every_program
@@ -24,3 +35,55 @@ def test_the_adjoint_of_the_adjoint_agrees_with_differences(name):
     program = PROGRAMS[name]
     check_second(program.function, program.arguments(4))
     check_second(program.function, program.arguments(4), optimized=True)
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+@every_program
+def test_cost_and_tapes_grow_like_the_primal(name, optimized):
+    """For n and 16 n, counted in elements: a cotangent that is not moved shows here only."""
+    program = PROGRAMS[name]
+    first = adjoint(program.function, optimized=optimized)
+    twice = second(program.function, first)
+    if optimized:
+        twice = optimize(twice)
+    # Loops over pairs of elements would take too long at 16 n.
+    small, large = (8, 128) if program.work == 1 else (4, 32)
+    costs = [_costs(program, first, twice, size) for size in (small, large)]
+    allowed = 1.3 * (large / small) ** program.work
+    for k in (1, 2):
+        assert costs[1][k] <= allowed * costs[0][k] + 200, (name, k, costs)
+    # A tape has at most a few elements for each operation of the primal.
+    assert costs[1][3] <= 2 * costs[1][0], (name, costs)
+    if program.work == 1:
+        assert not copies_in_loops(first)
+        assert not copies_in_loops(twice)
+
+
+def _costs(program, first, twice, size):
+    given = program.arguments(size)
+    results = run(program.function, *given)
+    rng = np.random.default_rng(0)
+    given_first = [*given, *draw(rng, [r for r in results if r.dtype.kind == "f"])]
+    bars = run(first, *given_first)[len(results) :]
+    return (
+        1 + cost(program.function, *given),
+        1 + cost(first, *given_first),
+        1 + cost(twice, *given_first, *draw(rng, bars)),
+        tape_elements(first, *given_first),
+    )
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_random_programs(block):
+    for seed in range(16 * block, 16 * block + 16):
+        function, given = random_program(seed), arguments(seed)
+        optimized = bool(seed % 2)
+        check_first(function, given, optimized=optimized)
+        check_second(function, given, optimized=optimized)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(4))
+def test_more_random_programs(block):
+    for seed in range(1000 + 50 * block, 1050 + 50 * block):
+        check_first(random_program(seed), arguments(seed), optimized=bool(seed % 2))

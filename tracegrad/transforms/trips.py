@@ -40,10 +40,10 @@ def trip_dimension(op: Operation, known: Collection[str]) -> Dim | None:
     count = (
         floor_div(hi - lo + step - 1, step) if step > 0 else floor_div(lo - hi - step - 1, -step)
     )
-    return count if _never_negative(count) else dim_max(count, 0)
+    return count if never_negative(count) else dim_max(count, 0)
 
 
-def _never_negative(dim: Dim) -> bool:
+def never_negative(dim: Dim) -> bool:
     """Whether a polynomial of sizes has no negative coefficient."""
     if not isinstance(dim, Size):
         return dim >= 0

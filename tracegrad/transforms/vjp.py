@@ -15,6 +15,7 @@ from tracegrad.ir.threads import Threads
 from tracegrad.ops.registry import constant
 from tracegrad.transforms.activity import active_in
 from tracegrad.transforms.contributions import zero_of
+from tracegrad.transforms.hoist import hoist_reads
 from tracegrad.transforms.primal import Primal
 from tracegrad.transforms.sweep import Sweep
 
@@ -116,6 +117,7 @@ def _reverse(
 ) -> list[Value]:
     """Append the reverse sweep; the cotangents of the parameters ``wrt``."""
     params = [env[function.params[i]] for i in wrt]
+    hoist_reads(build.region)
     primal = Primal(build, build.region)
     sweep = Sweep(build, primal, active_in(build.region, params), list(function.size_sources()))
     with build.at(function.origin, "reverse"):
