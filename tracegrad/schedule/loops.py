@@ -22,6 +22,7 @@ from tracegrad.schedule.values import Binding, non_negative
 from tracegrad.schedule.writer import Register
 
 JAM = 4
+MOST_JAMMED = 3
 LANES = 8
 Limits = tuple[tuple[Dim, ...], tuple[Dim, ...]]
 
@@ -230,7 +231,7 @@ def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> Non
 
 
 def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence[Dim]) -> bool:
-    """Whether the loop does nothing but add rows to a buffer."""
+    """Whether the loop does nothing but add rows to a buffer, or sum each row for itself."""
     axis = loop.key.axis
     if len(extents) != 1 or len(loop.items) != 1 or not isinstance(loop.items[0], Loop):
         return False
@@ -239,13 +240,19 @@ def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence
         return False
     if loop.key.part == "b" and inner.key.part == "b":
         return False
-    if low.program.size(extents[0]) < 2 * JAM:
+    if low.program.size(extents[0]) < 2 * JAM or len(stmts) > MOST_JAMMED:
         return False
     for t in stmts:
         if t not in inner.items or not t.is_reduce or t.guarded:
             return False
         storage = low.storage[t]
-        if axis not in t.reduced or inner.key.axis in t.reduced or not storage.memory:
+        adds_rows = axis in t.reduced and inner.key.axis not in t.reduced and storage.memory
+        sums_rows = (
+            axis in t.out
+            and storage.path[storage.register :] == (inner,)
+            and (storage.memory or storage.dims is not None)
+        )
+        if not adds_rows and not sums_rows:
             return False
         if any(g.axis in (axis, inner.key.axis) for g in t.guards) or len(t.extents) > 4:
             return False
@@ -263,14 +270,17 @@ def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, e
     group = _open(low, axis)
     place = writer.emit("multiply", (group, writer.dim(JAM)))
     _bind_rows(low, loop, place, extent - (JAM - 1))
-    end = _open_inner(low, inner, stmts[0].extents[inner.key.axis])
     shifts = [{axis: k} for k in range(JAM)]
+    opened: list[Stmt] = []
+    for shift in shifts:
+        opened = low.open_registers(inner, stmts, shift)
+    end = _open_inner(low, inner, stmts[0].extents[inner.key.axis])
     for stmt in stmts:
-        low.reader = stmt.node
-        for index, value in low.sums(stmt, shifts).items():
-            low.add_to_memory(stmt, index, value)
-        low.reader = None
+        low.accumulate(stmt, shifts)
+    low.reader = None
     _close(low, inner.key.axis, writer.dim(0), end, stmts, inner.kind)
+    for shift in shifts:
+        low.close_registers(opened, shift)
     _close(low, axis, writer.dim(0), quarter, stmts, "jam")
     done = writer.emit("multiply", (quarter, writer.dim(JAM)))
     place = _open(low, axis)

@@ -200,7 +200,7 @@ class Lowering(Evaluator):
         self.reader = stmt.node
         kind = stmt.node.kind
         if kind == "reduce":
-            self._accumulate(stmt)
+            self.accumulate(stmt)
         elif kind == "part":
             self._write_part(stmt)
         elif kind == "scatter":
@@ -268,13 +268,18 @@ class Lowering(Evaluator):
         totals: dict[Index, Value] = {}
         for shift in shifts:
             for fixed, index in self.points(stmt, stmt.domain, shift):
-                out = tuple(Entry(None, 1, fixed[a]) if a in fixed else Entry(a) for a in stmt.out)
+                out = tuple(
+                    Entry(None, 1, fixed[a]) if a in fixed else Entry(a, 1, shift.get(a, 0))
+                    for a in stmt.out
+                )
                 totals[out] = self.combine(stmt, totals.get(out), self.value(operand, index))
         return totals
 
-    def _accumulate(self, stmt: Stmt) -> None:
+    def accumulate(self, stmt: Stmt, shifts: Sequence[dict[int, int]] = ({},)) -> None:
+        """Add what this iteration contributes (or what several do, for rows done together)."""
         storage = self.storage[stmt]
-        totals = self.sums(stmt)
+        self.reader = stmt.node
+        totals = self.sums(stmt, shifts)
         if not totals:  # an unrolled axis of size 0
             start = self.writer.constant(
                 start_value(stmt.node.name, stmt.node.type.dtype), stmt.node.type.dtype
@@ -298,7 +303,9 @@ class Lowering(Evaluator):
         old = self.load(buffer, at, self.writer.level.depth, stmt.node)
         self.store(stmt, index, self.combine(stmt, old, value))
 
-    def open_registers(self, loop: Loop, stmts: Sequence[Stmt]) -> list[Stmt]:
+    def open_registers(
+        self, loop: Loop, stmts: Sequence[Stmt], shift: dict[int, int] | None = None
+    ) -> list[Stmt]:
         """Set up the registers of the reductions whose reduced loops begin at ``loop``."""
         opened: list[Stmt] = []
         for stmt in stmts:
@@ -314,15 +321,15 @@ class Lowering(Evaluator):
             else:
                 opened.append(stmt)
                 start = self.writer.constant(start_value(stmt.node.name, dtype), dtype)
-            for _, index in self.points(stmt, stmt.out):
+            for _, index in self.points(stmt, stmt.out, shift):
                 self.registers[stmt, index] = Register(self.writer.level, start, stmt.node.hint)
         return opened
 
-    def close_registers(self, opened: Sequence[Stmt]) -> None:
+    def close_registers(self, opened: Sequence[Stmt], shift: dict[int, int] | None = None) -> None:
         """The loop is over: the registers hold the reductions."""
         for stmt in opened:
             self.complete[stmt] = self.writer.level.depth
-            for _, index in self.points(stmt, stmt.out):
+            for _, index in self.points(stmt, stmt.out, shift):
                 value = self.writer.read(self.registers.pop((stmt, index)))
                 if self.storage[stmt].memory:
                     self.add_to_memory(stmt, index, value)
