@@ -55,7 +55,10 @@ class Body(Values):
 
     def _fresh(self, value: Value) -> bool:
         """Whether ``value`` is memory that this function made, and the whole of it."""
-        return value.op is not None and not value.op.regions and value.op.name not in SHARING
+        if value.op is None or value.op.name in SHARING:
+            return False
+        # Where the scheduler carries buffers, they are nobody else's.
+        return self.loops or not value.op.regions
 
     # --- operations
 
@@ -83,7 +86,7 @@ class Body(Values):
                 self._define(result, name)
             return
         if op.name in SHARING and op.operands and op.operands[0].rank:
-            self._memory[op.result] = op.operands[0]
+            self._share(op.result, op.operands[0])
         self._offer(op, op.result, text, region)
 
     # --- memory (loop form)
@@ -166,12 +169,12 @@ class Body(Values):
         self._settle_readers([self._root(out)])
         self._line(f"np.dot({left}, {right}, {self._take(out)})", op)
         for result in op.results:
-            self._memory[result] = out
+            self._share(result, out)
             self._texts[result] = self._texts[out]
 
     def _alias(self, op: Operation, region: Region) -> None:
         (buffer,) = op.operands
-        self._memory[op.result] = buffer
+        self._share(op.result, buffer)
         shape = self._shape(op.attributes["shape"])
         name = self._new_name(op.result)
         self._line(f"{name} = {self._take(buffer).at(ATOM)}.reshape({shape})")
@@ -186,10 +189,26 @@ class Body(Values):
                 if position is not None:
                     found.add(self._root(op.operands[position]))
                 elif op.name == "alias":
-                    self._memory[op.result] = op.operands[0]
+                    self._share(op.result, op.operands[0])
+                elif op.regions:
+                    self._share_carried(op)
                 elif op.opdef.effects and op.name not in _HANDLERS:
                     return None
         return found
+
+    def _share_carried(self, op: Operation) -> None:
+        """Buffers that a loop carries, or that a branch chooses, go by several names.
+
+        Those of one operation count as one: a loop may exchange them.
+        """
+        inits = op.operands[len(op.operands) - len(op.results) :] if op.name != "if" else ()
+        for names in (op.results, inits, *(r.params for r in op.regions)):
+            for value in names[len(names) - len(op.results) :]:
+                if value.rank:
+                    self._share(value, next(r for r in op.results if r.rank))
+        for value in (v for region in op.regions for v in region.yields):
+            if value.rank:
+                self._share(value, next(r for r in op.results if r.rank))
 
     # --- control flow
 
@@ -273,6 +292,7 @@ class Body(Values):
         lo, hi, step, *inits = op.operands
         counter, *carried = body.params
         limits = _range(self._take(lo), self._take(hi), self._take(step))
+        self._share_carried(op)
         self._settle_readers(self._written(op.regions))
         names = self._carry_names(op, inits, carried, body)
         kind = str(op.attributes.get("kind", "plain"))
@@ -289,6 +309,7 @@ class Body(Values):
 
     def _while(self, op: Operation, region: Region) -> None:
         condition, body = op.regions
+        self._share_carried(op)
         self._settle_readers(self._written(op.regions))
         names = self._carry_names(op, op.operands, body.params, body)
         head = self._line("while True:")
@@ -313,6 +334,7 @@ class Body(Values):
         read = self._buffers
         for value in arguments:
             self._settle(value)
+        self._share_carried(op)
         written = self._written(op.regions)
         self._settle_readers(written)
         for inner in op.regions:

@@ -192,9 +192,11 @@ class Values:
 
     def _settle_readers(self, buffers: Iterable[Value] | None) -> None:
         """Write down what reads any of ``buffers`` (None: any at all) before they change."""
-        roots = None if buffers is None else set(buffers)
+        roots = None if buffers is None else {self._root(b) for b in buffers}
         for value, waiting in list(self._waiting.items()):
-            if waiting.buffers and (roots is None or waiting.buffers & roots):
+            # More memory may be known to be the same than when the expression began to wait.
+            read = {self._root(b) for b in waiting.buffers}
+            if read and (roots is None or read & roots):
                 self._settle(value)
 
     def _settle_words(self, names: Iterable[str]) -> None:
@@ -232,6 +234,12 @@ class Values:
         while buffer in self._memory:
             buffer = self._memory[buffer]
         return buffer
+
+    def _share(self, one: Value, other: Value) -> None:
+        """``one`` and ``other`` are, or may be, the same memory."""
+        first, second = self._root(one), self._root(other)
+        if first is not second:
+            self._memory[first] = second
 
     # --- dimensions
 

@@ -1,0 +1,194 @@
+"""Buffers of loop form: made before the loop, swapped instead of made anew, written directly.
+
+A loop body that makes a buffer in each trip is no good: `make_before` moves the ``alloc`` out. If
+the body yields the buffer (``u = f(u)``), the buffer that it replaces is free for the next trip,
+so two buffers take turns. `forward` lets a loop nest write to its final place.
+
+The functions change regions that are still being built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.sizes import attribute_symbols
+from tracegrad.ir.types import i64, scalar
+from tracegrad.ops.registry import REGISTRY
+
+ELEMENT = {"load": 0, "store": 1, "add_store": 1}
+"""Operations on one element, with the position of the buffer."""
+
+
+def replace(region: Region, old: Value, new: Value) -> None:
+    """Read ``new`` for ``old`` everywhere in ``region``."""
+    for op in region.ops:
+        if old in op.operands:
+            op.operands = tuple(new if v is old else v for v in op.operands)
+        for inner in op.regions:
+            replace(inner, old, new)
+    region.yields = tuple(new if v is old else v for v in region.yields)
+
+
+# --- out of loops -----------------------------------------------------------------------------
+
+
+def make_before(
+    build: Builder,
+    regions: Sequence[Region],
+    carried: list[Value],
+    first: int,
+    sizes: Collection[str],
+) -> None:
+    """Move the allocations of a loop body before the loop, where the builder stands now.
+
+    Parameters
+    ----------
+    regions : those of the loop; the last is the body. May get further carried values.
+    carried : the first carried values; extended with them.
+    first : how many parameters of a region stand before the carried ones.
+    sizes : the symbols that are known from the start.
+    """
+    for region in regions:
+        for holder, op in list(_allocations(region)):
+            if any(name not in sizes for name in attribute_symbols(op.attributes["shape"])):
+                continue
+            buffer = op.result
+            if not _escapes(region, buffer):
+                _start_full(holder, op)
+                build.region.ops.append(op)
+            elif region is regions[-1] and holder is region:
+                _take_turns(build, regions, carried, first, op)
+
+
+def _allocations(region: Region) -> Iterator[tuple[Region, Operation]]:
+    """The allocations of a body, those in branches included."""
+    for op in region.ops:
+        if op.name == "alloc":
+            yield region, op
+        elif op.name == "if":
+            for arm in op.regions:
+                yield from _allocations(arm)
+
+
+def _escapes(region: Region, buffer: Value) -> bool:
+    """Whether a buffer goes on under another name."""
+    if buffer in region.yields:
+        return True
+    for op in region.ops:
+        if buffer in op.operands and (op.regions or op.name in ("alias", "ensure")):
+            return True
+        if any(_escapes(inner, buffer) for inner in op.regions):
+            return True
+    return False
+
+
+def _start_full(holder: Region, op: Operation) -> None:
+    """Take the allocation out of ``holder``; zeros are written there in its place."""
+    at = holder.ops.index(op)
+    holder.ops[at : at + 1] = zeroing(op.result) if op.attributes["fill"] == 0 else []
+    op.attributes = {**op.attributes, "fill": None}
+
+
+def zeroing(buffer: Value, at: Sequence[Value] = (), rank: int | None = None) -> list[Operation]:
+    """Loops that fill ``buffer`` (below the indices ``at``) with zeros."""
+    build = Builder()
+
+    def number(value: int) -> Value:
+        attributes = {"value": value, "dtype": i64}
+        return build.emit(REGISTRY["const"], (), attributes, (), [scalar(i64)]).result
+
+    def level(indices: list[Value]) -> None:
+        if len(indices) == buffer.rank:
+            attributes = {"value": buffer.dtype.numpy.type(0).item(), "dtype": buffer.dtype}
+            zero = build.emit(REGISTRY["const"], (), attributes, (), [scalar(buffer.dtype)])
+            build.emit(REGISTRY["store"], [zero.result, buffer, *indices], {}, (), ())
+            return
+        size = buffer.shape[len(indices)]
+        if isinstance(size, int):
+            end = number(size)
+        else:
+            end = build.emit(REGISTRY["dim"], (), {"size": size}, (), [scalar(i64)]).result
+        bounds = [number(0), end, number(1)]
+        with build.open() as region:
+            index = build.param(scalar(i64), "jklpqrs"[len(indices) % 7])
+            level([*indices, index])
+        build.emit(REGISTRY["for"], bounds, {"kind": "fill"}, [region], ())
+
+    level(list(at))
+    return build.region.ops
+
+
+def _take_turns(
+    build: Builder, regions: Sequence[Region], carried: list[Value], first: int, op: Operation
+) -> None:
+    """Carry a second buffer: the body writes to it and hands back the one it replaces."""
+    body = regions[-1]
+    buffer = op.result
+    if list(body.yields).count(buffer) != 1 or _passed_on(body, buffer):
+        return
+    wanted = body.yields.index(buffer)
+    for k in sorted(range(len(carried)), key=lambda k: k != wanted):
+        old = body.params[first + k]
+        if old.type == buffer.type and not any(_escapes(region, old) for region in regions):
+            break
+    else:
+        return
+    _start_full(body, op)
+    build.region.ops.append(op)
+    for region in regions:
+        spare = Value(buffer.type, buffer.hint)
+        region.params = (*region.params, spare)
+        if region is body:
+            replace(region, buffer, spare)
+    body.yields = (*body.yields, old)
+    carried.append(buffer)
+
+
+def _passed_on(body: Region, buffer: Value) -> bool:
+    """Whether the buffer goes on under another name otherwise than by the yields of ``body``."""
+    return _escapes(Region((), body.ops, ()), buffer)
+
+
+# --- written where it is wanted ---------------------------------------------------------------
+
+
+def forward(region: Region, start: int, made: Value, buffer: Value, at: Sequence[Value]) -> bool:
+    """Let what fills ``made`` write to ``buffer[*at, ...]`` instead, if that can be.
+
+    Parameters
+    ----------
+    start : what makes and fills ``made`` stands in the region from this operation on.
+    """
+    op = made.op
+    ops = region.ops[start:]
+    if op is None or op.name != "alloc" or op not in ops or not _elements_only(ops, made):
+        return False
+    _redirect(ops, made, buffer, tuple(at))
+    position = region.ops.index(op)
+    full = zeroing(buffer, at) if op.attributes["fill"] == 0 else []
+    region.ops[position : position + 1] = full
+    return True
+
+
+def _elements_only(ops: Sequence[Operation], buffer: Value) -> bool:
+    for op in ops:
+        if buffer in op.operands:
+            position = ELEMENT.get(op.name)
+            if position is None or op.operands[position] is not buffer:
+                return False
+        for inner in op.regions:
+            if buffer in inner.yields or not _elements_only(inner.ops, buffer):
+                return False
+    return True
+
+
+def _redirect(ops: Sequence[Operation], made: Value, buffer: Value, at: tuple[Value, ...]) -> None:
+    for op in ops:
+        if made in op.operands:
+            place = ELEMENT[op.name]
+            before, after = op.operands[:place], op.operands[place + 1 :]
+            op.operands = (*before, buffer, *at, *after)
+        for inner in op.regions:
+            _redirect(inner.ops, made, buffer, at)
