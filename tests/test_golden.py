@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def test_text_is_the_golden_one(case, form):
         text, path = gradient.inspect_ir() + "\n", GOLDEN / f"{name}.ir.txt"
     else:
         text, path = gradient.inspect_source(), GOLDEN / f"{name}.loop.py.txt"
+    if form == "loop" and sys.version_info < (3, 11):
+        pytest.skip("comments quote whole lines where Python keeps no columns")
     if os.environ.get("TRACEGRAD_REWRITE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()

@@ -8,12 +8,14 @@ import contextlib
 import io
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```output\n(.*?)^```$)?", re.M | re.S)
+COLUMNS = sys.version_info >= (3, 11)  # printed comments quote the very expression
 REWRITE = bool(os.environ.get("TRACEGRAD_REWRITE_GOLDEN"))
 
 
@@ -42,7 +44,7 @@ def test_python_blocks_of_a_page_run(page, tmp_path):
         with contextlib.redirect_stdout(out):
             exec(compile(block, str(path), "exec"), namespace)
         printed.append(out.getvalue())
-        if match.group(2) is not None and not REWRITE:
+        if match.group(2) is not None and COLUMNS and not REWRITE:
             assert out.getvalue() == match.group(2)
     if REWRITE:
         (ROOT / page).write_text(rewritten(text, printed))

@@ -8,10 +8,10 @@ from types import FunctionType
 
 import pytest
 
-from tracegrad.staging import is_staged, stage, why_unstaged
+from tracegrad.staging import PlainControl, is_staged, stage, why_unstaged
 
 
-class Recorder:
+class Recorder(PlainControl):
     """Hooks that change nothing and write down what they are told."""
 
     def __init__(self):
@@ -158,6 +158,7 @@ def test_closures_and_functions_made_inside_keep_their_hooks():
     assert "max" in hooks.calls
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified name")
 def test_qualified_names_survive():
     def f():
         class Local:
@@ -345,5 +346,6 @@ def test_a_module_that_imports_at_its_top_level_is_staged(tmp_path, monkeypatch)
 
     g, hooks = staged(importing.f)
     assert g(4.0) == 9.0
-    assert hooks.calls == ["sqrt", "floor", "len", "join"]
+    # What join calls in turn is seen where its source can be had: not in a frozen module.
+    assert hooks.calls[:4] == ["sqrt", "floor", "len", "join"]
     del sys.modules["importing"]
