@@ -14,6 +14,7 @@ from tracegrad.schedule.refine import refine
 from tracegrad.schedule.statements import Program, Stmt
 from tracegrad.schedule.storage import Storage, plan
 from tracegrad.schedule.tree import Item, TreeBuilder
+from tracegrad.schedule.values import signs_of
 from tracegrad.schedule.writer import Writer
 
 ROUNDS = 4
@@ -61,7 +62,8 @@ def schedule(function: Function) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
-    region = lower_region(function.body, {}, function.hints, top=True)
+    with signs_of(function):
+        region = lower_region(function.body, {}, function.hints, top=True)
     builder = Builder()
     builder.region.params = region.params
     builder.region.ops = region.ops
@@ -100,7 +102,8 @@ def explain(function: Function) -> str:
     """The loop tree of ``function``, with the storage of each value."""
     from tracegrad.schedule.plan_text import explain_plan
 
-    return explain_plan(make_plan(function.body, function.hints))
+    with signs_of(function):
+        return explain_plan(make_plan(function.body, function.hints))
 
 
 def _separate_results(graph: Graph) -> None:

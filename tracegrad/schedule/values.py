@@ -6,11 +6,14 @@ level, so an expression is written once per iteration, in the outermost loop tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from tracegrad.ir.core import Value
-from tracegrad.ir.types import Dim, Size, i64, scalar
+from tracegrad.ir.core import Function, Value
+from tracegrad.ir.types import Dim, Size, i64, is_symbol, scalar
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import (
     Data,
@@ -42,12 +45,32 @@ class Binding:
     depth: int = 0
 
 
+_of_any_sign: ContextVar[frozenset[str]] = ContextVar("_of_any_sign", default=frozenset())
+
+
+@contextmanager
+def signs_of(function: Function) -> Iterator[None]:
+    """While ``function`` is scheduled: its int arguments may be negative, unlike its sizes."""
+    kept = {
+        is_symbol(guard.left)
+        for guard in function.guards
+        if guard.relation in (">=", ">", "==") and isinstance(guard.right, int) and guard.right >= 0
+    }
+    token = _of_any_sign.set(frozenset(function.size_params) - kept)
+    try:
+        yield
+    finally:
+        _of_any_sign.reset(token)
+
+
 def non_negative(dim: Dim) -> bool:
-    """Whether ``dim >= 0`` whatever the sizes (which are never negative)."""
+    """Whether ``dim >= 0`` whatever the sizes, which are never negative."""
     if isinstance(dim, int):
         return dim >= 0
+    signed = _of_any_sign.get()
     return isinstance(dim, Size) and all(
-        c >= 0 and all(isinstance(atom, str) for atom in m) for m, c in dim.terms
+        c >= 0 and all(isinstance(atom, str) and atom not in signed for atom in m)
+        for m, c in dim.terms
     )
 
 
