@@ -7,8 +7,9 @@ A loop that fills a table reads, in trip t, what earlier trips wrote::
         a[t] = ...
 
 The element ``a[t - 1]`` has its last value then, so the way back can read it from the table as it
-is after the loop, and need not store it. It is so for a read at ``t + r`` in some dimension,
-if every write of the loop to the array is at ``t + w`` in this dimension, with w > r.
+is after the loop, and need not store it. It is so for a read at ``t + r`` in some dimension, if
+every write of the loop to the array is at ``t + w`` in this dimension, with w > r. With w = r, the
+same must hold one loop further in: ``a[t, j - 1]`` is final where only ``a[t, j]`` is written.
 """
 
 from __future__ import annotations
@@ -18,40 +19,58 @@ from collections.abc import Iterator
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.transforms.hoist import WRITES
-from tracegrad.transforms.primal import whole_number
+from tracegrad.transforms.primal import Primal, whole_number
 from tracegrad.transforms.trips import dimension, never_negative
 
 
-def final_reads(body: Region) -> dict[Operation, Value]:
+def final_reads(primal: Primal) -> dict[Operation, Value]:
     """``index`` operation → the array after the outermost loop, to be read in its place."""
     found: dict[Operation, Value] = {}
-    for op in body.ops:
-        if op.name == "for" and whole_number(op.operands[2]) == 1:
+    for op in primal.ops:
+        if op.name == "for":
             for k in range(len(op.results)):
                 if op.results[k].rank:
-                    found.update((read, op.results[k]) for read in _of_array(op, k))
+                    found.update((read, op.results[k]) for read in _of_array(primal, op, k))
     return found
 
 
-def _of_array(loop: Operation, carried: int) -> Iterator[Operation]:
+def _of_array(primal: Primal, loop: Operation, carried: int) -> Iterator[Operation]:
     """The final reads of one carried array of a loop."""
     (body,) = loop.regions
-    index, lowest = body.params[0], dimension(loop.operands[0])
     versions = _versions(body, carried)
-    if versions is None or lowest is None:
+    if versions is None:
         return
     members = [op for op in body.walk() if op.operands and op.operands[0] in versions]
     writes = [op for op in members if op.name in WRITES]
-    for axis in range(loop.results[carried].rank):
-        placed = [_offset(op.operands[2:], axis, index) for op in writes]
-        offsets = [w for w in placed if w is not None]
-        if not writes or len(offsets) != len(writes):
-            continue
-        for op in members:
-            if op.name == "index":
-                read = _offset(op.operands[1:], axis, index)
-                if read is not None and read < min(offsets) and never_negative(lowest + read):
-                    yield op
+    for op in members:
+        if op.name == "index" and writes and all(_after(primal, op, write) for write in writes):
+            yield op
+
+
+def _after(primal: Primal, read: Operation, write: Operation) -> bool:
+    """Whether the element that ``read`` reads in a trip is written in earlier trips only."""
+    paths = (
+        [op for op, _ in primal.path(primal.home(each)) if op.name != "if"]
+        for each in (read, write)
+    )
+    for loop, same in zip(*paths, strict=False):
+        lowest = dimension(loop.operands[0]) if loop.name == "for" else None
+        if loop is not same or lowest is None or whole_number(loop.operands[2]) != 1:
+            return False
+        index = loop.regions[0].params[0]
+        axes = zip(read.operands[1:], write.operands[2:], strict=False)
+        pairs = [(_offset(r, index), _offset(w, index)) for r, w in axes]
+        # A negative index would count from the end.
+        found = [
+            (r, w)
+            for r, w in pairs
+            if r is not None and w is not None and never_negative(lowest + min(r, w))
+        ]
+        if any(r < w for r, w in found):
+            return True
+        if all(r != w for r, w in found):
+            return False
+    return False
 
 
 def _versions(body: Region, carried: int) -> set[Value] | None:
@@ -92,11 +111,8 @@ def _follow(region: Region, versions: set[Value]) -> bool:
     return True
 
 
-def _offset(indices: tuple[Value, ...], axis: int, index: Value) -> int | None:
-    """``c`` when the index of this axis is ``index + c``."""
-    if axis >= len(indices):
-        return None
-    value = indices[axis]
+def _offset(value: Value, index: Value) -> int | None:
+    """``c`` when ``value`` is ``index + c``."""
     if value is index:
         return 0
     op = value.op

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 STORE = 12.0
 """Price of a store and a load of one element, in multiplications (docs/decisions/0004)."""
+GROW = 20.0
+"""The same for a tape that grows."""
 HELD = 1.0
 """Price of keeping a value of an arm at the level of the function."""
 SHARE = 1 / 64
@@ -66,7 +68,8 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
         stored = [(v, tapes.push(v)) for v in values]
         return [_popping(tapes, v, tape) for v, tape in stored]
 
-    _settle(sweep, body, back.regions[0], again, STORE, store)
+    price = GROW if tapes.extent is None else STORE
+    _settle(sweep, body, back.regions[0], again, price, store)
 
 
 def _popping(tapes: Tapes, value: Value, tape: Value) -> Callable[[], Value]:
@@ -187,11 +190,6 @@ class _Again:
         self.sweep = sweep
         self.region = region
         self.given: dict[Value, Callable[[], Value]] = {}
-        self.opaque = {
-            name
-            for op in region.walk()
-            if op.name in BINDING and (name := is_symbol(op.attributes["size"])) is not None
-        }
 
     def price(self, value: Value) -> float:
         if value in self.given:
@@ -210,8 +208,8 @@ class _Again:
 
     def store_price(self, value: Value, price: float) -> float:
         """Of a value of this region."""
-        if any(s in self.opaque for s in type_symbols(value.type)):
-            return INFINITE
+        if any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
+            return INFINITE  # it has another size in each trip
         if value.op is not None and value.op.name in ("const", "dim", "iota"):
             return INFINITE
         return price * extent(value)

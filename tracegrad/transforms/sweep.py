@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tracegrad import ops
 from tracegrad.ir.core import Operation, Region, Value
-from tracegrad.ir.sizes import operation_symbols, type_symbols
+from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.threads import Scope, Threads, Variable
 from tracegrad.ir.types import Dim, symbol
 from tracegrad.ops.registry import constant, expand_to
@@ -33,6 +33,7 @@ class Sweep:
     indices : loop of the primal → the index of its way back: of a ``for`` the same indices in the
         other order, of a ``while`` the number of the trip.
     final_reads : reads of an element → an array of the function that still holds it at the end.
+    inner_sizes : opaque symbols that have a value only within a region.
     known : symbols that have their value from the beginning of the function.
     """
 
@@ -45,7 +46,8 @@ class Sweep:
         self.known = frozenset(known)
         self.root = build.scope
         self.indices: dict[Operation, Value] = {}
-        self.final_reads = final_reads(primal.body)
+        self.final_reads = final_reads(primal)
+        self.inner_sizes = _inner_sizes(primal.body)
         self._mirrors: dict[int, Scope] = {id(primal.body): build.scope}
         self._bars: dict[Value, Variable] = {}
         self._symbols = {s for op in primal.body.walk() for s in operation_symbols(op)}
@@ -145,3 +147,13 @@ class Sweep:
                 if not isinstance(downstream, Value):
                     downstream = expand_to(constant(downstream, operand.dtype), operand.shape)
                 self.add(operand, project(downstream, operand.type))
+
+
+def _inner_sizes(body: Region) -> set[str]:
+    found: set[str] = set()
+    for holder in body.ops:
+        for region in holder.regions:
+            for op in region.walk():
+                if op.name in BINDING:
+                    found.update(attribute_symbols(op.attributes["size"]))
+    return found

@@ -1,0 +1,418 @@
+"""What is stored, what is computed again, and where it is read."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from tests.transforms.programs import PROGRAMS, SCALAR, VECTOR, n, total, zero
+from tests.transforms.reversal import adjoint, check_first, check_second, draw, run
+from tests.transforms.test_vjp import function
+from tests.transforms.test_vjp import no_derivative as no_derivative
+from tracegrad import ops
+from tracegrad.errors import NotDifferentiable
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Location
+from tracegrad.ir.types import ArrayType, f32, symbol
+from tracegrad.ir.verifier import verify
+from tracegrad.ops.control import branch, for_loop, while_loop
+from tracegrad.ops.registry import constant
+from tracegrad.transforms.cut import cut
+from tracegrad.transforms.maxflow import INFINITE, Network
+from tracegrad.transforms.vjp import gradient, vjp
+
+X = np.array([0.3, 0.7, 0.2, 0.9, 0.5])
+
+
+def tapes(function):
+    """The types of the tapes that come out of the loops of the function, in order."""
+    return [
+        str(r.type)
+        for op in function.body.ops
+        if op.name in ("for", "while")
+        for r in op.results
+        if r.hint.endswith("tape")
+    ]
+
+
+# --- tapes -------------------------------------------------------------------------------------
+
+
+def test_a_loop_stores_its_carried_state_and_computes_the_rest_again():
+    """Lotka–Volterra by RK4: dozens of intermediates, two tapes."""
+
+    def rule(p, q, a):
+        def flow(p, q):
+            return p * (a - q), q * (p * a - 1.0)
+
+        def trip(i, p, q):
+            h = 0.01
+            k1p, k1q = flow(p, q)
+            k2p, k2q = flow(p + k1p * (h / 2), q + k1q * (h / 2))
+            k3p, k3q = flow(p + k2p * (h / 2), q + k2q * (h / 2))
+            k4p, k4q = flow(p + k3p * h, q + k3q * h)
+            p = p + (k1p + (k2p + k3p) * 2.0 + k4p) * (h / 6)
+            return p, q + (k1q + (k2q + k3q) * 2.0 + k4q) * (h / 6)
+
+        p, q = for_loop(0, 6, [p, q], trip)
+        return p * q
+
+    f = function([SCALAR] * 3, rule)
+    assert tapes(adjoint(f)) == ["f64[6]"] * 2
+    check_second(f, [np.float64(1.1), np.float64(0.4), np.float64(0.9)])
+
+
+TAPES = {
+    "scalar_carry": ["f64[n]", "f64[n]"],  # s and sin(s)
+    "tanh_recurrence": ["f64[max(0, n - 1)]"],
+    "likelihood": ["f64[max(0, n - 1)]"],
+    "rectangular": ["f64[n, n]"],
+    "recurrent_network": ["f64[n, m]", "f64[n, m]"],
+    "dynamic_programming_table": ["f64[max(0, n - 1), 2]"] * 2,  # the logarithms
+    "stepped_by_three": ["f64[max((n + 1)//3, 0)]"],
+    "trips_known_at_run_time": ["f64[x0_tape_length]"],
+    "newton": ["f64[x0_tape_length]"],
+}
+
+
+@pytest.mark.parametrize("name", TAPES)
+def test_a_tape_has_an_element_for_each_trip(name):
+    assert tapes(adjoint(PROGRAMS[name].function)) == TAPES[name]
+
+
+def test_a_tape_of_a_while_loop_grows_geometrically():
+    program = PROGRAMS["newton"]
+    lengths = []
+
+    def observer(op, operands, results):
+        if op.name == "ensure" and len(results[0]) > len(operands[0]):
+            lengths.append(len(results[0]))
+
+    run(adjoint(program.function), 1e9, 1.0, observer=observer)
+    assert lengths == [1, 2, 4, 8, 16, 32][: len(lengths)]
+    assert len(lengths) > 3
+
+
+def test_integers_that_count_are_computed_from_the_trip():
+    def rule(x):
+        def trip(k, at, s):
+            return k + 1, at + 2, s + ops.sin(ops.index(x, ops.remainder(at, 5)))
+
+        return while_loop([zero(), zero(), constant(0.0)], lambda k, at, s: k < 4, trip)[2]
+
+    f = function([VECTOR], rule)
+    assert tapes(adjoint(f)) == []
+    check_second(f, [X])
+
+
+def test_a_sum_needs_no_tape():
+    def rule(x):
+        return for_loop(0, n, [constant(0.0)], lambda i, s: [s + ops.index(x, i) * 2.0])
+
+    assert tapes(adjoint(function([VECTOR], rule))) == []
+
+
+def test_arms_share_their_residuals():
+    """Each arm keeps one number: the branch has one more result, not two."""
+
+    def rule(x, y):
+        (z,) = branch(x < y, lambda: [ops.tanh(x)], lambda: [ops.exp(y)])
+        return z
+
+    f = function([SCALAR] * 2, rule)
+    forward = next(op for op in adjoint(f).body.ops if op.name == "if")
+    assert len(forward.results) == 2
+    for point in ((0.1, 0.6), (0.6, 0.1)):
+        check_second(f, [np.float64(v) for v in point])
+
+
+# --- final reads -------------------------------------------------------------------------------
+
+
+def recurrence(read, write, lo, *, start=None):
+    def rule(x):
+        def trip(i, a):
+            v = ops.exp(ops.index(a, i + read)) * ops.index(x, i)
+            return [ops.update(a, v, i + write)]
+
+        (a,) = for_loop(lo, n - 2, [x * 0.5], trip)
+        return total(a * a)
+
+    return function([VECTOR], rule)
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "lo", "count"),
+    [
+        (-1, 0, 1, 0),
+        (-1, 1, 1, 0),
+        (-2, 0, 2, 0),
+        (0, 2, 0, 0),
+        (0, 0, 0, 1),  # written in the same trip
+        (1, 0, 0, 1),  # written later
+        (-1, 0, 0, 1),  # in the first trip this is the last element
+    ],
+)
+def test_what_is_not_written_again_is_read_from_the_end(read, write, lo, count):
+    f = recurrence(read, write, lo)
+    # What is stored is exp(v) of v; of a final read, v would have to be computed again.
+    reads = [op for op in adjoint(f).walk() if op.name == "index" and op.part == "reverse"]
+    found = any(op.operands[0].op is not None and op.operands[0].op.name == "for" for op in reads)
+    assert found
+    check_second(f, [X])
+
+
+def test_a_read_that_wraps_around_is_not_final():
+    """``a[i - 1]`` of i = 0 is the last element, which is written later."""
+
+    def rule(x):
+        def trip(i, a):
+            before = ops.index(a, i - 1)
+            return [ops.update(a, before * before + 0.1, i)]
+
+        (a,) = for_loop(0, n, [x], trip)
+        return total(a * a)
+
+    f = function([VECTOR], rule)
+    assert tapes(adjoint(f)) == ["f64[n]"]
+    check_second(f, [X])
+
+
+def test_a_final_read_needs_no_tape():
+    def rule(x):
+        def trip(i, a):
+            before = ops.index(a, i - 1)
+            return [ops.update(a, before * before * 0.5 + ops.index(x, i), i)]
+
+        (a,) = for_loop(1, n, [x], trip)
+        return total(a * a)
+
+    f = function([VECTOR], rule)
+    assert tapes(adjoint(f)) == []
+    check_second(f, [X])
+
+
+def test_a_final_read_in_an_arm():
+    def rule(x):
+        def trip(i, a):
+            def square():
+                before = ops.index(a, i - 1)
+                return [ops.update(a, before * before, i)]
+
+            return branch(ops.index(x, i) > 0.4, square, lambda: [a])
+
+        (a,) = for_loop(1, n, [x], trip)
+        return total(a * a)
+
+    f = function([VECTOR], rule)
+    assert tapes(adjoint(f)) == []
+    check_second(f, [X])
+
+
+def test_an_array_that_two_loops_write_is_read_after_the_right_one():
+    def rule(x):
+        def trip(i, a):
+            before = ops.index(a, i - 1)
+            return [ops.update(a, before * before * 0.5 + ops.index(x, i), i)]
+
+        (a,) = for_loop(1, n, [x], trip)
+        (a,) = for_loop(1, n, [a], trip)
+        return total(a * a)
+
+    check_second(function([VECTOR], rule), [X])
+
+
+# --- sizes known only at run time --------------------------------------------------------------
+
+
+def test_a_mask_in_a_loop_is_evaluated_again():
+    def rule(x):
+        def trip(i, s):
+            (where,) = [ops.nonzero(x > ops.index(x, i) * 0.9, size=symbol("count"))]
+            return [s * 0.5 + total(ops.sin(ops.index(x, where)))]
+
+        return for_loop(0, n, [constant(0.1)], trip)
+
+    check_second(function([VECTOR], rule), [X])
+
+
+def masked_inner_loop(x):
+    def trip(i, s):
+        where = ops.nonzero(x > 0.4, size=symbol("count"))
+        (part,) = for_loop(0, 2, [ops.index(x, where)], lambda j, v: [ops.sin(v) * s])
+        return [total(part * part)]
+
+    return for_loop(0, n, [constant(0.1)], trip)
+
+
+def test_what_has_another_size_each_trip_and_comes_out_of_a_loop_is_refused():
+    with Builder() as build, build.at(Location("model.py", 7, function="loss")):
+        x = build.param(VECTOR, "x")
+        f = verify(build.function("f", masked_inner_loop(x)))
+    with pytest.raises(NotDifferentiable, match="size is only known while it runs") as caught:
+        gradient(f, [0])
+    assert caught.value.line == 7
+    assert "np.where" in caught.value.way_out
+
+
+def test_a_gradient_within_a_loop_is_differentiated():
+    def rule(x):
+        def trip(i, s):
+            inner = gradient(function([SCALAR], lambda v: for_loop(0, 3, [v], _bump)[0]), [0])
+            return [s + _inlined(inner, ops.index(x, i))]
+
+        return for_loop(0, n, [constant(0.0)], trip)
+
+    check_second(function([VECTOR], rule), [X])
+
+
+def test_a_gradient_of_a_while_loop_within_a_loop_is_refused_a_second_time():
+    def rule(x):
+        def trip(i, s):
+            inner = gradient(PROGRAMS["newton"].function, [0])
+            return [s + _inlined(inner, ops.index(x, i) + 1.0)]
+
+        return for_loop(0, n, [constant(0.0)], trip)
+
+    f = function([VECTOR], rule)
+    run(f, X)
+    with pytest.raises(NotDifferentiable, match="size of a tape"):
+        gradient(f, [0])
+
+
+def _bump(i, v):
+    return [ops.sin(v) * v]
+
+
+def _inlined(inner, value):
+    """The gradient that ``inner`` gives, its operations appended here."""
+    from tracegrad.ir.builder import current
+
+    env = {inner.params[0]: value}
+    for op in inner.body.ops:
+        env.update(zip(op.results, current().copy(op, env).results, strict=True))
+    return env[inner.results[1]]
+
+
+# --- the rest of the transform -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["likelihood", "newton_in_a_loop", "if_for_if_for", "triangular"])
+def test_a_reversal_can_be_cut_in_two(name):
+    program = PROGRAMS[name]
+    whole = adjoint(program.function)
+    primals, results = len(program.types), len(program.function.results)
+    forward, pullback = cut(whole, primals, results)
+    verify(forward)
+    verify(pullback)
+    given = program.arguments(4)
+    values = run(forward, *given)
+    bars = draw(np.random.default_rng(0), values[:results])
+    expected = run(whole, *given, *bars)
+    found = run(pullback, *values[results:], *bars)
+    for a, b in zip(found, expected[results:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_guarded_arm_contributes_nothing():
+    program = PROGRAMS["guarded_logarithm"]
+    g = gradient(program.function, [0])
+    assert np.all(np.isfinite(run(g, X)[1]))
+
+
+def test_float32_stays_float32():
+    def rule(x, w):
+        def trip(i, s):
+            return branch(s < 0.5, lambda: [ops.sin(s) * ops.index(x, i)], lambda: [s * w])
+
+        return for_loop(0, n, [w], trip)
+
+    f = function([ArrayType(f32, (n,)), ArrayType(f32)], rule)
+    results = run(verify(gradient(f, [0, 1])), X.astype(np.float32), np.float32(0.3))
+    assert {r.dtype for r in results} == {np.dtype(np.float32)}
+
+
+def test_only_what_is_asked_for_is_carried_back():
+    f = PROGRAMS["swapped_arrays"].function
+    (loop,) = [op for op in vjp(f, [0], []).walk() if op.name == "for"]
+    assert loop.part == "forward"  # no cotangent flows: there is nothing to reverse
+
+
+def test_an_inactive_carry_has_no_cotangent():
+    def rule(x, w):
+        def trip(i, s, k):
+            return s * ops.index(x, i), k * 0.5
+
+        s, k = for_loop(0, n, [constant(1.0), w], trip)
+        return s * k
+
+    g = gradient(function([VECTOR, SCALAR], rule), [0])
+    back = [op for op in g.body.ops if op.name == "for"][1]
+    assert len(back.results) == 2  # those of s and of x
+    check_first(function([VECTOR, SCALAR], rule), [X, np.float64(0.4)])
+
+
+def test_an_operation_without_a_derivative_is_refused_with_its_line(no_derivative):
+    with Builder() as build:
+        x = build.param(VECTOR, "x")
+
+        def trip(i, s):
+            with build.at(Location("model.py", 12, function="loss")):
+                return [s + no_derivative(ops.index(x, i))]
+
+        f = build.function("f", for_loop(0, n, [constant(0.0)], trip))
+    with pytest.raises(NotDifferentiable, match="made for a test") as caught:
+        gradient(f, [0])
+    assert caught.value.line == 12
+
+
+def test_values_of_an_enclosing_trace_are_read_as_they_are():
+    """A function may use values from outside; reversed loops may too."""
+    with Builder() as outer:
+        w = outer.param(SCALAR, "w")
+        inner = function([SCALAR], lambda s: for_loop(0, 3, [s], lambda i, s: [ops.sin(s * w)])[0])
+        g = gradient(inner, [0])
+        s = outer.param(SCALAR, "s")
+        env = {g.params[0]: s}
+        for op in g.body.ops:
+            env.update(zip(op.results, outer.copy(op, env).results, strict=True))
+        whole = verify(outer.function("f", [env[r] for r in g.results]))
+    check_first(whole, [np.float64(0.8), np.float64(0.5)])
+
+
+# --- maximum flow ------------------------------------------------------------------------------
+
+
+def test_the_cut_is_minimal():
+    """Against all cuts of small random networks."""
+    chance = random.Random(0)
+    for _ in range(60):
+        names = ["s", "t", *range(chance.randint(1, 5))]
+        edges = [
+            (a, b, chance.choice([1.0, 2.0, 3.5, 7.0, INFINITE]))
+            for a, b in itertools.permutations(names, 2)
+            if chance.random() < 0.4 and a != "t" and b != "s"
+        ]
+        network = Network()
+        for edge in edges:
+            network.edge(*edge)
+        found, near = network.minimum_cut("s", "t")
+        best = INFINITE
+        for size in range(len(names) - 1):
+            for group in itertools.combinations(names[2:], size):
+                side = {"s", *group}
+                best = min(best, sum(c for a, b, c in edges if a in side and b not in side))
+        assert found == best
+        if best < INFINITE:
+            assert sum(c for a, b, c in edges if a in near and b not in near) == best
+
+
+def test_zero_trips_leave_the_tape_alone():
+    f = PROGRAMS["tanh_recurrence"].function
+    g = gradient(f, [0, 1])
+    for size in (1, 2):
+        value, w_bar, x_bar = run(g, 0.5, np.full(size, 0.3))
+        assert np.isfinite(value)
+        assert np.isfinite(w_bar)
+        assert x_bar.shape == (size,)
