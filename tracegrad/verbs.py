@@ -198,9 +198,11 @@ class Verb:
                     place=traced.place,
                 )
             out = first
-        if len(out) != 1 or out[0].type.rank != 0 or not out[0].type.dtype.is_float:
-            shown = ", ".join(str(each.type) for each in out) or "nothing"
-            if len(out) == 1 and not out[0].type.dtype.is_float and out[0].type.rank == 0:
+        known = [each.type for each in out if each.type is not None]
+        scalar = len(out) == len(known) == 1 and known[0].rank == 0
+        if not scalar or not known[0].dtype.is_float:
+            shown = ", ".join(str(each.type or "no number") for each in out) or "nothing"
+            if scalar:
                 raise ArgumentError(
                     f"{self.name} needs a function with a float result; this one returns {shown}",
                     way_out="return a float: the derivative of an integer or boolean is zero",

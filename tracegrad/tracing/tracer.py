@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tracegrad.errors import NeedsValue, UnsupportedError
+from tracegrad.errors import NeedsValue, ShapeError, UnsupportedError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import product
 from tracegrad.tracing.integers import dim_or_int
@@ -283,7 +283,7 @@ class Tracer:
         if picked.ndim:
             for size in picked.shape:
                 if size != 1:
-                    raise ValueError("can only convert an array of size 1 to a Python scalar")
+                    raise ShapeError("can only convert an array of size 1 to a Python scalar")
             picked = picked.reshape(())
         return Tracer(picked.value, weak=True)
 
