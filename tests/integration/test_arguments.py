@@ -77,7 +77,13 @@ def test_variadic_arguments():
 def test_aux_of_any_tree_comes_back():
     def f(x):
         squares = x * x
-        return np.sum(squares), {"squares": squares, "x": x, "name": "f", "n": 3, "pair": (x[0], 2.5)}
+        return np.sum(squares), {
+            "squares": squares,
+            "x": x,
+            "name": "f",
+            "n": 3,
+            "pair": (x[0], 2.5),
+        }
 
     (value, aux), x_bar = tg.value_and_grad(f, has_aux=True)(X)
     gradient, again = tg.grad(f, has_aux=True)(X)
@@ -262,7 +268,9 @@ def test_integers_and_booleans_beside_floats():
 
     def f(x, index, mask, counts, small):
         wrapped = small + small  # wraps around as NumPy's does
-        return np.sum(x[index]) + np.sum(x[mask] ** 2) + np.sum(x * counts / 2) + np.sum(x * wrapped)
+        return (
+            np.sum(x[index]) + np.sum(x[mask] ** 2) + np.sum(x * counts / 2) + np.sum(x * wrapped)
+        )
 
     value, x_bar = tg.value_and_grad(f)(X, index, mask, counts, small)
     assert value == pytest.approx(f(X, index, mask, counts, small))
