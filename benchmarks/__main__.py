@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import ctypes
 import os
 import platform
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from .measure import TOLERANCE, measure
     from .peers import PEERS
+    from .probe import import_times
     from .report import markdown, save
     from .workloads import all_cases
 
@@ -125,6 +127,11 @@ def main(argv: list[str] | None = None) -> int:
         "rounds": rounds,
         "cases": [],
     }
+    # As an installer does, so that first calls and imports don't compile our text.
+    root = Path(__file__).resolve().parent
+    for package in (root, root.parent / "tracegrad"):
+        if package.is_dir():
+            compileall.compile_dir(package, quiet=1)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
         # Kernels are those of the present sources, whatever earlier runs left.
         os.environ.setdefault("TRACEGRAD_CACHE_DIR", directory)
@@ -139,6 +146,8 @@ def main(argv: list[str] | None = None) -> int:
                 memory=not (options.quick or options.no_memory),
             )
             run["cases"].append(found)
+    if "tracegrad" in peers and not (options.quick or options.no_first_call):
+        run["imports"] = import_times()
     print(markdown(run))
     json_path, markdown_path = save(run, options.output or Path(__file__).parent / "results")
     print(f"saved {json_path.name} and {markdown_path.name} in {json_path.parent}")

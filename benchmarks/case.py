@@ -25,6 +25,8 @@ class Case:
     tiny : makes small arguments of the same ranks, for the tests.
     variants : adjoints that use more than the mechanical one may know (a symmetry, say),
         shown beside the limit; by name.
+    sized : makes arguments of the same ranks, every size different for each number it is given;
+        for the count of compilations. ``None`` where there is no size, or another case has them.
     memory : makes the arguments for the memory measurement; sizes at which a temporary that
         should not exist stands out. ``None`` means ``inputs``.
     temporary : bytes of the largest broadcast temporary that NumPy makes on the memory
@@ -39,6 +41,7 @@ class Case:
     limit: Function
     tiny: Inputs
     variants: Mapping[str, Function] = field(default_factory=dict)
+    sized: Callable[[int], tuple[Any, ...]] | None = None
     memory: Inputs | None = None
     temporary: int = 0
     group: str = "workload"

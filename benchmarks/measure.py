@@ -13,9 +13,10 @@ from .peers import PEERS, Contestant, contestants, flat
 from .probe import first_calls, peak_memory
 from .timing import interleave
 
-__all__ = ["TOLERANCE", "disagreement", "measure"]
+__all__ = ["SIZES", "TOLERANCE", "disagreement", "measure"]
 
 TOLERANCE = 1e-10
+SIZES = 30
 
 
 def disagreement(
@@ -72,12 +73,27 @@ def measure(
                 columns[name]["memory"] = peak_memory(case.name, name)
         except Exception as error:
             columns[name]["probe error"] = _one_line(error)
+    if case.sized is not None and "tracegrad" in ready:
+        try:
+            columns["tracegrad"]["versions"] = versions(case)
+        except Exception as error:
+            columns["tracegrad"]["probe error"] = _one_line(error)
     return {
         "name": case.name,
         "group": case.group,
         "temporary": case.temporary / 1e6,
         "columns": columns,
     }
+
+
+def versions(case: Case) -> int:
+    """How many versions tracegrad compiles for `SIZES` calls, all of different sizes."""
+    assert case.sized is not None
+    compiled = PEERS["tracegrad"].prepare(case)
+    for extra in range(SIZES):
+        compiled(*case.sized(extra))
+    signatures: list[str] = compiled.signatures  # type: ignore[attr-defined]  # tracegrad's
+    return len(signatures)
 
 
 def _compare(

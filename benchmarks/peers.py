@@ -108,8 +108,8 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("numpy", ("numpy",), lambda case: case.function, gradient=False),
-        Peer("tracegrad primal", ("tracegrad",), _tracegrad_primal, gradient=False),
-        Peer("tracegrad", ("tracegrad",), _tracegrad),
+        Peer("tracegrad primal", ("tracegrad", "tracegrad.api"), _tracegrad_primal, gradient=False),
+        Peer("tracegrad", ("tracegrad", "tracegrad.api"), _tracegrad),
         Peer("limit", ("numba",), lambda case: case.limit),
         Peer("jax", ("jax", "jax.numpy", "jax.scipy.special"), _jax, _jax_place),
         Peer("autograd", ("autograd", "autograd.numpy", "autograd.scipy.special"), _autograd),

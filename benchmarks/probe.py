@@ -1,4 +1,4 @@
-"""What only a fresh process can tell: the first call, and the memory one gradient takes.
+"""What only a fresh process can tell: the first call, the memory one gradient takes, imports.
 
 ``python -m benchmarks.probe first-call CASE PEER`` and ``... memory CASE PEER`` print one line of
 JSON. The parent sets the cache directories, so that cold and warm are its choice.
@@ -21,7 +21,7 @@ from typing import Any
 
 from .numba_limit import CACHE_VARIABLE
 
-__all__ = ["first_calls", "peak_memory"]
+__all__ = ["first_calls", "import_times", "peak_memory"]
 
 MEGABYTE = 1e6
 
@@ -40,6 +40,23 @@ def peak_memory(case: str, peer: str) -> dict[str, float]:
         return _run("memory", case, peer, directory)
 
 
+def import_times(repeats: int = 5) -> dict[str, float]:
+    """Seconds of importing numba, and then all that tracegrad needs for a call; minima."""
+    runs = [json.loads(_output(["-c", _IMPORTS], dict(os.environ))) for _ in range(repeats)]
+    return {name: min(run[name] for run in runs) for name in runs[0]}
+
+
+# Not a function of this module: importing that imports numba.
+_IMPORTS = """
+import json, time
+start = time.perf_counter()
+import numba
+between = time.perf_counter()
+import tracegrad.api
+print(json.dumps({"numba": between - start, "tracegrad": time.perf_counter() - between}))
+"""
+
+
 def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
     environment = {
         **os.environ,
@@ -54,9 +71,17 @@ def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
     if what == "memory":
         # Large blocks go back to the system when freed, so that the next call shows them again.
         environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    found: dict[str, float] = json.loads(
+        _output(["-m", "benchmarks.probe", what, case, peer], environment)
+    )
+    return found
+
+
+def _output(arguments: list[str], environment: dict[str, str]) -> str:
+    """The last line that a fresh Python prints."""
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.probe", what, case, peer],
+        [sys.executable, *arguments],
         env=environment,
         cwd=root,
         capture_output=True,
@@ -67,8 +92,7 @@ def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    return done.stdout.strip().splitlines()[-1]
 
 
 def _first_call(case_name: str, peer_name: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .measure import TOLERANCE
+from .measure import SIZES, TOLERANCE
 
 __all__ = ["markdown", "save"]
 
@@ -30,9 +30,21 @@ def markdown(run: dict[str, Any]) -> str:
     if any("memory" in column for case in cases for column in case["columns"].values()):
         parts += ["## Peak memory of one call beyond its inputs, MB", ""]
         parts += [*_table(*_memory(run, cases)), ""]
+    sized = [case for case in cases if "versions" in case["columns"].get("tracegrad", {})]
+    if sized:
+        parts += [f"## Versions compiled by tracegrad for {SIZES} calls of {SIZES} sizes", ""]
+        rows = [[case["name"], str(case["columns"]["tracegrad"]["versions"])] for case in sized]
+        parts += [*_table(["workload", "versions"], rows), ""]
     if calls:
         parts += ["## Call overhead", ""]
         parts += [*_table(*_calls(run, calls)), ""]
+    if "imports" in run:
+        took = run["imports"]
+        parts += [
+            f"`import numba` takes {_time(took['numba'])}; tracegrad, with all that a call needs, "
+            f"adds {_time(took['tracegrad'])}.",
+            "",
+        ]
     parts += _verdicts(run)
     return "\n".join(parts) + "\n"
 

@@ -79,6 +79,7 @@ CASES = [
         inputs=partial(inputs, n),
         limit=portfolio_adjoint,
         tiny=partial(inputs, 13),
+        sized=(lambda extra: inputs(9 + extra)) if label == "1e3" else None,
     )
     for label, n in (("1e3", 1000), ("1e6", 1_000_000))
 ]

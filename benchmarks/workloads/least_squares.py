@@ -45,5 +45,6 @@ CASES = [
         inputs=partial(inputs, 512),
         limit=residual_adjoint,
         tiny=partial(inputs, 10),
+        sized=lambda extra: inputs(9 + extra),
     ),
 ]

@@ -94,6 +94,7 @@ CASES = [
         inputs=partial(inputs, n, m),
         limit=logistic_adjoint,
         tiny=partial(inputs, 131, 9),
+        sized=(lambda extra: inputs(90 + extra, 9 + 2 * extra)) if n == 1000 else None,
     )
     for n, m in ((1000, 50), (100_000, 100))
 ]

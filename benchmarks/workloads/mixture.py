@@ -282,6 +282,7 @@ CASES = [
         inputs=partial(inputs, 1000, 25, 10),
         limit=log_likelihood_adjoint,
         tiny=partial(inputs, 70, 11, 9),
+        sized=lambda extra: inputs(100 + extra, 9 + extra, 10 + extra),
         memory=partial(inputs, 20_000, 25, 10),
         temporary=20_000 * 25 * 10 * 8,
     ),

@@ -113,5 +113,6 @@ CASES = [
         inputs=partial(inputs, 64, (784, 128, 64, 10)),
         limit=mlp_adjoint,
         tiny=partial(inputs, 9, (12, 11, 10, 9)),
+        sized=lambda extra: inputs(9 + extra, [size + extra for size in (40, 30, 20, 10)]),
     ),
 ]

@@ -118,6 +118,7 @@ CASES = [
         inputs=partial(inputs, 200),
         limit=energy_adjoint,
         tiny=partial(inputs, 11),
+        sized=lambda extra: inputs(9 + extra),
         variants={"symmetric": energy_adjoint_symmetric},
         memory=partial(inputs, 1500),
         temporary=1500 * 1500 * 3 * 8,

@@ -54,6 +54,7 @@ CASES = [
         inputs=partial(inputs, n),
         limit=rosenbrock_adjoint,
         tiny=partial(inputs, 12),
+        sized=(lambda extra: inputs(9 + extra)) if label == "1e3" else None,
     )
     for label, n in (("10", 10), ("1e3", 1000), ("1e6", 1_000_000))
 ]
