@@ -83,7 +83,9 @@ def blas_kernels() -> str:
                 corename = getattr(library, name)
                 corename.restype = ctypes.c_char_p
                 found.add(corename().decode())
-    return ", ".join(sorted(found))
+    chosen = os.environ.get("OPENBLAS_CORETYPE")
+    why = f" (OPENBLAS_CORETYPE={chosen} is set)" if found and chosen else ""
+    return ", ".join(sorted(found)) + why
 
 
 def main(argv: list[str] | None = None) -> int:
