@@ -8,7 +8,7 @@ although it does not depend on them, becomes a statement; what simply hoists is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import Data, Index, Program, Stmt
@@ -16,7 +16,8 @@ from tracegrad.schedule.tree import Item, Loop
 
 REPEATS = 4
 WORTH_STORING = 2.0
-WORTH_STORING_SHIFTED = 24.0
+WORTH_STORING_SHIFTED = 16.0
+PAD_COST = 8.0
 
 
 def refine(
@@ -68,19 +69,13 @@ def _pack(
 
 
 def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced: set[Node]) -> None:
-    chosen: set[Node] = set()
-    offsets: dict[Node, int] = {}
-    for node, _ in stmt.inlined:
-        if node.kind == "ew":
-            offsets[node] = offsets.get(node, 0) + 1
+    chosen = _costly_at_several_places(program, stmt)
     candidates: list[Node] = []
     for node, index in stmt.inlined:
-        if node.kind != "ew" or not node.rank or node.op is None:
+        if node.kind != "ew" or not node.rank or node.op is None or node in chosen:
             continue
-        if offsets[node] > 1 and _flops(program, stmt, node) >= WORTH_STORING_SHIFTED:
-            chosen.add(node)
-        elif _repeats(program, stmt, path, index) >= REPEATS and (
-            _flops(program, stmt, node) >= WORTH_STORING
+        if _repeats(program, stmt, path, index) >= REPEATS and (
+            _flops(_inlined_below(program, node)) >= WORTH_STORING
         ):
             candidates.append(node)
     below: set[Node] = set()
@@ -89,6 +84,25 @@ def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced:
             chosen.add(node)
             below |= _inlined_below(program, node)
     forced |= chosen
+
+
+def _costly_at_several_places(program: Program, stmt: Stmt) -> set[Node]:
+    """Inlined nodes that the statement reads at several offsets, each time at a cost.
+
+    From the inputs up, so that what is kept early is free for what is built on it: a chain of
+    stencils is cut where it has become costly, and not everywhere above.
+    """
+    places: dict[Node, int] = {}
+    for node, _ in stmt.inlined:
+        if node.kind == "ew" and node.rank and node.op is not None:
+            places[node] = places.get(node, 0) + 1
+    chosen: set[Node] = set()
+    for node in sorted(places, key=lambda n: n.number):
+        if places[node] > 1 and (
+            _flops(_inlined_below(program, node, chosen), PAD_COST) >= WORTH_STORING_SHIFTED
+        ):
+            chosen.add(node)
+    return chosen
 
 
 def _repeats(program: Program, stmt: Stmt, path: tuple[int, ...], index: Index) -> int:
@@ -110,22 +124,28 @@ def _repeats(program: Program, stmt: Stmt, path: tuple[int, ...], index: Index) 
     return repeats
 
 
-def _inlined_below(program: Program, node: Node) -> set[Node]:
-    """``node`` and the nodes that are inlined into it."""
+def _inlined_below(program: Program, node: Node, kept: Collection[Node] = ()) -> set[Node]:
+    """``node`` and the nodes that are inlined into it; ``kept`` ones are not."""
     found: set[Node] = set()
     stack = [node]
     while stack:
         n = stack.pop()
         if n not in found:
             found.add(n)
-            stack.extend(x for x in n.operands if x not in program.of_node and x.kind != "input")
+            stack.extend(
+                x
+                for x in n.operands
+                if x not in program.of_node and x.kind != "input" and x not in kept
+            )
     return found
 
 
-def _flops(program: Program, stmt: Stmt, node: Node) -> float:
-    """The cost of one element of ``node`` with what is inlined into it."""
+def _flops(nodes: Collection[Node], pad: float = 0.0) -> float:
+    """The cost of one element of each of ``nodes``."""
     total = 0.0
-    for n in _inlined_below(program, node):
+    for n in nodes:
         if n.kind == "ew" and n.op is not None and n.rank:
             total += n.op.opdef.cost
+        elif n.kind == "pad":
+            total += pad
     return total
