@@ -1,4 +1,4 @@
-"""Final reads: elements that are read in a loop and never written again.
+"""Final elements: those that are read or written in a loop and never written again.
 
 A loop that fills a table reads, in trip t, what earlier trips wrote::
 
@@ -10,11 +10,14 @@ The element ``a[t - 1]`` has its last value then, so the way back can read it fr
 is after the loop, and need not store it. It is so for a read at ``t + r`` in some dimension, if
 every write of the loop to the array is at ``t + w`` in this dimension, with w > r. With w = r, the
 same must hold one loop further in: ``a[t, j - 1]`` is final where only ``a[t, j]`` is written.
+
+What is written to ``a[t]`` can be read from there as well, if the same can be said of the write:
+each trip writes another element, and other writes reach it in earlier trips only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
@@ -23,42 +26,75 @@ from tracegrad.transforms.primal import Primal, whole_number
 from tracegrad.transforms.trips import dimension, never_negative
 
 
-def final_reads(primal: Primal) -> dict[Operation, Value]:
-    """``index`` operation → the array after the outermost loop, to be read in its place."""
-    found: dict[Operation, Value] = {}
+@dataclass(frozen=True)
+class Final:
+    """The final elements of a function.
+
+    Attributes
+    ----------
+    reads : ``index`` operation → the array after the outermost loop, to be read in its place.
+    writes : value → the array after the outermost loop that holds it, and where.
+    """
+
+    reads: dict[Operation, Value] = field(default_factory=dict)
+    writes: dict[Value, tuple[Value, tuple[Value, ...]]] = field(default_factory=dict)
+
+
+def final_elements(primal: Primal) -> Final:
+    """What the arrays that the outermost loops write still hold when they are done."""
+    found = Final()
     for op in primal.ops:
         if op.name == "for":
             for k in range(len(op.results)):
                 if op.results[k].rank:
-                    found.update((read, op.results[k]) for read in _of_array(primal, op, k))
+                    _of_array(primal, op, k, found)
     return found
 
 
-def _of_array(primal: Primal, loop: Operation, carried: int) -> Iterator[Operation]:
-    """The final reads of one carried array of a loop."""
+def _of_array(primal: Primal, loop: Operation, carried: int, found: Final) -> None:
+    """The final elements of one carried array of a loop."""
     (body,) = loop.regions
     versions = _versions(body, carried)
     if versions is None:
         return
+    array = loop.results[carried]
     members = [op for op in body.walk() if op.operands and op.operands[0] in versions]
     writes = [op for op in members if op.name in WRITES]
+    if not writes:
+        return
     for op in members:
-        if op.name == "index" and writes and all(_after(primal, op, write) for write in writes):
-            yield op
+        if op.name == "index" and all(_order(primal, op, w) == EARLIER for w in writes):
+            found.reads[op] = array
+        elif op.name == "update":
+            value, indices = op.operands[1], op.operands[2:]
+            if (
+                value.dtype.is_float
+                and primal.region_of(value) is primal.home(op)
+                and all(_order(primal, op, w) == (SAME if w is op else EARLIER) for w in writes)
+                and all(map(_plain, indices))
+            ):
+                found.writes[value] = array, indices
 
 
-def _after(primal: Primal, read: Operation, write: Operation) -> bool:
-    """Whether the element that ``read`` reads in a trip is written in earlier trips only."""
+EARLIER, SAME, UNKNOWN = "earlier", "same", "unknown"
+
+
+def _order(primal: Primal, access: Operation, write: Operation) -> str:
+    """When the element that ``access`` reads or writes in a trip is written by ``write``.
+
+    In earlier trips only; in the same trip only; or that is not known.
+    """
     paths = (
         [op for op, _ in primal.path(primal.home(each)) if op.name != "if"]
-        for each in (read, write)
+        for each in (access, write)
     )
     for loop, same in zip(*paths, strict=False):
         lowest = dimension(loop.operands[0]) if loop.name == "for" else None
         if loop is not same or lowest is None or whole_number(loop.operands[2]) != 1:
-            return False
+            return UNKNOWN
         index = loop.regions[0].params[0]
-        axes = zip(read.operands[1:], write.operands[2:], strict=False)
+        first = 2 if access.name in WRITES else 1
+        axes = zip(access.operands[first:], write.operands[2:], strict=False)
         pairs = [(_offset(r, index), _offset(w, index)) for r, w in axes]
         # A negative index would count from the end.
         found = [
@@ -67,10 +103,10 @@ def _after(primal: Primal, read: Operation, write: Operation) -> bool:
             if r is not None and w is not None and never_negative(lowest + min(r, w))
         ]
         if any(r < w for r, w in found):
-            return True
+            return EARLIER
         if all(r != w for r, w in found):
-            return False
-    return False
+            return UNKNOWN
+    return SAME if access is write else UNKNOWN
 
 
 def _versions(body: Region, carried: int) -> set[Value] | None:
@@ -109,6 +145,16 @@ def _follow(region: Region, versions: set[Value]) -> bool:
                 return False
             versions.update(r for r, member in zip(op.results, start, strict=True) if member)
     return True
+
+
+def _plain(index: Value) -> bool:
+    """Whether an index is made of trips and sizes only, so that it needs nothing else."""
+    op = index.op
+    if op is None:
+        return True
+    return op.name in ("const", "dim", "add", "subtract", "multiply") and all(
+        map(_plain, op.operands)
+    )
 
 
 def _offset(value: Value, index: Value) -> int | None:

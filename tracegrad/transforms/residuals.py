@@ -19,9 +19,10 @@ that is not so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tracegrad import ops
 from tracegrad.errors import NotDifferentiable
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
@@ -44,6 +45,8 @@ GROW = 20.0
 """The same for a tape that grows."""
 HELD = 1.0
 """Price of keeping a value of an arm at the level of the function."""
+READ = 2.0
+"""Price of reading an element of an array that is there."""
 SHARE = 1 / 64
 """Of a store, when it happens once for all trips of an inner loop."""
 EXTENT = 1000.0
@@ -158,14 +161,12 @@ def _settle(
         for value, make in again.given.items():
             if value in made:
                 replacement[value] = make()
-        for op in list(region.ops):
-            if any(r in made and r not in replacement for r in op.results) or op in forced:
+        for value in sweep.primal.defined_in(region):
+            if value in made and value not in replacement:
+                again.make(value, replacement)
+        for op in forced:
+            if op.results[0] not in replacement:
                 again.clone(op, replacement)
-    substitute_after(back, replacement)
-
-
-def substitute_after(back: Region, replacement: Mapping[Value, Value]) -> None:
-    """Replace in ``back``; the operations at its head are right already and define what is put."""
     substitute(back, {old: new for old, new in replacement.items() if old is not new})
 
 
@@ -194,6 +195,15 @@ class _Again:
     def price(self, value: Value) -> float:
         if value in self.given:
             return 0.0 if value.op is None and value is self.region.params[0] else 1.0
+        if self.held(value):
+            return READ
+        return self.own_price(value)
+
+    def held(self, value: Value) -> bool:
+        """Whether it is best read from an array that holds it."""
+        return value in self.sweep.final.writes and self.own_price(value) > READ
+
+    def own_price(self, value: Value) -> float:
         op = value.op
         if op is None or op.regions or op.opdef.effects or op.name in ("tape", "ensure"):
             return INFINITE
@@ -202,9 +212,11 @@ class _Again:
     def operands(self, value: Value) -> Sequence[Value]:
         if value in self.given:
             return ()
+        if self.held(value):
+            return self.sweep.final.writes[value][1]
         assert value.op is not None
         operands = value.op.operands
-        return operands[1:] if value.op in self.sweep.final_reads else operands
+        return operands[1:] if value.op in self.sweep.final.reads else operands
 
     def store_price(self, value: Value, price: float) -> float:
         """Of a value of this region."""
@@ -226,12 +238,34 @@ class _Again:
             return INFINITE
         return STORE * SHARE * extent(value)
 
+    def make(self, value: Value, replacement: dict[Value, Value]) -> None:
+        """Append what gives ``value`` again; what the region made before it is there."""
+        if not self.held(value):
+            assert value.op is not None
+            self.clone(value.op, replacement)
+            return
+        array, indices = self.sweep.final.writes[value]
+        for index in indices:
+            self.make_index(index, replacement)
+        read = ops.index(array, *[replacement.get(v, v) for v in indices])
+        read.hint = value.hint
+        replacement[value] = read
+
+    def make_index(self, index: Value, replacement: dict[Value, Value]) -> None:
+        """The same for an index, which the region may make later than what stands there."""
+        op = index.op
+        if op is None or index in replacement or self.sweep.primal.home(op) is not self.region:
+            return
+        for operand in op.operands:
+            self.make_index(operand, replacement)
+        self.clone(op, replacement)
+
     def clone(self, op: Operation, replacement: dict[Value, Value]) -> None:
         """Append ``op`` again."""
         build = self.sweep.build
         operands = [replacement.get(v, v) for v in op.operands]
-        if op in self.sweep.final_reads:
-            operands[0] = self.sweep.final_reads[op]
+        if op in self.sweep.final.reads:
+            operands[0] = self.sweep.final.reads[op]
         types = [r.type for r in op.results]
         with build.at(op.location, "reverse"):
             new = build.emit(op.opdef, operands, op.attributes, (), types)
@@ -268,7 +302,7 @@ def operation_price(op: Operation) -> float:
     if op.name in ("view", "reshape"):
         return 0.1
     if op.name == "index":
-        return 2.0 * extent(op.result)
+        return READ * extent(op.result)
     work = max(extent(v) for v in (*op.operands, *op.results))
     if op.name in ("dot", "matmul"):
         return extent(op.result) * max(_size(op.operands[0].shape[-1]), 1.0)

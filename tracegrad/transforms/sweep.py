@@ -20,7 +20,7 @@ from tracegrad.ir.types import Dim, symbol
 from tracegrad.ops.registry import constant, expand_to
 from tracegrad.transforms.branches import reverse_branch
 from tracegrad.transforms.contributions import contributions_of, part_read, project, zero_of
-from tracegrad.transforms.final import final_reads
+from tracegrad.transforms.final import final_elements
 from tracegrad.transforms.loops import reverse_loop
 from tracegrad.transforms.primal import Primal
 
@@ -32,7 +32,7 @@ class Sweep:
     ----------
     indices : loop of the primal → the index of its way back: of a ``for`` the same indices in the
         other order, of a ``while`` the number of the trip.
-    final_reads : reads of an element → an array of the function that still holds it at the end.
+    final : elements that the arrays of outermost loops still hold after these.
     inner_sizes : opaque symbols that have a value only within a region.
     known : symbols that have their value from the beginning of the function.
     """
@@ -46,7 +46,7 @@ class Sweep:
         self.known = frozenset(known)
         self.root = build.scope
         self.indices: dict[Operation, Value] = {}
-        self.final_reads = final_reads(primal)
+        self.final = final_elements(primal)
         self.inner_sizes = _inner_sizes(primal.body)
         self._mirrors: dict[int, Scope] = {id(primal.body): build.scope}
         self._bars: dict[Value, Variable] = {}
