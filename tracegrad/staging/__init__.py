@@ -1,10 +1,41 @@
 """Python source to staged function: the hooks a tracer needs, and nothing else.
 
 Staging knows no IR. It rewrites a function so that an object given to it (the hooks) is
-asked about every call, every name and every in-place operator, and leaves the rest of the
-function alone. ``tracegrad.tracing`` brings the hooks.
+asked about every call, name, item and in-place operator, and decides what each branch, loop
+and choosing operator does. ``tracegrad.tracing`` brings the hooks; `PlainControl` has those
+of control flow as plain Python answers them.
 """
 
-from tracegrad.staging.stage import Hooks, Scope, is_staged, stage, why_unstaged
+from tracegrad.staging.plain import (
+    PlainBranch,
+    PlainControl,
+    PlainLogic,
+    PlainLoop,
+    PlainStep,
+    PlainTernary,
+    PlainTrying,
+    PlainWhile,
+)
+from tracegrad.staging.sites import UNBOUND, Site, Unbound, cell_of
+from tracegrad.staging.stage import Hooks, Scope, is_staged, stage, why_native, why_unstaged
 
-__all__ = ["Hooks", "Scope", "is_staged", "stage", "why_unstaged"]
+__all__ = [
+    "UNBOUND",
+    "Hooks",
+    "PlainBranch",
+    "PlainControl",
+    "PlainLogic",
+    "PlainLoop",
+    "PlainStep",
+    "PlainTernary",
+    "PlainTrying",
+    "PlainWhile",
+    "Scope",
+    "Site",
+    "Unbound",
+    "cell_of",
+    "is_staged",
+    "stage",
+    "why_native",
+    "why_unstaged",
+]

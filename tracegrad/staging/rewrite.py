@@ -12,9 +12,9 @@ the user wrote            what runs
 ``obj[key] = v``          ``HOOK.stored_item(obj)[key] = v``, and for ``+=``, ``del``
 ========================  ====================================================
 
-Nothing else changes: statements stay in place, each new expression takes the position of
-the one it stands for, each operand is evaluated once and in the old order. Tracebacks and
-debuggers therefore show the user's own lines.
+Control flow is hooked in ``control``. Nothing else changes: statements stay in place, each
+new expression takes the position of the one it stands for, each operand is evaluated once
+and in the old order. Tracebacks and debuggers therefore show the user's own lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import ast
 from typing import Any, TypeVar
 
-__all__ = ["HOOK", "Rewriter", "mangled"]
+__all__ = ["HOOK", "Rewriter", "is_internal", "mangled"]
 
 HOOK = "__tracegrad__"  # a dunder name is never mangled, and no user function has it
 
@@ -48,6 +48,11 @@ _UNTOUCHED = frozenset({"super", "__class__", "__debug__"})
 Node = TypeVar("Node", bound=ast.AST)
 
 
+def is_internal(name: str) -> bool:
+    """Whether staging made the name: no user function has such a one."""
+    return name.startswith("__tracegrad_")
+
+
 def mangled(name: str, inside_class: str | None) -> str:
     """``name`` as Python knows it inside a class: ``__x`` in ``class C`` is ``_C__x``."""
     owner = (inside_class or "").lstrip("_")
@@ -67,7 +72,11 @@ class Rewriter(ast.NodeTransformer):
         if isinstance(function, ast.Lambda):
             function.body = self.visit(function.body)
         else:
-            function.body = [self.visit(statement) for statement in function.body]
+            function.body = self.function_body(function)
+
+    def function_body(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
+        """The hooked statements of a function."""
+        return [self.visit(statement) for statement in function.body]
 
     # -- building hooked expressions
 
@@ -84,7 +93,7 @@ class Rewriter(ast.NodeTransformer):
     # -- expressions
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if not isinstance(node.ctx, ast.Load) or node.id in _UNTOUCHED:
+        if not isinstance(node.ctx, ast.Load) or node.id in _UNTOUCHED or is_internal(node.id):
             return node
         text = self._text(mangled(node.id, self.inside_class), node)
         return self._hook("name", node, node, text)
@@ -146,7 +155,7 @@ class Rewriter(ast.NodeTransformer):
     def _visit_function(self, node: Any) -> Any:
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         self._visit_defaults(node.args)
-        node.body = [self.visit(statement) for statement in node.body]
+        node.body = self.function_body(node)
         return node
 
     visit_FunctionDef = _visit_function

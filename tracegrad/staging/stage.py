@@ -8,18 +8,35 @@ at once in two threads do not see each other.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any, Protocol
 
+from tracegrad.staging.control import ControlRewriter, site_constant
+from tracegrad.staging.jumps import NotRewritable
 from tracegrad.staging.rewrite import HOOK, Rewriter
-from tracegrad.staging.source import FACTORY, NoSource, compile_alone, find_definition
+from tracegrad.staging.sites import Site
+from tracegrad.staging.source import (
+    FACTORY,
+    Definition,
+    NoSource,
+    compile_alone,
+    copied,
+    find_definition,
+)
 
-__all__ = ["Hooks", "Scope", "is_staged", "stage", "why_unstaged"]
+__all__ = ["Hooks", "Scope", "is_staged", "stage", "why_native", "why_unstaged"]
 
 
 class Scope(Protocol):
-    """What a staged function calls while it runs; one object per staged function."""
+    """What a staged function calls while it runs; one object per staged function.
+
+    `PlainControl` answers what is about control flow as plain Python would;
+    docs/decisions/0005-staging-control-flow.md says what else may be answered.
+    """
+
+    abort: Any
+    assertion: type[AssertionError]
 
     def call(self, function: Any) -> Any:
         """What to call in place of ``function``; the arguments are evaluated afterwards."""
@@ -42,6 +59,48 @@ class Scope(Protocol):
     def stored_item(self, owner: Any) -> Any:
         """``owner``, about to run ``owner[key] = value`` (or ``+=``, or ``del``)."""
 
+    def branch(self, condition: Any, site: Site) -> Any:
+        """The `PlainBranch` of an ``if``."""
+
+    def loop(self, iterable: Any, site: Site) -> Any:
+        """An iterator over the `PlainStep` of a ``for``."""
+
+    def while_loop(self, site: Site) -> Any:
+        """An iterator over the steps of a ``while``."""
+
+    def clear(self, *flags: Any) -> Any:
+        """Whether no flag is set."""
+
+    def raising(self, site: Site) -> bool:
+        """Whether Python's own ``raise`` runs now."""
+
+    def raised(self, site: Site, error: Any = None, cause: Any = None) -> None:
+        """What is raised in place of that."""
+
+    def trying(self, site: Site) -> Any:
+        """The `PlainTrying` of a ``try`` or ``with``."""
+
+    def rebinds(self, name: str, reader: Callable[[], Any] | None) -> None:
+        """The next statement may bind a name of an outer scope."""
+
+    def ternary(self, condition: Any, site: Site) -> Any:
+        """The `PlainTernary` of ``a if condition else b``."""
+
+    def logic(self, site: Site) -> Any:
+        """The `PlainLogic` of ``and``, ``or`` or a chained comparison."""
+
+    def negate(self, value: Any) -> Any:
+        """``not value``."""
+
+    def contains(self, value: Any, container: Any) -> Any:
+        """``value in container``."""
+
+    def each(self, iterable: Any, site: Site) -> Any:
+        """What a comprehension iterates over."""
+
+    def truth(self, value: Any, site: Site) -> Any:
+        """The condition of a comprehension or a ``case``."""
+
 
 class Hooks(Protocol):
     """Gives each function that is staged its scope."""
@@ -52,6 +111,7 @@ class Hooks(Protocol):
 # Keyed by file too: code objects compare equal across files.
 _rebuilt: dict[tuple[CodeType, str], CodeType | str | None] = {}
 _staged: set[tuple[CodeType, str]] = set()
+_native: dict[tuple[CodeType, str], str] = {}
 
 
 def _key(code: CodeType) -> tuple[CodeType, str]:
@@ -67,6 +127,12 @@ def why_unstaged(function: FunctionType) -> str | None:
     """Why ``function`` runs without hooks, in words for the user; None if it is staged."""
     code = _rebuild(function)
     return code if isinstance(code, str) else None
+
+
+def why_native(function: FunctionType) -> str | None:
+    """Why the control flow of a staged function runs without hooks; None if it has them."""
+    _rebuild(function)
+    return _native.get(_key(function.__code__))
 
 
 def stage(function: FunctionType, hooks: Hooks) -> FunctionType:
@@ -111,34 +177,51 @@ def _rebuild(function: FunctionType) -> CodeType | str | None:
 def _compile_with_hooks(function: FunctionType) -> CodeType | None:
     original = function.__code__
     definition = find_definition(function)
-    node = copy.deepcopy(definition.node)
-    Rewriter(definition.inside_class).rewrite(node)
-    code = compile_alone(definition, node, original, (HOOK,))
+    try:
+        control = ControlRewriter(definition.inside_class)
+        code = _compiled(definition, control, original)
+        sites: Sequence[Site] = control.sites
+    except (NotRewritable, SyntaxError, RecursionError) as error:
+        # Python nests at most 20 loops and try statements, and syntax trees not without end.
+        code, sites = _compiled(definition, Rewriter(definition.inside_class), original), ()
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        _native[_key(original)] = reason
     if HOOK not in code.co_freevars:
         return None
-    code = _renamed(code, code, original)
+    known = {site_constant(index): site for index, site in enumerate(sites)}
+    code = _finished(code, code, original, known)
     _remember(code)
     return code
 
 
-def _renamed(code: CodeType, root: CodeType, original: CodeType) -> CodeType:
-    """``code`` and all code inside it, with qualified names as the user knows them."""
-    if not hasattr(code, "co_qualname"):
-        return code  # Python 3.10
+def _compiled(definition: Definition, rewriter: Rewriter, like: CodeType) -> CodeType:
+    node = copied(definition.node)
+    rewriter.rewrite(node)
+    return compile_alone(definition, node, like, (HOOK,))
+
+
+def _finished(
+    code: CodeType, root: CodeType, original: CodeType, sites: dict[str, Site]
+) -> CodeType:
+    """``code`` and all code inside it, with its sites, and with names as the user knows them."""
 
     def named(text: str) -> str:
         if text.startswith(FACTORY):
             return original.co_qualname + text.removeprefix(root.co_qualname)
         return text
 
-    def renamed(const: object) -> object:
+    def finished(const: object) -> object:
         if isinstance(const, CodeType):
-            return _renamed(const, root, original)
-        return named(const) if isinstance(const, str) else const
+            return _finished(const, root, original, sites)
+        if isinstance(const, str):
+            return sites.get(const) or (named(const) if qualified else const)
+        return const
 
-    return code.replace(
-        co_qualname=named(code.co_qualname), co_consts=tuple(map(renamed, code.co_consts))
-    )
+    qualified = hasattr(code, "co_qualname")  # not in Python 3.10
+    changes: dict[str, Any] = {"co_consts": tuple(map(finished, code.co_consts))}
+    if qualified:
+        changes["co_qualname"] = named(code.co_qualname)
+    return code.replace(**changes)
 
 
 def _remember(code: CodeType) -> None:

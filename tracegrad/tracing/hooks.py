@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.staging import is_staged, stage
+from tracegrad.staging import PlainControl, is_staged, stage
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
 from tracegrad.tracing.integers import TracedInt
@@ -155,7 +155,7 @@ def _refusing(function: Any) -> Any:
     return call
 
 
-class FunctionScope:
+class FunctionScope(PlainControl):
     """The hooks of one staged function: knows its globals and its closure cells."""
 
     def __init__(self, hooks: TraceHooks, function: FunctionType) -> None:
