@@ -316,6 +316,62 @@ def dynamic_programming_table(x, s):
     return at(at(table, 0, -1), 0, 2)
 
 
+@program(VECTOR, VECTOR, VECTOR)
+def thomas(lower, upper, right):
+    """Solve a tridiagonal system: a sweep up, a sweep down, arguments overwritten."""
+
+    def up(i, diagonal, right):
+        w = ops.index(lower, i) / ops.index(diagonal, i - 1)
+        diagonal = ops.update(diagonal, 4.0 - w * ops.index(upper, i - 1), i)
+        right = ops.update(right, ops.index(right, i) - w * ops.index(right, i - 1), i)
+        return diagonal, right
+
+    diagonal, right = for_loop(1, n, [ops.sin(lower) + 4.0, right], up)
+    last = dim_value(n) - 1
+    x = ops.update(right, ops.index(right, last) / ops.index(diagonal, last), last)
+
+    def down(i, x):
+        v = ops.index(x, i) - ops.index(upper, i) * ops.index(x, i + 1)
+        return [ops.update(x, v / ops.index(diagonal, i), i)]
+
+    (x,) = for_loop(last - 1, -1, [x], down, step=-1)
+    return total(x * x)
+
+
+@program(ArrayType(f64, (3, 3)), ArrayType(f64, (n, 3)))
+def hidden_markov(transition, emission):
+    """The forward recursion in logarithms, a row per step."""
+    alpha = ops.update(zeros((n, 3)), ops.index(emission, zero()), zero())
+
+    def step(t, alpha):
+        def state(j, alpha):
+            def previous(k, total):
+                term = ops.index(alpha, t - 1, k) + ops.index(transition, k, j)
+                return [ops.logaddexp(total, term)]
+
+            (v,) = for_loop(0, 3, [constant(-1e3)], previous)
+            return [ops.update(alpha, v + ops.index(emission, t, j), t, j)]
+
+        return for_loop(0, 3, [alpha], state)
+
+    (alpha,) = for_loop(1, n, [alpha], step)
+    return total(ops.exp(ops.tanh(at(alpha, 0, -1))))
+
+
+@program(VECTOR, work=1)
+def burgers(u):
+    """Whole-array steps, few of them, with slices and their adjoints."""
+
+    def step(i, u):
+        right, left, mid = (slice_(u, 0, k, n - 2 + k) for k in (2, 0, 1))
+        inner = mid - mid * (right - left) * 0.1 + (right - mid * 2.0 + left) * 0.2
+        where = ops.iota(size=n - 2, dtype=i64) + 1
+        return [ops.update(u, inner, where)]
+
+    (u,) = for_loop(0, 3, [u], step)
+    return total(u * u)
+
+
 # --- if ----------------------------------------------------------------------------------------
 
 

@@ -13,11 +13,12 @@ from tests.transforms.test_vjp import no_derivative as no_derivative
 from tracegrad import ops
 from tracegrad.errors import NotDifferentiable
 from tracegrad.ir.builder import Builder
-from tracegrad.ir.core import Location
+from tracegrad.ir.core import Function, Location, Region
 from tracegrad.ir.types import ArrayType, f32, i64, symbol
 from tracegrad.ir.verifier import verify
 from tracegrad.ops.control import branch, for_loop, while_loop
 from tracegrad.ops.registry import constant
+from tracegrad.passes import optimize
 from tracegrad.transforms.cut import cut
 from tracegrad.transforms.maxflow import INFINITE, Network
 from tracegrad.transforms.vjp import gradient, vjp
@@ -111,6 +112,16 @@ def test_a_sum_needs_no_tape():
         return for_loop(0, n, [constant(0.0)], lambda i, s: [s + ops.index(x, i) * 2.0])
 
     assert tapes(adjoint(function([VECTOR], rule))) == []
+
+
+def test_a_tape_that_nothing_reads_is_dead_code():
+    """Without the cotangent of x, ``sin(s)`` is not stored; without any, no trips are counted."""
+    for name, results, carried in (("scalar_carry", 2, [2, 1]), ("newton_in_a_loop", 1, [1])):
+        whole = adjoint(PROGRAMS[name].function)
+        body = Region(whole.params, whole.body.ops, whole.results[:results])
+        less = verify(optimize(Function("f", body)))
+        assert len(tapes(less)) == results - 1
+        assert [len(op.results) for op in less.body.ops if op.name == "for"] == carried
 
 
 def test_arms_share_their_residuals():

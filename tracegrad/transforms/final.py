@@ -23,7 +23,7 @@ from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.transforms.hoist import WRITES
 from tracegrad.transforms.primal import Primal, whole_number
-from tracegrad.transforms.trips import dimension, never_negative
+from tracegrad.transforms.trips import DEEPEST, dimension, never_negative
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,15 @@ def _follow(region: Region, versions: set[Value]) -> bool:
     return True
 
 
-def _plain(index: Value) -> bool:
+def _plain(index: Value, depth: int = DEEPEST) -> bool:
     """Whether an index is made of trips and sizes only, so that it needs nothing else."""
     op = index.op
-    if op is None:
+    if op is None or op.name in ("const", "dim"):
         return True
-    return op.name in ("const", "dim", "add", "subtract", "multiply") and all(
-        map(_plain, op.operands)
+    return (
+        depth > 0
+        and op.name in ("add", "subtract", "multiply")
+        and all(_plain(v, depth - 1) for v in op.operands)
     )
 
 

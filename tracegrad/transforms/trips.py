@@ -10,11 +10,14 @@ from tracegrad.ir.types import Dim, Size, dim_max, floor_div, symbols
 from tracegrad.ops.constants import dim_value
 from tracegrad.transforms.primal import whole_number
 
+DEEPEST = 6
+"""How long the formula of a bound may be that is taken for a dimension."""
 
-def dimension(value: Value) -> Dim | None:
+
+def dimension(value: Value, depth: int = DEEPEST) -> Dim | None:
     """An i64 scalar as a dimension: constants, dimensions, and sums and products of them."""
     op = value.op
-    if op is None or value.rank or value.dtype.name != "i64":
+    if op is None or value.rank or value.dtype.name != "i64" or not depth:
         return None
     if op.name == "const":
         number: int = op.attributes["value"]
@@ -24,10 +27,12 @@ def dimension(value: Value) -> Dim | None:
         return size
     if op.name not in ("add", "subtract", "multiply"):
         return None
-    left, right = (dimension(v) for v in op.operands)
+    left, right = (dimension(v, depth - 1) for v in op.operands)
     if left is None or right is None:
         return None
-    return {"add": left + right, "subtract": left - right, "multiply": left * right}[op.name]
+    if op.name == "multiply":
+        return left * right
+    return left + right if op.name == "add" else left - right
 
 
 def trip_dimension(op: Operation, known: Collection[str]) -> Dim | None:
