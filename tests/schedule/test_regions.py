@@ -539,3 +539,75 @@ def test_static_reads_of_a_carried_array():
     f = built(first, (n,))
     assert reasons(f) == []
     assert_all_forms_agree(f, numbers(5), compiled=True)
+
+
+# --- order: what reads memory comes before what writes it -----------------------------------
+
+
+def test_an_array_made_of_one_that_is_written_next():
+    def before(x, w):
+        y = x * 2.0
+        z = tanh(y)
+        (y,) = for_loop(0, n, [y], lambda i, y: [ops.update(y, ops.index(z, i), i)])
+        u = y + 1.0
+        y = ops.update(y, constant(3.0), int_(0))
+        return ops.sum(y, axes=(0,)), u * w
+
+    f = built(before, (n,), (n,))
+    assert reasons(f) == []
+    assert_all_forms_agree(f, numbers(4), numbers(4, seed=1), compiled=True)
+
+
+def test_an_element_read_before_its_buffer_changes_under_another_name():
+    def element(x, c):
+        a, b = x * 2.0, x * 3.0
+        first = at(a, 0, 0) + ops.index(a, int_(1)) * c
+        (z,) = branch(c > 0.0, lambda: [a], lambda: [b])
+        z = ops.update(z, constant(7.0), int_(1))
+        a, b = x * 4.0, z
+
+        def trip(i, a, b):
+            return ops.update(b, ops.index(a, i) + 1.0, i), a
+
+        second = ops.index(a, int_(1))
+        third = ops.index(b, int_(1))
+        a, b = for_loop(0, n, [a, b], trip)
+        return a, b, first, second * c, third * 2.0
+
+    f = built(element, (n,), ())
+    assert reasons(f) == []
+    for c in (-1.0, 1.0):
+        assert_all_forms_agree(f, numbers(3), c, compiled=c > 0)
+
+
+def test_a_row_made_of_itself_has_a_buffer_between():
+    def turned(a):
+        def trip(i, a):
+            row = ops.index(a, i)
+            back = REGISTRY["view"](row, shape=(m,), map=((0, m - 1, -1),))
+            a = ops.update(a, back + row, i)
+            above = ops.index(a, REGISTRY["remainder"](i + 1, dim_value(n)))
+            mirrored = REGISTRY["view"](above, shape=(m,), map=((0, m - 1, -1),))
+            return [ops.update(a, mirrored, i)]
+
+        return for_loop(0, n, [a * 1.0], trip)
+
+    f = built(turned, (n, m))
+    assert reasons(f) == []
+    assert_all_forms_agree(f, numbers(3, 4), compiled=True)
+    assert_all_forms_agree(f, numbers(1, 3))
+
+
+def test_a_written_row_is_read_by_a_loop_before_it_changes():
+    def rows(a):
+        def trip(i, a, total):
+            row = ops.index(a, i)
+            (s,) = for_loop(0, m, [constant(0.0)], lambda j, s: [s + ops.index(row, j)])
+            a = ops.update(a, row * s, i)
+            return a, total + s
+
+        return for_loop(0, n, [a * 1.0, constant(0.0)], trip)
+
+    f = built(rows, (n, m))
+    assert reasons(f) == []
+    assert_all_forms_agree(f, numbers(3, 4), compiled=True)

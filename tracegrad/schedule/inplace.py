@@ -230,7 +230,8 @@ class _Origins:
                     if not result.rank or fill_value(result) is not None:
                         continue
                     same = op.name in SAME or (op.name == "view" and _is_whole(op))
-                    self.origins[result] = self.of(op.operands[0]) if same else self.own()
+                    origin = self.of(op.operands[0]) if same else frozenset()
+                    self.origins[result] = origin or self.own()
 
     # --- writes
 
