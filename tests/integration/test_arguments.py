@@ -13,6 +13,7 @@ from tracegrad.errors import ArgumentError, TracegradError
 
 X = np.array([0.5, -1.5, 2.0])
 Y = np.array([2.0, 1.0, -3.0])
+RAMP = np.array([1.0, 2.0, 3.0])
 
 
 def product(x, y, scale=1.0):
@@ -58,7 +59,7 @@ def test_a_default_is_part_of_the_program():
 
 
 def test_an_array_default_is_used_and_stays_constant():
-    def f(x, weights=np.array([1.0, 2.0, 3.0])):
+    def f(x, weights=RAMP):
         return np.sum(weights * x * x)
 
     np.testing.assert_allclose(tg.grad(f)(X), 2 * X * [1.0, 2.0, 3.0])
@@ -373,7 +374,7 @@ def test_lists_of_numbers_are_trees_not_arrays():
         (2j, "complex"),
         (10**30, "64 bits"),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_gradient_is_refused_by_name(given, words):
     with pytest.raises(TracegradError, match=words) as caught:
         tg.grad(lambda x: np.sum(x) if not isinstance(x, str | dict) else 1.0)(given)

@@ -78,8 +78,9 @@ def test_ties_share_evenly():
     first, second = tg.grad(lambda a, b: np.sum(np.maximum(a, b)), argnums=(0, 1))(x, x)
     np.testing.assert_allclose(first, np.full(5, 0.5))
     np.testing.assert_allclose(second, np.full(5, 0.5))
-    np.testing.assert_allclose(tg.grad(lambda x: np.sum(np.clip(x, 1.0, 3.0)))(x),
-                               [0.5, 0.5, 0.5, 1.0, 0.5])  # fmt: skip
+    np.testing.assert_allclose(
+        tg.grad(lambda x: np.sum(np.clip(x, 1.0, 3.0)))(x), [0.5, 0.5, 0.5, 1.0, 0.5]
+    )
 
 
 def test_kinks():
