@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, dim_max, dim_min
@@ -75,7 +76,7 @@ def _write_item(low: Lowering, item: Item) -> None:
     assert needed is not None
     depth = low.writer.level.depth + 1
     for axis, b in saved.items():
-        low.bound[axis] = Binding(b.variable, b.lane, b.lows, (*b.highs, needed[axis]), depth)
+        low.bound[axis] = replace(b, highs=(*b.highs, needed[axis]), depth=depth)
     _write_in_arm(low, item, tests)
     low.bound.update(saved)
 
@@ -124,10 +125,7 @@ def _bind(
 def _close(
     low: Lowering, axis: int, lo: Value, hi: Value, stmts: Sequence[Stmt], kind: str
 ) -> None:
-    depth = low.writer.level.depth - 1
-    for stmt in stmts:
-        if low.complete.get(stmt, 0) > depth:
-            low.complete[stmt] = depth
+    _completed(low, stmts)
     low.writer.close_loop(lo, hi, 1, kind)
     low.bound.pop(axis, None)
 
@@ -182,11 +180,40 @@ def _write_peeled(
     low: Lowering, loop: Loop, stmts: Sequence[Stmt], first: Dim, last: Dim, end: Dim
 ) -> None:
     """``[0, first)`` with tests, the interior without, ``[last, end)`` with tests."""
-    if first != 0:
+    writer = low.writer
+    if first == 1:
+        some = writer.emit("less", (writer.dim(0), writer.dim(end)))
+        _write_once(low, loop, stmts, 0, some, ((0,), (first, end)))
+    elif first != 0:
         _write_range(low, loop, stmts, 0, dim_min(first, end), ((0,), (first, end)))
     _write_range(low, loop, stmts, first, last, ((0, first), (last, end)))
-    if last != end:
+    if end - last == 1:
+        beyond = writer.emit("less_equal", (writer.dim(first), writer.dim(last)))
+        _write_once(low, loop, stmts, last, beyond, ((0, first, last), (end,)))
+    elif last != end:
         _write_range(low, loop, stmts, dim_max(first, last), end, ((0, first, last), (end,)))
+
+
+def _write_once(
+    low: Lowering, loop: Loop, stmts: Sequence[Stmt], at: Dim, condition: Value, limits: Limits
+) -> None:
+    """The iteration at ``at`` where the condition holds: a loop would cost compile time."""
+    axis, writer = loop.key.axis, low.writer
+    writer.open_arm()
+    lows, highs = limits
+    low.bound[axis] = Binding(writer.dim(at), None, lows, highs, depth=writer.level.depth, at=at)
+    write_items(low, loop.items)
+    _completed(low, stmts)
+    writer.close_arm(condition)
+    low.bound.pop(axis, None)
+
+
+def _completed(low: Lowering, stmts: Sequence[Stmt]) -> None:
+    """The innermost level is about to close: what was done in it is done in the one around."""
+    depth = low.writer.level.depth - 1
+    for stmt in stmts:
+        if low.complete.get(stmt, 0) > depth:
+            low.complete[stmt] = depth
 
 
 def _write_reverse(low: Lowering, loop: Loop, stmts: Sequence[Stmt], end: Dim) -> None:

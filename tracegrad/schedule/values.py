@@ -34,8 +34,8 @@ class Binding:
     """An open loop over an axis: its variable, and what is known of its range.
 
     ``variable >= low`` for each of ``lows``, ``variable < high`` for each of ``highs``.
-    ``lane`` is the place within the block, where the axis is split. ``depth`` is that of the
-    level in which all this holds.
+    ``lane`` is the place within the block, where the axis is split. ``at`` is the place itself
+    where the loop is one iteration only. ``depth`` is that of the level in which all this holds.
     """
 
     variable: Value
@@ -43,6 +43,7 @@ class Binding:
     lows: tuple[Dim, ...] = (0,)
     highs: tuple[Dim, ...] = ()
     depth: int = 0
+    at: Dim | None = None
 
 
 _of_any_sign: ContextVar[frozenset[str]] = ContextVar("_of_any_sign", default=frozenset())
@@ -262,6 +263,8 @@ class Evaluator:
             at = self._checked(e.axis)
         else:
             binding = self.bound[e.axis]
+            if binding.at is not None and not lane:
+                return writer.dim(binding.at * e.step + e.offset)
             at = binding.variable
             if lane:
                 assert binding.lane is not None
