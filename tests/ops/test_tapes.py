@@ -25,7 +25,7 @@ def powers(x):
         tape = ops.update(ops.ensure(tape, k + 1), v, k)
         return k + 1, v * x, tape
 
-    empty = ops.tape(size=LENGTH, shape=(), dtype=f64)
+    empty = ops.tape(constant(0, i64), size=LENGTH, shape=(), dtype=f64)
     inits = [constant(0, i64), x * 0.0 + 1.0, empty]
     k, _, tape = while_loop(inits, lambda k, v, tape: v < 100.0, trip)
     return ops.index(tape, k - 1), ops.index(tape, k - 2), dim_value(LENGTH)
@@ -69,8 +69,9 @@ def test_the_runtime_function_means_the_reference():
 @pytest.mark.parametrize(
     ("op", "types", "attributes"),
     [
-        (ops.tape, [], {"size": 3, "shape": (), "dtype": f64}),
-        (ops.tape, [], {"size": LENGTH + 1, "shape": (), "dtype": f64}),
+        (ops.tape, [ArrayType(i64)], {"size": 3, "shape": (), "dtype": f64}),
+        (ops.tape, [ArrayType(i64)], {"size": LENGTH + 1, "shape": (), "dtype": f64}),
+        (ops.tape, [ArrayType(f64)], {"size": LENGTH, "shape": (), "dtype": f64}),
         (ops.ensure, [ArrayType(f64), ArrayType(i64)], {}),
         (ops.ensure, [ArrayType(f64, (LENGTH,)), ArrayType(f64)], {}),
     ],

@@ -16,6 +16,8 @@ from tests.transforms.reversal import (
     second,
     tape_elements,
 )
+from tracegrad.ir.core import Function, Region
+from tracegrad.ir.verifier import verify
 from tracegrad.passes import optimize
 
 every_program = pytest.mark.parametrize("name", PROGRAMS)
@@ -35,6 +37,23 @@ def test_the_adjoint_of_the_adjoint_agrees_with_differences(name):
     program = PROGRAMS[name]
     check_second(program.function, program.arguments(4))
     check_second(program.function, program.arguments(4), optimized=True)
+
+
+@every_program
+def test_cotangents_alone_need_no_more_than_what_dead_code_elimination_keeps(name):
+    """In particular a tape that only tells how long its cotangent is, still grows."""
+    program = PROGRAMS[name]
+    first = adjoint(program.function)
+    twice = second(program.function, first)
+    body = Region(twice.params, twice.body.ops, twice.results[len(first.results) :])
+    alone = verify(optimize(Function("f", body)))
+    rng = np.random.default_rng(0)
+    given = program.arguments(4)
+    given += draw(rng, [r for r in run(program.function, *given) if r.dtype.kind == "f"])
+    given += draw(rng, run(first, *given)[len(program.function.results) :])
+    expected = run(twice, *given)[len(first.results) :]
+    for a, b in zip(run(alone, *given), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("optimized", [False, True])

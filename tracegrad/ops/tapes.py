@@ -22,47 +22,51 @@ from tracegrad.ops.constants import (
     checked_shape,
     dtype_text,
     is_dim,
-    shape_text,
 )
 from tracegrad.ops.registry import Contribution, Sample, general
 
 # --- tape -------------------------------------------------------------------------------------
 
 
-def _tape_type(*, size: Any, shape: Any, dtype: Any) -> ArrayType:
+def _tape_type(length: ArrayType, *, size: Any, shape: Any, dtype: Any) -> ArrayType:
+    if length != scalar(i64):
+        raise TypeError(f"tape: an i64 length is needed, not {length}")
     if not is_dim(size) or is_symbol(size) is None:
         raise TypeError(f"tape: size must be a symbol of its own, not {size!r}")
     return ArrayType(checked_dtype(dtype, "tape"), (size, *checked_shape(shape, "tape")))
 
 
-def _tape_reference(*, size: Any, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
-    return np.zeros((0, *shape), dtype.numpy)
+def _tape_reference(
+    length: np.ndarray, *, size: Any, shape: tuple[int, ...], dtype: DType
+) -> np.ndarray:
+    return np.zeros((int(length), *shape), dtype.numpy)
 
 
 def _tape_text(
     operands: Sequence[str], result: ArrayType, attributes: Mapping[str, Any], dims: Dims
 ) -> str:
-    return f"np.zeros({shape_text((0, *result.shape[1:]), dims)}, dtype={dtype_text(result.dtype)})"
+    rest = "".join(f" {dims(d)}," for d in result.shape[1:])
+    return f"np.zeros(({operands[0]},{rest}), dtype={dtype_text(result.dtype)})"
 
 
 def _tape_samples(rng: np.random.Generator) -> list[Sample]:
     shapes: tuple[tuple[int, ...], ...] = ((), (3,), (2, 2))
     return [
-        Sample((), {"size": symbol("length"), "shape": shape, "dtype": dtype})
+        Sample((np.array(length),), {"size": symbol("length"), "shape": shape, "dtype": dtype})
         for shape in shapes
-        for dtype in (f64, i64)
+        for length, dtype in ((0, f64), (3, i64))
     ]
 
 
 tape = general(
     "tape",
-    doc="""An array of length 0 that `ensure` can make longer, with elements of ``shape``.
+    doc="""An array of a length known at run time, with elements of ``shape``.
 
     ``size`` is the opaque symbol of its length, bound by the result.""",
     infer=_tape_type,
     reference=_tape_reference,
     array=_tape_text,
-    nondifferentiable="it has no operands",
+    nondifferentiable="its operand is an integer",
     samples=_tape_samples,
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
-from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
+from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 
 
 class Liveness:
@@ -24,7 +26,7 @@ class Liveness:
         self._result_of: dict[Value, int] = {}
         self._pending: list[Value] = list(function.results)
         self._effects: list[Operation] = []
-        self._binders: dict[str, Operation] = {}
+        self._binders: dict[str, list[Operation]] = {}
         self._enter(function.body, None)
         for op in self._effects:
             self._operation(op)
@@ -37,7 +39,11 @@ class Liveness:
             if op.opdef.effects:
                 self._effects.append(op)
             if op.name in BINDING:
-                self._binders.update((s, op) for s in attribute_symbols(op.attributes["size"]))
+                for name in attribute_symbols(op.attributes["size"]):
+                    self._binders.setdefault(name, []).append(op)
+            elif op.name == "ensure":  # it changes what the size of a tape is
+                for name in attribute_symbols(op.result.shape[0]):
+                    self._binders.setdefault(name, []).append(op)
             for inner in op.regions:
                 for k, param in enumerate(inner.params):
                     self._param_of[param] = op, k - first_carried(op)
@@ -50,6 +56,7 @@ class Liveness:
         if value in self.values:
             return
         self.values.add(value)
+        self._mentioned(type_symbols(value.type))
         if value.op is not None:
             self._operation(value.op)
             if value.op.regions:
@@ -75,13 +82,18 @@ class Liveness:
         self._pending += op.operands[: leading(op)] if op.regions else op.operands
         if op.name == "while":
             self._pending += op.regions[0].yields
-        if self._binders:
-            for name in operation_symbols(op):
-                if name in self._binders:
-                    self._operation(self._binders[name])
+        for attribute in op.attributes.values():
+            self._mentioned(attribute_symbols(attribute))
         holder = self._holder[op]
         if holder is not None:
             self._operation(holder)
+
+    def _mentioned(self, symbols: Iterable[str]) -> None:
+        """What finds out these sizes is live."""
+        if self._binders:
+            for name in symbols:
+                for binder in self._binders.get(name, ()):
+                    self._operation(binder)
 
     def kept(self, op: Operation) -> list[int]:
         """The results, in a loop the carried values, of a control-flow operation that are live."""

@@ -94,9 +94,9 @@ class Primal:
         position = 0 if value.op is None else region.ops.index(value.op) + 1
         return self._splice(region, position, make)
 
-    def at_start(self, region: Region, make: Callable[[], Value]) -> Value:
-        """The value that ``make`` appends at the head of ``region``."""
-        return self._splice(region, 0, make)
+    def at_end(self, region: Region, make: Callable[[], Value]) -> Value:
+        """The value that ``make`` appends to ``region``."""
+        return self._splice(region, len(region.ops), make)
 
     def _splice(self, region: Region, position: int, make: Callable[[], Value]) -> Value:
         count = len(region.ops)
@@ -160,7 +160,7 @@ class Primal:
         zero = self.before(op, lambda: constant(0, i64))
         trip = self.carry(op, zero)
         trip.hint = "trip"
-        body.yields = (*body.yields, self._splice(body, len(body.ops), lambda: trip + 1))
+        body.yields = (*body.yields, self.at_end(body, lambda: trip + 1))
         return self.result(op, zero.type, "trips")
 
     def out_of_branch(self, op: Operation, values: Sequence[Value | None]) -> Value:
@@ -168,7 +168,7 @@ class Primal:
         (type,) = {v.type for v in values if v is not None}
         for region, value in zip(op.regions, values, strict=True):
             if value is None:
-                value = self._splice(region, len(region.ops), lambda: zeros(type.shape, type.dtype))
+                value = self.at_end(region, lambda: zeros(type.shape, type.dtype))
             region.yields = (*region.yields, value)
         hints = [v.hint for v in values if v is not None]
         return self.result(op, type, hints[0])

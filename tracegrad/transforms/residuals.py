@@ -139,17 +139,11 @@ def _settle(
 ) -> None:
     drop_unread(back)
     forced = _sizes(region, back)
-    for op in forced:
-        if op.name == "tape":
-            raise NotDifferentiable(
-                "the gradient of a gradient inside a loop needs the size of a tape that is made "
-                "within the loop",
-                way_out="take both derivatives outside the loop, or replace the while loop by a "
-                "for loop with a known number of trips",
-                place=place_of(op.location),
-            )
+    grown = {op: _last_size(sweep, region, op) for op in forced if op.name == "tape"}
+    forced = [op for op in forced if op not in grown]
+    again.kept.update(grown.values())
     local = set(sweep.primal.defined_in(region))
-    needed = [v for v in free_values(back) if v in local]
+    needed = [*grown.values(), *(v for v in free_values(back) if v in local)]
     if not needed and not forced:
         return
     stored, made = _choose(sweep, region, needed, forced, again, price)
@@ -161,6 +155,8 @@ def _settle(
         for value, make in again.given.items():
             if value in made:
                 replacement[value] = make()
+        for op, size in grown.items():
+            sweep.build.emit(op.opdef, [replacement[size]], op.attributes)
         for value in sweep.primal.defined_in(region):
             if value in made and value not in replacement:
                 again.make(value, replacement)
@@ -168,6 +164,12 @@ def _settle(
             if op.results[0] not in replacement:
                 again.clone(op, replacement)
     substitute(back, {old: new for old, new in replacement.items() if old is not new})
+
+
+def _last_size(sweep: Sweep, region: Region, tape: Operation) -> Value:
+    """The length of a tape of the region itself, when it has been written."""
+    size = tape.attributes["size"]
+    return sweep.primal.at_end(region, lambda: ops.dim(size=size))
 
 
 def _sizes(region: Region, back: Region) -> list[Operation]:
@@ -191,6 +193,7 @@ class _Again:
         self.sweep = sweep
         self.region = region
         self.given: dict[Value, Callable[[], Value]] = {}
+        self.kept: set[Value] = set()  # to be stored in any case
 
     def price(self, value: Value) -> float:
         if value in self.given:
@@ -205,7 +208,13 @@ class _Again:
 
     def own_price(self, value: Value) -> float:
         op = value.op
-        if op is None or op.regions or op.opdef.effects or op.name in ("tape", "ensure"):
+        if (
+            value in self.kept
+            or op is None
+            or op.regions
+            or op.opdef.effects
+            or op.name in ("tape", "ensure")
+        ):
             return INFINITE
         return operation_price(op)
 
@@ -222,6 +231,8 @@ class _Again:
         """Of a value of this region."""
         if any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
             return INFINITE  # it has another size in each trip
+        if value in self.kept:
+            return price
         if value.op is not None and value.op.name in ("const", "dim", "iota"):
             return INFINITE
         return price * extent(value)

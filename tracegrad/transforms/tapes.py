@@ -5,8 +5,9 @@ that writes it. So a derivative of the derivative needs nothing new.
 
 - Where all loops around are ``for`` loops whose bounds are sizes, a tape has exactly one
   element per trip: an axis for each loop.
-- Elsewhere it grows (see `tracegrad.ops.tapes`): before a ``for`` by the trips that it is about to
-  make, in a ``while`` geometrically. All trips of an inner loop follow each other on
+- Elsewhere its length is found at run time (see `tracegrad.ops.tapes`). For a ``for`` in no other
+  region it is exact. Else the tape grows: before a ``for`` by the trips that it is about to make,
+  in a ``while`` geometrically. All trips of an inner loop follow each other on
   the tape. Where those of the present run begin, its *base*, is a threaded variable: the primal
   adds the trips of each run, the way back subtracts them.
 """
@@ -151,13 +152,18 @@ class Growing:
         outermost = self.tapes.path[0][0]
         name = self.tapes.name(value)
         size = self.sweep.fresh_symbol(f"{name}_length")
-        empty = primal.before(
-            outermost, lambda: ops.tape(size=size, shape=value.shape, dtype=value.dtype)
-        )
+        exact = loop.name == "for" and not self.nested
+
+        def allocated() -> Value:
+            length = self.trips if exact else constant(0, i64)
+            new: Value = ops.tape(length, size=size, shape=value.shape, dtype=value.dtype)
+            return new
+
+        empty = primal.before(outermost, allocated)
         empty.hint = name
 
         def store(before: Value) -> Value:
-            if loop.name == "for":
+            if loop.name == "for" and not exact:
                 before = primal.before(loop, lambda: self._ensured(before, self._end()))
             tape = primal.carry(loop, before)
             after = primal.after(value, body, lambda: self._written(tape, value))
