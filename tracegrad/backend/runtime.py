@@ -1,6 +1,7 @@
 """What printed array programs call where NumPy has no expression for it.
 
-Only NumPy is used, so that the functions can be printed beside a program that is exported.
+Only NumPy is used, so that the functions can be printed beside a program that is exported. Those
+that kernels call, too, are compiled into them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 
 def pad(v: Any, shape: tuple[int, ...], map: Sequence[tuple[int | None, int, int]]) -> np.ndarray:
@@ -45,6 +47,7 @@ def accumulate(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
     return out
 
 
+@register_jitable
 def ensure(x: np.ndarray, length: int) -> np.ndarray:
     """``x`` made at least ``length`` long, twice as long as it was if it must grow."""
     if len(x) >= length:

@@ -21,7 +21,8 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import leading
-from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar
+from tracegrad.ir.sizes import attribute_symbols
+from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.bounds import Bounds
 from tracegrad.schedule.buffers import forward, make_before, replace
@@ -77,6 +78,13 @@ class _Regions(Builder):
         self.checked: dict[tuple[Value, Dim], Value] = {}
         self.users = _users(function)
         self.sizes = frozenset(function.size_sources())
+        # Tapes: what they are long is not what their symbol says, and places on them are right.
+        self.growing = {
+            name
+            for op in function.walk()
+            if op.name == "tape"
+            for name in attribute_symbols(op.attributes["size"])
+        }
 
     def run(self) -> Function:
         with self:
@@ -227,6 +235,8 @@ class _Regions(Builder):
         if at.dtype is not i64:
             at = self.emit(REGISTRY["cast"], [at], {"dtype": i64}).result
         known = None if index is None else self.bounds.place(index, size)
+        if self._grows(size):
+            known = 0
         if known is not None:
             if known == 0:
                 return at
@@ -240,6 +250,9 @@ class _Regions(Builder):
             if index is not None:
                 self.checked[at, size] = found
         return found
+
+    def _grows(self, size: Dim) -> bool:
+        return any(name in self.growing for name in symbols(size))
 
     # --- writes
 
@@ -264,22 +277,17 @@ class _Regions(Builder):
         if not rest:
             self._store(name, self.env[v], buffer, at)
             return
-        number = fill_value(v)
-        if number is not None:
-            element = self.env[number]
-            self._nest(rest, lambda more: self._store(name, element, buffer, [*at, *more]))
-            return
-        made = self.env[v]
         if (
-            name == "store"
+            fill_value(v) is None
+            and name == "store"
             and self.users[v] == [op]
             and not any(self._meets(read, x, op, origin) for read, x in reads)
-            and forward(self.region, start, made, buffer, at)
+            and forward(self.region, start, self.env[v], buffer, at)
         ):
             return
         self._nest(
             rest,
-            lambda more: self._store(name, self._load(made, more), buffer, [*at, *more]),
+            lambda more: self._store(name, self._element(v, more), buffer, [*at, *more]),
         )
 
     def _meets(self, read: Operation, x: Value, write: Operation, origin: Origin) -> bool:
@@ -300,24 +308,23 @@ class _Regions(Builder):
         """Write at arrays of indices, in their order."""
         lead = len(indices)
         shape = indices[0].shape
-        number = fill_value(v)
 
         def one(where: list[Value]) -> None:
             at = [
-                self._place(None, self._load(self.env[i], where), buffer.shape[axis], axis)
+                self._place(None, self._element(i, where), buffer.shape[axis], axis)
                 for axis, i in enumerate(indices)
             ]
 
             def element(more: list[Value]) -> None:
-                if number is not None:
-                    value = self.env[number]
-                else:
-                    value = self._load(self.env[v], [*where, *more])
-                self._store(name, value, buffer, [*at, *more])
+                self._store(name, self._element(v, [*where, *more]), buffer, [*at, *more])
 
             self._nest(buffer.shape[lead:], element)
 
         self._nest(shape, one)
+
+    def _element(self, array: Value, at: Sequence[Value]) -> Value:
+        number = fill_value(array)
+        return self._load(self.env[array], at) if number is None else self.env[number]
 
     def _ensure(self, op: Operation) -> None:
         base, length = op.operands
@@ -427,7 +434,7 @@ class _Regions(Builder):
             size = self.bounds.polynomial(end)
             if size is None:
                 continue
-            if self.bounds.place(indices[at], size) == 0:
+            if self._grows(size) or self.bounds.place(indices[at], size) == 0:
                 self.checked[at, size] = at
             known = self.checked.setdefault((at, size), op.result)
             if known is not op.result:
