@@ -10,7 +10,7 @@ from tests.schedule.region_programs import (
     lowered,
 )
 from tests.transforms.programs import PROGRAMS
-from tests.transforms.reversal import adjoint, draw, run
+from tests.transforms.reversal import adjoint, draw, run, second
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.passes import optimize
 from tracegrad.schedule.regions import copies
@@ -68,3 +68,16 @@ def test_kernels_of_adjoints_agree(name):
     expected = evaluate(function, *given)
     for e, r in zip(expected, compiled_results(lowered(function), given), strict=True):
         np.testing.assert_allclose(r, e, rtol=1e-9, atol=1e-12)
+
+
+@every_program
+def test_adjoints_of_adjoints_agree_in_every_form(name):
+    """Tapes that grow, their cotangents as long as the last version, among them."""
+    program = PROGRAMS[name]
+    first = adjoint(program.function, optimized=True)
+    twice = optimize(second(program.function, first))
+    given = seeded(program, 4)
+    bars = run(first, *given)[len(program.function.results) :]
+    given += draw(np.random.default_rng(2), bars)
+    assert_all_forms_agree(twice, *given, rtol=1e-8)
+    assert bool([copy for copy in copies(twice) if copy.depth]) == (name in COPYING)

@@ -258,7 +258,7 @@ def _without_unread(lines: list[Line]) -> list[Line]:
         counts: dict[str, int] = {}
         for line in (each for top in lines for each in top.walk()):
             for word in words(line.code):
-                counts[word] = counts.get(word, 0) + 1
+                counts[word] = counts.get(word, 0) + (word not in line.binds)
         kept, changed = _filtered(lines, counts)
         if not changed:
             return kept
@@ -269,7 +269,7 @@ def _filtered(lines: list[Line], counts: Mapping[str, int]) -> tuple[list[Line],
     kept: list[Line] = []
     changed = False
     for line in lines:
-        if line.binds and all(counts[name] == 1 for name in line.binds):
+        if line.binds and all(counts[name] == 0 for name in line.binds):
             changed = True
             continue
         line.below, below_changed = _filtered(line.below, counts)

@@ -94,6 +94,8 @@ class Values:
         self._texts = {value: Text(text) for value, text in texts.items()}
         self._sizes = {old: symbol(new) for old, new in sizes.items() if old != new}
         self._bound = set(bound)
+        tapes = (op for op in function.walk() if op.name == "tape")
+        self._growing = {is_symbol(op.attributes["size"]) for op in tapes}
         self._waiting: dict[Value, _Waiting] = {}
         self._memory: dict[Value, Value] = {}
         self._buffers: frozenset[Value] = frozenset()
@@ -225,9 +227,16 @@ class Values:
         self._texts[value] = Text(name)
         for axis, dim in enumerate(value.shape):
             size = is_symbol(self._dim(dim))
-            if size is not None and size not in self._bound:
+            if size is not None and (size not in self._bound or self._grew(value, dim)):
                 self._bound.add(size)
                 self._line(f"{size} = {name}.shape[{axis}]").binds = (size,)
+
+    def _grew(self, value: Value, dim: Dim) -> bool:
+        """Whether ``value`` may be longer than the earlier arrays of the size ``dim``."""
+        op = value.op
+        if op is None or is_symbol(dim) not in self._growing:
+            return False
+        return op.name == "ensure" or bool(op.regions)
 
     def _root(self, buffer: Value) -> Value:
         """The buffer whose memory ``buffer`` shows."""

@@ -130,11 +130,15 @@ class _Regions(Builder):
         elif not self._scalar(op):
             self.waiting[op] = None
 
-    def _owned(self, place: Operation | Region, position: int, value: Value) -> Value:
+    def _owned(
+        self, place: Operation | Region, position: int, value: Value, hint: str = ""
+    ) -> Value:
         """``value`` as memory that may be written: its own, a copy, or a new array."""
         number = fill_value(value)
         if number is not None:
-            return self._filled(value, number)
+            # Equal arrays were made one: its name may be that of another use.
+            alone = len(self.users[value]) == 1
+            return self._filled(value, number, hint or (value.hint if alone else ""))
         found = self.env[value]
         copy = self.decided.copies.get((place, position))
         if copy is None or (place is self.old.body and self._printer_copies(place, position)):
@@ -154,12 +158,12 @@ class _Regions(Builder):
         made.hint = hint
         return made
 
-    def _filled(self, value: Value, number: Value) -> Value:
+    def _filled(self, value: Value, number: Value, hint: str) -> Value:
         assert number.op is not None
         content = number.op.attributes["value"]
         if content == 0 and str(content) != "-0.0":
-            return self._alloc(value.type, value.hint, 0)
-        made = self._alloc(value.type, value.hint)
+            return self._alloc(value.type, hint, 0)
+        made = self._alloc(value.type, hint)
         element = self._const(content, value.type)
         self._nest(value.shape, lambda at: self._store("store", element, made, at), "fill")
         return made
@@ -261,7 +265,7 @@ class _Regions(Builder):
         name = "store" if op.name == "update" else "add_store"
         origin = self.decided.origins.get(base, frozenset())
         self._flush([base, *indices])
-        buffer = self._owned(op, 0, base)
+        buffer = self._owned(op, 0, base, op.result.hint)
         if op.result.hint and not buffer.hint:
             buffer.hint = op.result.hint
         self.env[op.result] = buffer
@@ -453,7 +457,7 @@ class _Regions(Builder):
         self._prepare(op)
         (body,) = op.regions
         bounds = [self.env[v] for v in op.operands[:3]]
-        inits = [self._owned(op, 3 + k, v) for k, v in enumerate(op.operands[3:])]
+        inits = self._inits(op, 3)
         location, part, facts = self._location, self._part, self.bounds.facts
         self.bounds.open(body.params[0], *op.operands[:3])
         with self._scope(), self.open() as region:
@@ -465,7 +469,7 @@ class _Regions(Builder):
 
     def _while(self, op: Operation) -> None:
         self._prepare(op)
-        inits = [self._owned(op, k, v) for k, v in enumerate(op.operands)]
+        inits = self._inits(op, 0)
         location, part = self._location, self._part
         regions = []
         for old in op.regions:
@@ -475,6 +479,14 @@ class _Regions(Builder):
             regions.append(region)
         self._location, self._part = location, part
         self._close_loop(op, [], inits, regions)
+
+    def _inits(self, op: Operation, lead: int) -> list[Value]:
+        """The first values of what a loop carries."""
+        params = op.regions[-1].params[-len(op.results) :] if op.results else ()
+        return [
+            self._owned(op, lead + k, v, op.results[k].hint or params[k].hint)
+            for k, v in enumerate(op.operands[lead:])
+        ]
 
     def _enter(self, region: Region) -> None:
         for param in region.params:
