@@ -295,3 +295,89 @@ class Generator:
         if self.chance(0.35):
             self.line(depth, "else:")
             self.block(depth + 1, loops, most=2)
+
+
+class Numeric(Generator):
+    """Programs on two numbers that a tracer can trace: names bound first, no effects."""
+
+    def program(self):
+        self.left = 12
+        self.lines = ["def f(n, m):"]
+        for name in NAMES:
+            self.line(1, f"{name} = {self.random.randint(-2, 3)}")
+        while self.left > 0:
+            self.statement(1, loops=0, in_function=True)
+        self.line(1, f"return {', '.join(NAMES)}")
+        return "\n".join(self.lines) + "\n"
+
+    def value(self, depth=0):
+        pick = self.random.randint(0, 11 if depth < 2 else 5)
+        if pick <= 3:
+            return self.random.choice([*NAMES, "n", "m"])
+        if pick <= 5:
+            return str(self.random.randint(-2, 3))
+        x, y = self.value(depth + 1), self.value(depth + 1)
+        if pick <= 8:
+            return f"({x} {self.random.choice('+-*')} {y}) % 7"
+        if pick == 9:
+            return f"({x} if {self.test(depth + 1)} else {y})"
+        if pick == 10:
+            return f"({x} {self.random.choice(['and', 'or'])} {y})"
+        return f"({self.name()} := {x})"
+
+    def test(self, depth=0):
+        pick = self.random.randint(0, 6)
+        x, y = self.value(depth + 1), self.value(depth + 1)
+        if pick <= 2 or depth > 2:
+            return f"{x} {self.random.choice(['<', '>', '==', '!=', '<='])} {y}"
+        if pick == 3:
+            return f"{x} < {y} <= {self.value(depth + 1)} != {self.random.randint(0, 3)}"
+        if pick == 4:
+            return f"not {self.test(depth + 1)}"
+        if pick == 5:
+            return f"({self.test(depth + 1)} and {self.test(depth + 1)} or {x})"
+        return f"({self.test(depth + 1)} or {self.name()})"
+
+    def simple(self, depth):
+        name, value = self.name(), self.value()
+        pick = self.random.randint(0, 9)
+        if pick <= 5:
+            self.line(depth, f"{name} = {value}")
+        elif pick <= 7:
+            self.line(depth, f"{name} {self.random.choice('+-')}= {value}")
+        else:
+            self.line(depth, f"{name}, {self.name()} = {self.name()}, {value}")
+
+    def leave(self, depth):
+        self.line(depth, f"if {self.test()}:")
+        self.line(depth + 1, f"return {', '.join(self.value() for _ in NAMES)}")
+
+    def match(self, depth, loops):
+        self.line(depth, f"match {self.value()}:")
+        for pattern in self.random.sample(["0", "1 | -1", "2 | 3 as c", "b if b < m"], 2):
+            self.line(depth + 1, f"case {pattern}:")
+            self.block(depth + 2, loops)
+
+    def attempt(self, depth, loops):
+        self.branch(depth, loops)
+
+    context = attempt
+
+    def closure(self, depth):
+        self.simple(depth)
+
+    def loop(self, depth, loops):
+        if self.chance(0.6):
+            bounds = self.random.choice(["3", "n", "m, 3", "2, -1, -1", "n, m + 2"])
+            iterable = f"range({bounds})" if self.chance(0.8) else "[2, n, 1]"
+            self.line(depth, f"for {self.random.choice([self.name(), 'i'])} in {iterable}:")
+        else:
+            counter = f"w{self.fresh()}"
+            self.line(depth, f"{counter} = {self.random.choice(['0', 'n - n'])}")
+            test = self.random.choice([self.test(1), "True"])
+            self.line(depth, f"while {counter} < 3 and {test}:")
+            self.line(depth + 1, f"{counter} += 1")
+        self.block(depth + 1, loops + 1)
+        if self.chance(0.35):
+            self.line(depth, "else:")
+            self.block(depth + 1, loops, most=2)

@@ -9,7 +9,7 @@ from tests.staging.programs import Generator, define, environment, outcome
 from tracegrad.staging import stage, why_native, why_unstaged
 
 ARGUMENTS = [(0, 0), (2, 1), (3, -1)]
-BATCHES, PROGRAMS = 10, 250
+BATCHES, PROGRAMS = 8, 250
 
 
 def difference(seed):

@@ -428,6 +428,7 @@ class ControlRewriter(Rewriter):
         if not self._can_hold(arms):
             return self._generic(node)
         names = _walrus_names(arms)
+        binds = bool(names)
         condition = self._truth(node.test)
         first, second = self.visit(node.body), self.visit(node.orelse)
         start = self._hook("ternary", node.test, condition, self._site("ternary", node, names))
@@ -441,7 +442,7 @@ class ControlRewriter(Rewriter):
             ]
             return self._with_env(holder, names, _asked_of(start_of(holder), "result", *arms))
 
-        start_of, whole = self._held(start, names, node)
+        start_of, whole = self._held(start, binds, node)
         return whole(build)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
@@ -450,14 +451,14 @@ class ControlRewriter(Rewriter):
     def _logic(self, node: ast.BoolOp, test: bool) -> ast.expr:
         if not self._can_hold(node.values):
             return self._generic(node)
-        names = _walrus_names(node.values[1:])
+        names, binds = _walrus_names(node.values[1:]), bool(_walrus_names(node.values))
         kind = "and" if isinstance(node.op, ast.And) else "or"
         values = [self._truth(value) if test else self.visit(value) for value in node.values]
 
         def operands(holder: str) -> list[ast.expr]:
             return values
 
-        return self._operands(kind, node, names, operands, test)
+        return self._operands(kind, node, names, operands, test, binds)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) > 1:
@@ -479,7 +480,7 @@ class ControlRewriter(Rewriter):
         parts = [node.left, *node.comparators]
         if not self._can_hold(parts):
             return self._generic(node)
-        names = _walrus_names(parts[2:])
+        names, binds = _walrus_names(parts[2:]), bool(_walrus_names(parts))
         first, *rest = (self.visit(part) for part in parts)
 
         def operands(holder: str) -> list[ast.expr]:
@@ -490,7 +491,7 @@ class ControlRewriter(Rewriter):
                 left = _at(_of(holder, "kept"), right)
             return found
 
-        return self._operands("compare", node, names, operands, test)
+        return self._operands("compare", node, names, operands, test, binds)
 
     def _operands(
         self,
@@ -499,9 +500,10 @@ class ControlRewriter(Rewriter):
         names: Sequence[str],
         operands: Callable[[str], list[ast.expr]],
         test: bool,
+        binds: bool,
     ) -> ast.expr:
         start = self._hook("logic", node, self._site(kind, node, names, test=test))
-        start_of, whole = self._held(start, names, node)
+        start_of, whole = self._held(start, binds, node)
 
         def build(holder: str) -> ast.expr:
             *before, last = operands(holder)
@@ -534,15 +536,16 @@ class ControlRewriter(Rewriter):
         )
 
     def _held(
-        self, start: ast.expr, names: Sequence[str], at: ast.expr
+        self, start: ast.expr, binds: bool, at: ast.expr
     ) -> tuple[Build, Callable[[Build], ast.expr]]:
         """How to write an expression that asks the object of ``start`` several times.
 
-        The first of the two gives the expression whose method makes the result, the second
+        ``binds`` says that an operand binds a name (in a lambda it would be the lambda's). The
+        first of the two results gives the expression whose method makes the result, the second
         builds the whole.
         """
         holder = self._fresh()
-        if self._place == "comprehension" and not names:
+        if self._place == "comprehension" and not binds:
             one = ast.arguments([], [ast.arg(holder)], None, [], [], None, [])
 
             def called(build: Build) -> ast.expr:

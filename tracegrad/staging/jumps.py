@@ -44,15 +44,19 @@ class NotRewritable(Exception):
 
 
 class SetFlag(ast.stmt):
-    """``flag = value``."""
+    """``flag = value``.
+
+    ``starts`` says that the flag begins here: nothing outside this list of statements reads it.
+    """
 
     _fields = ()
 
-    def __init__(self, at: ast.stmt, flag: str, value: bool) -> None:
+    def __init__(self, at: ast.stmt, flag: str, value: bool, *, starts: bool = False) -> None:
         super().__init__()
         ast.copy_location(self, at)
         self.flag = flag
         self.value = value
+        self.starts = starts
 
 
 class Guard(ast.stmt):
@@ -262,14 +266,17 @@ class _Jumps:
         body = self.block(statement.body, loop)
         statement.body = body.body
         if loop.continued in self.tested:
-            statement.body = [SetFlag(statement.body[0], loop.continued, False), *body.body]
+            statement.body = [
+                SetFlag(statement.body[0], loop.continued, False, starts=True),
+                *body.body,
+            ]
         exits = body.flags & {loop.broken, RETURN}
         self.exits[statement] = tuple(sorted(exits))
         self.tested |= exits
         orelse, statement.orelse = statement.orelse, []
         out: list[ast.stmt] = [statement]
         if loop.broken in exits:
-            out = [SetFlag(statement, loop.broken, False), statement]
+            out = [SetFlag(statement, loop.broken, False, starts=True), statement]
         flags = exits & {RETURN}
         if orelse:
             after = self.block(orelse, outer)
@@ -311,7 +318,7 @@ class _Jumps:
         statement.body = [*body.body, SetFlag(statement, done, True)]
         self.tested.add(done)
         resets: list[ast.stmt] = [SetFlag(statement, flag, False) for flag in sorted(body.flags)]
-        before = SetFlag(statement, done, False)
+        before = SetFlag(statement, done, False, starts=True)
         return [before, statement, Unfinished(done, resets)], body.flags
 
 

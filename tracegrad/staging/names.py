@@ -192,9 +192,15 @@ class Flow:
         elif isinstance(statement, Unfinished):
             reads.add(statement.done)
         for inner in blocks(statement):
+            own: set[str] = set()
             for each in inner:
+                if isinstance(each, SetFlag) and each.starts:
+                    own.add(each.flag)
                 binds.update(self._gather(each))
                 reads |= self._reads[each]
+            reads -= own
+            for flag in own:
+                binds.pop(flag, None)
         self._binds[statement], self._reads[statement] = binds, reads
         return binds
 
@@ -225,6 +231,9 @@ class Flow:
     def names_of_loop(self, statement: ast.stmt) -> list[str]:
         """Names that a loop binds and that a later trip, or something after, may read."""
         wanted = self._after[statement] | self._reads[statement]
+        if isinstance(statement, ast.For):
+            # Each trip binds the target anew: only who reads it after the loop asks for it.
+            wanted -= set(bound_by(statement.target)) - self._after[statement]
         return self._kept(self._binds[statement], set(wanted))
 
     def _kept(self, binds: Names, wanted: set[str]) -> list[str]:
