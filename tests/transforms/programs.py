@@ -494,6 +494,14 @@ def newton(a):
 
 
 @program(VECTOR)
+def product_of_unknown_length(x):
+    def trip(k, s):
+        return k + 1, s * ops.index(x, k)
+
+    return while_loop([zero(), constant(1.0)], lambda k, s: k < dim_value(n), trip)[1]
+
+
+@program(VECTOR)
 def while_with_an_array(x):
     def going(k, a, s):
         return ops.logical_and(k < dim_value(n), s < 1e6)

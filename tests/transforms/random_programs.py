@@ -205,3 +205,68 @@ def arguments(seed, size=3):
     arrays = [rng.uniform(-1.0, 1.0, size) for _ in ARRAYS]
     scalars = [np.asarray(v) for v in rng.uniform(-1.0, 1.0, len(SCALARS))]
     return [switch, rng.integers(0, size, size), *arrays, *scalars]
+
+
+def random_table(seed):
+    """A loop, or two nested ones, that fill a table from places near by, in any order."""
+    chance = random.Random(seed)
+    rank = chance.choice([1, 1, 2])
+    kind = chance.choice(["up", "down", "while"])
+
+    def place(indices):
+        return [i + chance.choice([0, 0, -1, 1, -2, 2]) for i in indices]
+
+    def statement(table, x, v, indices):
+        reads = [ops.index(table, *place(indices)) for _ in range(chance.randint(1, 2))]
+        found = reads[0] * reads[-1] * 0.5 + ops.tanh(v) * ops.index(x, indices[0])
+        write = chance.choice([ops.update, ops.update, ops.update, ops.accumulate])
+        kept = chance.random() < 0.5
+        where = place(indices) if chance.random() < 0.3 else indices
+        value = ops.exp(found * 0.3) if kept else found
+
+        def arm():
+            return [write(table, value, *where), value]
+
+        if chance.random() < 0.3:
+            return branch(ops.index(x, indices[0]) > 0.0, arm, lambda: [table, v])
+        return arm()
+
+    def body(table, x, v, indices):
+        for _ in range(chance.randint(1, 2)):
+            table, v = statement(table, x, v, indices)
+        return [table, v]
+
+    def inner(table, x, v, indices):
+        if rank == 1:
+            return body(table, x, v, indices)
+        step = chance.choice([1, -1])
+        bounds = (2, n - 2) if step == 1 else (n - 3, 1)
+        return for_loop(
+            *bounds, [table, v], lambda j, t, v: body(t, x, v, [*indices, j]), step=step
+        )
+
+    with Builder() as build:
+        x = build.param(VECTOR, "x")
+        table = build.param(ArrayType(f64, (n,) * rank), "table")
+        v = build.param(SCALAR, "v")
+        low = chance.choice([2, 2, 1])  # from 1, places at -1 count from the end
+        if kind == "up":
+            results = for_loop(low, n - 2, [table, v], lambda i, t, v: inner(t, x, v, [i]))
+        elif kind == "down":
+            results = for_loop(
+                n - 3, low - 1, [table, v], lambda i, t, v: inner(t, x, v, [i]), step=-1
+            )
+        else:
+            _, *results = while_loop(
+                [constant(low, i64), table, v],
+                lambda i, t, v: i < dim_value(n - 2),
+                lambda i, t, v: [i + 1, *inner(t, x, v, [i])],
+            )
+        return verify(build.function(f"table_{seed}", results))
+
+
+def table_arguments(function, seed, size=7):
+    rng = np.random.default_rng(seed)
+    x = rng.choice([-0.9, -0.4, 0.3, 0.8], size) + rng.uniform(-0.05, 0.05, size)
+    table = rng.uniform(-1.0, 1.0, [size] * function.params[1].rank)
+    return [x, table, np.asarray(0.4)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.transforms.programs import PROGRAMS, SCALAR, VECTOR, n, total, zero
-from tests.transforms.reversal import adjoint, check_first, check_second, draw, run
+from tests.transforms.reversal import adjoint, check_first, check_second, draw, run, second
 from tests.transforms.test_vjp import function
 from tests.transforms.test_vjp import no_derivative as no_derivative
 from tracegrad import ops
@@ -255,6 +255,42 @@ def test_a_final_read_needs_no_tape():
     f = function([VECTOR], rule)
     assert tapes(adjoint(f)) == []
     check_second(f, [X])
+
+
+def test_a_final_read_of_a_loop_that_runs_down():
+    def rule(x):
+        def trip(i, a):
+            after = ops.index(a, i + 1)
+            return [ops.update(a, after * after * 0.5 + ops.index(x, i), i)]
+
+        (a,) = for_loop(n - 2, -1, [x], trip, step=-1)
+        return total(a * a)
+
+    f = function([VECTOR], rule)
+    assert tapes(adjoint(f)) == []
+    check_second(f, [X])
+
+
+def test_a_read_behind_a_loop_that_runs_down_is_not_final():
+    def rule(x):
+        def trip(i, a):
+            before = ops.index(a, i - 1)
+            return [ops.update(a, before * before * 0.5 + ops.index(x, i), i)]
+
+        (a,) = for_loop(n - 1, 0, [x], trip, step=-1)
+        return total(a * a)
+
+    f = function([VECTOR], rule)
+    assert len(tapes(adjoint(f))) == 1
+    check_second(f, [X])
+
+
+def test_a_tape_of_the_adjoint_is_read_again_by_its_adjoint():
+    """What the first reversal stored of the primal, the second does not store again."""
+    for name, total_tapes in (("scalar_carry", 4), ("product_of_unknown_length", 2)):
+        first = adjoint(PROGRAMS[name].function)
+        twice = second(PROGRAMS[name].function, first)
+        assert len(tapes(twice)) == total_tapes
 
 
 def test_a_final_read_in_an_arm():

@@ -2,7 +2,7 @@
 
 A loop that fills a table reads, in trip t, what earlier trips wrote::
 
-    for t in range(1, n):
+    for t in range(1, n):            # or down, with t + 1; or a while loop that counts t
         ... a[t - 1] ...
         a[t] = ...
 
@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.types import Dim
 from tracegrad.transforms.hoist import WRITES
-from tracegrad.transforms.primal import Primal, whole_number
+from tracegrad.transforms.primal import Primal, step_of, whole_number
 from tracegrad.transforms.trips import DEEPEST, dimension, never_negative
 
 
@@ -44,7 +45,7 @@ def final_elements(primal: Primal) -> Final:
     """What the arrays that the outermost loops write still hold when they are done."""
     found = Final()
     for op in primal.ops:
-        if op.name == "for":
+        if op.name in ("for", "while"):
             for k in range(len(op.results)):
                 if op.results[k].rank:
                     _of_array(primal, op, k, found)
@@ -53,8 +54,8 @@ def final_elements(primal: Primal) -> Final:
 
 def _of_array(primal: Primal, loop: Operation, carried: int, found: Final) -> None:
     """The final elements of one carried array of a loop."""
-    (body,) = loop.regions
-    versions = _versions(body, carried)
+    body = loop.regions[-1]
+    versions = _versions(body, first_carried(loop) + carried, carried)
     if versions is None:
         return
     array = loop.results[carried]
@@ -89,29 +90,27 @@ def _order(primal: Primal, access: Operation, write: Operation) -> str:
         for each in (access, write)
     )
     for loop, same in zip(*paths, strict=False):
-        lowest = dimension(loop.operands[0]) if loop.name == "for" else None
-        if loop is not same or lowest is None or whole_number(loop.operands[2]) != 1:
+        if loop is not same:
             return UNKNOWN
-        index = loop.regions[0].params[0]
         first = 2 if access.name in WRITES else 1
-        axes = zip(access.operands[first:], write.operands[2:], strict=False)
-        pairs = [(_offset(r, index), _offset(w, index)) for r, w in axes]
-        # A negative index would count from the end.
-        found = [
-            (r, w)
-            for r, w in pairs
-            if r is not None and w is not None and never_negative(lowest + min(r, w))
+        axes = list(zip(access.operands[first:], write.operands[2:], strict=False))
+        behind = [
+            (w - r) * index.step
+            for index in _indices(loop)
+            for r, w in ((_offset(a, index.value), _offset(b, index.value)) for a, b in axes)
+            # A negative index would count from the end.
+            if r is not None and w is not None and never_negative(index.lowest + min(r, w))
         ]
-        if any(r < w for r, w in found):
+        if any(b > 0 for b in behind):
             return EARLIER
-        if all(r != w for r, w in found):
+        if 0 not in behind:
             return UNKNOWN
     return SAME if access is write else UNKNOWN
 
 
-def _versions(body: Region, carried: int) -> set[Value] | None:
+def _versions(body: Region, param: int, carried: int) -> set[Value] | None:
     """The versions of a carried array within a body, if nothing else is carried into them."""
-    versions = {body.params[1 + carried]}
+    versions = {body.params[param]}
     if not _follow(body, versions):
         return None
     yielded = [k for k, v in enumerate(body.yields) if v in versions]
@@ -121,7 +120,7 @@ def _versions(body: Region, carried: int) -> set[Value] | None:
 def _follow(region: Region, versions: set[Value]) -> bool:
     """Add what becomes of the versions in a region; False if one is mixed with other arrays."""
     for op in region.ops:
-        if op.name in WRITES and op.operands[0] in versions:
+        if op.name in (*WRITES, "ensure") and op.operands[0] in versions:
             versions.add(op.result)
         elif op.name == "if":
             if not all(_follow(arm, versions) for arm in op.regions):
@@ -157,6 +156,32 @@ def _plain(index: Value, depth: int = DEEPEST) -> bool:
         and op.name in ("add", "subtract", "multiply")
         and all(_plain(v, depth - 1) for v in op.operands)
     )
+
+
+@dataclass(frozen=True)
+class Index:
+    """A value that changes by ``step``, 1 or -1, in each trip, and is never below ``lowest``."""
+
+    value: Value
+    lowest: Dim
+    step: int
+
+
+def _indices(loop: Operation) -> list[Index]:
+    """The index of a ``for``, the carried values of a ``while`` that count."""
+    if loop.name == "for":
+        step = whole_number(loop.operands[2])
+        lowest = dimension(loop.operands[0] if step == 1 else loop.operands[1])
+        if step not in (1, -1) or lowest is None:
+            return []
+        return [Index(loop.regions[0].params[0], lowest + (step == -1), step)]
+    body = loop.regions[1]
+    found = []
+    for param, after, init in zip(body.params, body.yields, loop.operands, strict=True):
+        lowest = dimension(init)
+        if lowest is not None and step_of(param, after, frozenset()) == 1:
+            found.append(Index(param, lowest, 1))
+    return found
 
 
 def _offset(value: Value, index: Value) -> int | None:
