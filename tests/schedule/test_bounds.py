@@ -4,7 +4,7 @@ import pytest
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Guard
-from tracegrad.ir.types import i64, scalar, symbol
+from tracegrad.ir.types import dim_max, dim_min, i64, scalar, symbol
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import constant
 from tracegrad.schedule.bounds import Bounds
@@ -79,3 +79,9 @@ def test_an_index_of_a_loop_that_is_over_is_unknown():
         bounds.close(facts)
         assert bounds.place(i, n) is None
         assert bounds.place(constant(0, i64), n) is None
+
+
+def test_the_greater_of_two_sizes_is_at_least_each():
+    assert placed(1, n, 1, lambda i: i - 1, dim_max(0, n - 1)) == 0
+    assert placed(0, dim_min(n, m), 1, lambda i: i, n) == 0
+    assert placed(0, dim_max(n, m), 1, lambda i: i, n) is None

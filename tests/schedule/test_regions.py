@@ -611,3 +611,42 @@ def test_a_written_row_is_read_by_a_loop_before_it_changes():
     f = built(rows, (n, m))
     assert reasons(f) == []
     assert_all_forms_agree(f, numbers(3, 4), compiled=True)
+
+
+def test_a_slice_is_written_without_an_array_of_indices():
+    def smoothed(x):
+        def trip(i, u):
+            inner = (slice_(u, 0, 0, n - 2) + slice_(u, 0, 2, n)) * 0.5
+            u = ops.update(u, inner, ops.iota(size=n - 2, dtype=i64) + 1)
+            return [ops.accumulate(u, inner, dim_value(n) - 1 - ops.iota(size=n - 2, dtype=i64))]
+
+        return for_loop(0, 3, [x * 1.0], trip)
+
+    def even(x):
+        return for_loop(
+            0, 2, [x * 1.0], lambda i, u: [ops.update(u, x, ops.iota(size=n, dtype=i64) * 2 - 2)]
+        )
+
+    f = built(smoothed, (n,))
+    assert_all_forms_agree(f, numbers(7), compiled=True)
+    assert reasons(f) == []
+    f = built(even, (n,))
+    assert "check_index" in names(lowered(f))
+    assert_all_forms_agree(f, numbers(2))
+    with pytest.raises(IndexError):
+        executed(f, numbers(4))
+    f = built(lambda x: [ops.update(x * 1.0, x, ops.iota(size=n, dtype=i64))], (n,))
+    assert "check_index" not in names(lowered(f))
+
+
+def test_a_block_is_written_at_a_grid_of_indices():
+    def block(a, b):
+        rows = ops.iota(size=2, dtype=i64)
+        grid = [
+            REGISTRY["view"](rows + 1, shape=(2, 2), map=((0, 0, 1),)),
+            REGISTRY["view"](rows, shape=(2, 2), map=((1, 1, -1),)),
+        ]
+        return for_loop(0, 2, [a * 1.0], lambda i, a: [ops.accumulate(a, b, *grid)])
+
+    f = built(block, (n, n), (2, 2))
+    assert_all_forms_agree(f, numbers(4, 4), numbers(2, 2), compiled=True)

@@ -7,11 +7,11 @@ least and greatest value follow from the bounds of those loops, from the inside 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tracegrad.ir.core import Function, Guard, Value
-from tracegrad.ir.types import Dim, Size, i64, substitute, symbol, symbols
+from tracegrad.ir.types import Dim, Extremum, Size, i64, substitute, symbol, symbols
 from tracegrad.schedule.values import non_negative
 
 #: How the symbols of loop indices begin; no size of a user is called so.
@@ -131,7 +131,68 @@ class Bounds:
 
     def _holds(self, value: Dim) -> bool:
         """Whether ``value >= 0``."""
-        return non_negative(value) or any(non_negative(value - fact) for fact in self._facts)
+        return any(
+            non_negative(least) or any(non_negative(least - fact) for fact in self._facts)
+            for least in _at_least(value)
+        )
+
+    def inside(self, least: Dim, greatest: Dim, size: Dim) -> bool:
+        """Whether a range that depends on no loop lies in ``range(size)``."""
+        return self._holds(least) and self._holds(size - 1 - greatest)
+
+    def spread(self, index: Value) -> tuple[int, Dim, Dim] | None:
+        """(axis, factor, offset) of an array of indices that counts along one of its axes."""
+        op = index.op
+        if op is None or index.dtype is not i64:
+            return None
+        if op.name == "iota":
+            return 0, 1, 0
+        if op.name == "view":
+            return self._viewed(index)
+        if op.name not in ("add", "subtract", "multiply"):
+            return None
+        one, other = op.operands
+        if not one.rank and op.name != "subtract":
+            one, other = other, one
+        if not one.rank or other.rank:
+            return None
+        found, number = self.spread(one), self.polynomial(other)
+        if found is None or number is None or any(n.startswith(_INDEX) for n in symbols(number)):
+            return None
+        axis, factor, offset = found
+        if op.name == "multiply":
+            return axis, factor * number, offset * number
+        return axis, factor, offset + number if op.name == "add" else offset - number
+
+    def _viewed(self, index: Value) -> tuple[int, Dim, Dim] | None:
+        op = index.op
+        assert op is not None
+        (base,) = op.operands
+        if not base.rank:
+            return None
+        found = self.spread(base)
+        if found is None:
+            return None
+        axis, factor, offset = found
+        out, start, step = op.attributes["map"][axis]
+        if out is None:
+            return None
+        return out, factor * step, offset + factor * start
+
+
+def _at_least(value: Dim) -> Iterator[Dim]:
+    """``value``, and less than it: each of the two that it has the greater (or less) of."""
+    yield value
+    if not isinstance(value, Size):
+        return
+    for monomial, factor in value.terms:
+        if len(monomial) != 1 or not isinstance(monomial[0], Extremum):
+            continue
+        atom = monomial[0]
+        if (atom.kind == "max") == (factor > 0):
+            whole = Size(((monomial, factor),))
+            for part in (atom.left, atom.right):
+                yield from _at_least(value - whole + part * factor)
 
 
 def _coefficient(value: Dim, name: str) -> int | None:

@@ -264,7 +264,7 @@ class _Regions(Builder):
         base, v, *indices = op.operands
         name = "store" if op.name == "update" else "add_store"
         origin = self.decided.origins.get(base, frozenset())
-        self._flush([base, *indices])
+        self._flush([base, *(i for i in indices if self.bounds.spread(i) is None)])
         buffer = self._owned(op, 0, base, op.result.hint)
         if op.result.hint and not buffer.hint:
             buffer.hint = op.result.hint
@@ -314,10 +314,7 @@ class _Regions(Builder):
         shape = indices[0].shape
 
         def one(where: list[Value]) -> None:
-            at = [
-                self._place(None, self._element(i, where), buffer.shape[axis], axis)
-                for axis, i in enumerate(indices)
-            ]
+            at = [self._scattered(i, where, buffer, axis) for axis, i in enumerate(indices)]
 
             def element(more: list[Value]) -> None:
                 self._store(name, self._element(v, [*where, *more]), buffer, [*at, *more])
@@ -325,6 +322,23 @@ class _Regions(Builder):
             self._nest(buffer.shape[lead:], element)
 
         self._nest(shape, one)
+
+    def _scattered(self, index: Value, where: list[Value], buffer: Value, axis: int) -> Value:
+        """The position that an array of indices has at ``where``."""
+        size = buffer.shape[axis]
+        counts = self.bounds.spread(index)
+        if counts is None:
+            return self._place(None, self._element(index, where), size, axis)
+        along, factor, offset = counts
+        at = where[along]
+        if factor != 1:
+            at = self.emit(REGISTRY["multiply"], [at, self._int(factor)]).result
+        if offset != 0:
+            at = self.emit(REGISTRY["add"], [at, self._int(offset)]).result
+        ends = offset, offset + factor * (index.shape[along] - 1)
+        if factor == 1 and self.bounds.inside(*ends, size):
+            return at
+        return self._place(None, at, size, axis)
 
     def _element(self, array: Value, at: Sequence[Value]) -> Value:
         number = fill_value(array)
