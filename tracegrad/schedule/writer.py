@@ -80,6 +80,11 @@ class Writer:
         type: ArrayType | None = None,
     ) -> Value:
         """Write a pure operation as far out as its operands (and ``floor``) allow."""
+        if name == "add":
+            # A pad outside of its segment is a zero; kernels do not keep the sign of one (nsz).
+            for zero, other in (operands, reversed(operands)):
+                if _is_zero(zero) and other.dtype.is_float:
+                    return other
         depth = max([floor, *(self.depth_of.get(v, 0) for v in operands)])
         attributes = {} if attributes is None else attributes
         opdef = REGISTRY[name]
@@ -230,3 +235,7 @@ class Writer:
     def write(self, register: Register, value: Value) -> None:
         register.values[self.level] = value
         self.level.touched[register] = None
+
+
+def _is_zero(value: Value) -> bool:
+    return value.op is not None and value.op.name == "const" and value.op.attributes["value"] == 0
