@@ -14,8 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import attribute_symbols
-from tracegrad.ir.types import i64, scalar
-from tracegrad.ops.registry import REGISTRY
+from tracegrad.schedule.memory import MemoryBuilder
 
 ELEMENT = {"load": 0, "store": 1, "add_store": 1}
 """Operations on one element, with the position of the buffer."""
@@ -91,32 +90,15 @@ def _start_full(holder: Region, op: Operation) -> None:
     op.attributes = {**op.attributes, "fill": None}
 
 
-def zeroing(buffer: Value, at: Sequence[Value] = (), rank: int | None = None) -> list[Operation]:
+def zeroing(buffer: Value, at: Sequence[Value] = ()) -> list[Operation]:
     """Loops that fill ``buffer`` (below the indices ``at``) with zeros."""
-    build = Builder()
-
-    def number(value: int) -> Value:
-        attributes = {"value": value, "dtype": i64}
-        return build.emit(REGISTRY["const"], (), attributes, (), [scalar(i64)]).result
-
-    def level(indices: list[Value]) -> None:
-        if len(indices) == buffer.rank:
-            attributes = {"value": buffer.dtype.numpy.type(0).item(), "dtype": buffer.dtype}
-            zero = build.emit(REGISTRY["const"], (), attributes, (), [scalar(buffer.dtype)])
-            build.emit(REGISTRY["store"], [zero.result, buffer, *indices], {}, (), ())
-            return
-        size = buffer.shape[len(indices)]
-        if isinstance(size, int):
-            end = number(size)
-        else:
-            end = build.emit(REGISTRY["dim"], (), {"size": size}, (), [scalar(i64)]).result
-        bounds = [number(0), end, number(1)]
-        with build.open() as region:
-            index = build.param(scalar(i64), "jklpqrs"[len(indices) % 7])
-            level([*indices, index])
-        build.emit(REGISTRY["for"], bounds, {"kind": "fill"}, [region], ())
-
-    level(list(at))
+    build = MemoryBuilder()
+    zero = build.const(buffer.dtype.numpy.type(0).item(), buffer.type)
+    build.nest(
+        buffer.shape[len(at) :],
+        lambda more: build.store("store", zero, buffer, [*at, *more]),
+        "fill",
+    )
     return build.region.ops
 
 

@@ -14,15 +14,14 @@ decided where copies are needed. What is left:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
-from tracegrad.ir.rewrite import leading
+from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.sizes import attribute_symbols
-from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar, symbols
+from tracegrad.ir.types import Dim, Shape, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.bounds import Bounds
 from tracegrad.schedule.buffers import forward, make_before, replace
@@ -36,10 +35,9 @@ from tracegrad.schedule.inplace import (
     decide,
     fill_value,
 )
+from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.pipeline import lower_region
 from tracegrad.schedule.values import signs_of
-
-LOOP_NAMES = "jklpqrs"
 
 
 def schedule_regions(function: Function) -> Function:
@@ -58,7 +56,7 @@ def copies(function: Function) -> list[Copy]:
     return list(decide(function).copies.values())
 
 
-class _Regions(Builder):
+class _Regions(MemoryBuilder):
     """Writes one function.
 
     Attributes
@@ -138,74 +136,17 @@ class _Regions(Builder):
         if number is not None:
             # Equal arrays were made one: its name may be that of another use.
             alone = len(self.users[value]) == 1
-            return self._filled(value, number, hint or (value.hint if alone else ""))
+            return self.filled(value, number, hint or (value.hint if alone else ""))
         found = self.env[value]
         copy = self.decided.copies.get((place, position))
         if copy is None or (place is self.old.body and self._printer_copies(place, position)):
             return found
-        return self._copied(found)
+        return self.copied(found)
 
     def _printer_copies(self, region: Region, position: int) -> bool:
         """Whether a result is plainly an argument, or an earlier result: the printer copies it."""
         value = region.yields[position]
         return value in region.params or value in region.yields[:position]
-
-    # --- arrays that are made
-
-    def _alloc(self, type: ArrayType, hint: str, fill: int | None = None) -> Value:
-        attributes = {"shape": type.shape, "dtype": type.dtype, "fill": fill}
-        made = self.emit(REGISTRY["alloc"], (), attributes, (), [type]).result
-        made.hint = hint
-        return made
-
-    def _filled(self, value: Value, number: Value, hint: str) -> Value:
-        assert number.op is not None
-        content = number.op.attributes["value"]
-        if content == 0 and str(content) != "-0.0":
-            return self._alloc(value.type, hint, 0)
-        made = self._alloc(value.type, hint)
-        element = self._const(content, value.type)
-        self._nest(value.shape, lambda at: self._store("store", element, made, at), "fill")
-        return made
-
-    def _copied(self, array: Value) -> Value:
-        made = self._alloc(array.type, array.hint)
-        self._nest(
-            array.shape, lambda at: self._store("store", self._load(array, at), made, at), "copy"
-        )
-        return made
-
-    def _const(self, number: object, type: ArrayType) -> Value:
-        attributes = {"value": number, "dtype": type.dtype}
-        return self.emit(REGISTRY["const"], (), attributes, (), [scalar(type.dtype)]).result
-
-    def _int(self, size: Dim) -> Value:
-        if isinstance(size, int):
-            return self._const(size, scalar(i64))
-        return self.emit(REGISTRY["dim"], (), {"size": size}, (), [scalar(i64)]).result
-
-    def _load(self, buffer: Value, at: Sequence[Value], hint: str = "") -> Value:
-        loaded = self.emit(REGISTRY["load"], [buffer, *at], {}, (), [scalar(buffer.dtype)]).result
-        loaded.hint = hint
-        return loaded
-
-    def _store(self, name: str, value: Value, buffer: Value, at: Sequence[Value]) -> None:
-        self.emit(REGISTRY[name], [value, buffer, *at], {}, (), ())
-
-    def _nest(self, shape: Shape, body: Callable[[list[Value]], None], kind: str = "plain") -> None:
-        """Loops over ``shape`` around what ``body(indices)`` appends."""
-
-        def level(indices: list[Value], rest: Shape) -> None:
-            if not rest:
-                body(indices)
-                return
-            bounds = [self._int(0), self._int(rest[0]), self._int(1)]
-            with self.open() as region:
-                index = self.param(scalar(i64), LOOP_NAMES[len(indices) % len(LOOP_NAMES)])
-                level([*indices, index], rest[1:])
-            self.emit(REGISTRY["for"], bounds, {"kind": kind}, [region], ())
-
-        level([], shape)
 
     # --- scalars
 
@@ -218,7 +159,7 @@ class _Regions(Builder):
             if any(i.rank for i in indices):
                 return False
             at = self._places(base.shape, indices)
-            self.env[op.result] = self._load(self.env[base], at, op.result.hint)
+            self.env[op.result] = self.load(self.env[base], at, op.result.hint)
             return True
         if any(v.rank for v in op.operands):
             return False
@@ -244,10 +185,10 @@ class _Regions(Builder):
         if known is not None:
             if known == 0:
                 return at
-            return self.emit(REGISTRY["add"], [at, self._int(known)]).result
+            return self.emit(REGISTRY["add"], [at, self.size(known)]).result
         found = self.checked.get((at, size))
         if found is None:
-            operands = [at, self._int(size)]
+            operands = [at, self.size(size)]
             found = self.emit(
                 REGISTRY["check_index"], operands, {"axis": axis}, (), [scalar(i64)]
             ).result
@@ -279,7 +220,7 @@ class _Regions(Builder):
         reads = self._flush([v], origin)
         rest = base.shape[lead:]
         if not rest:
-            self._store(name, self.env[v], buffer, at)
+            self.store(name, self.env[v], buffer, at)
             return
         if (
             fill_value(v) is None
@@ -289,9 +230,9 @@ class _Regions(Builder):
             and forward(self.region, start, self.env[v], buffer, at)
         ):
             return
-        self._nest(
+        self.nest(
             rest,
-            lambda more: self._store(name, self._element(v, more), buffer, [*at, *more]),
+            lambda more: self.store(name, self._element(v, more), buffer, [*at, *more]),
         )
 
     def _meets(self, read: Operation, x: Value, write: Operation, origin: Origin) -> bool:
@@ -317,11 +258,11 @@ class _Regions(Builder):
             at = [self._scattered(i, where, buffer, axis) for axis, i in enumerate(indices)]
 
             def element(more: list[Value]) -> None:
-                self._store(name, self._element(v, [*where, *more]), buffer, [*at, *more])
+                self.store(name, self._element(v, [*where, *more]), buffer, [*at, *more])
 
-            self._nest(buffer.shape[lead:], element)
+            self.nest(buffer.shape[lead:], element)
 
-        self._nest(shape, one)
+        self.nest(shape, one)
 
     def _scattered(self, index: Value, where: list[Value], buffer: Value, axis: int) -> Value:
         """The position that an array of indices has at ``where``."""
@@ -332,9 +273,9 @@ class _Regions(Builder):
         along, factor, offset = counts
         at = where[along]
         if factor != 1:
-            at = self.emit(REGISTRY["multiply"], [at, self._int(factor)]).result
+            at = self.emit(REGISTRY["multiply"], [at, self.size(factor)]).result
         if offset != 0:
-            at = self.emit(REGISTRY["add"], [at, self._int(offset)]).result
+            at = self.emit(REGISTRY["add"], [at, self.size(offset)]).result
         ends = offset, offset + factor * (index.shape[along] - 1)
         if factor == 1 and self.bounds.inside(*ends, size):
             return at
@@ -342,7 +283,7 @@ class _Regions(Builder):
 
     def _element(self, array: Value, at: Sequence[Value]) -> Value:
         number = fill_value(array)
-        return self._load(self.env[array], at) if number is None else self.env[number]
+        return self.load(self.env[array], at) if number is None else self.env[number]
 
     def _ensure(self, op: Operation) -> None:
         base, length = op.operands
@@ -510,8 +451,7 @@ class _Regions(Builder):
         self, op: Operation, bounds: Sequence[Value], inits: list[Value], regions: list[Region]
     ) -> None:
         """Append the loop, without carried values that never change."""
-        lead = len(bounds)
-        first = 1 if op.name == "for" else 0
+        first = first_carried(op)
         body = regions[-1]
         same = [k for k, y in enumerate(body.yields) if y is body.params[first + k]]
         for region in regions:
@@ -535,7 +475,6 @@ class _Regions(Builder):
                 made = new.results[kept.index(k)]
                 made.hint = result.hint
                 self.env[result] = made
-        assert lead == leading(op)
 
     def _if(self, op: Operation) -> None:
         self._prepare(op)
@@ -547,7 +486,8 @@ class _Regions(Builder):
             regions.append(region)
         self._location, self._part = location, part
         then, otherwise = regions
-        same = [k for k, (a, b) in enumerate(zip(then.yields, otherwise.yields)) if a is b]  # noqa: B905
+        pairs = zip(then.yields, otherwise.yields, strict=True)
+        same = [k for k, (one, other) in enumerate(pairs) if one is other]
         kept = [k for k in range(len(op.results)) if k not in same]
         for k in same:
             self.env[op.results[k]] = then.yields[k]

@@ -1,0 +1,76 @@
+"""A builder with a method for each thing that loop form does with memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar
+from tracegrad.ops.registry import REGISTRY
+
+LOOP_NAMES = "jklpqrs"
+
+
+class MemoryBuilder(Builder):
+    """Appends buffers, loads, stores and loops over elements."""
+
+    def alloc(self, type: ArrayType, hint: str, fill: int | None = None) -> Value:
+        """A new buffer: of anything, or of zeros if ``fill`` is 0."""
+        attributes = {"shape": type.shape, "dtype": type.dtype, "fill": fill}
+        made = self.emit(REGISTRY["alloc"], (), attributes, (), [type]).result
+        made.hint = hint
+        return made
+
+    def filled(self, value: Value, number: Value, hint: str) -> Value:
+        """A new buffer like ``value``, full of the constant ``number``."""
+        assert number.op is not None
+        content = number.op.attributes["value"]
+        if content == 0 and str(content) != "-0.0":
+            return self.alloc(value.type, hint, 0)
+        made = self.alloc(value.type, hint)
+        element = self.const(content, value.type)
+        self.nest(value.shape, lambda at: self.store("store", element, made, at), "fill")
+        return made
+
+    def copied(self, array: Value) -> Value:
+        """A new buffer with the elements of ``array``."""
+        made = self.alloc(array.type, array.hint)
+        self.nest(
+            array.shape, lambda at: self.store("store", self.load(array, at), made, at), "copy"
+        )
+        return made
+
+    def const(self, number: object, type: ArrayType) -> Value:
+        """A number of the dtype of ``type``."""
+        attributes = {"value": number, "dtype": type.dtype}
+        return self.emit(REGISTRY["const"], (), attributes, (), [scalar(type.dtype)]).result
+
+    def size(self, size: Dim) -> Value:
+        """A size as an i64 scalar."""
+        if isinstance(size, int):
+            return self.const(size, scalar(i64))
+        return self.emit(REGISTRY["dim"], (), {"size": size}, (), [scalar(i64)]).result
+
+    def load(self, buffer: Value, at: Sequence[Value], hint: str = "") -> Value:
+        loaded = self.emit(REGISTRY["load"], [buffer, *at], {}, (), [scalar(buffer.dtype)]).result
+        loaded.hint = hint
+        return loaded
+
+    def store(self, name: str, value: Value, buffer: Value, at: Sequence[Value]) -> None:
+        self.emit(REGISTRY[name], [value, buffer, *at], {}, (), ())
+
+    def nest(self, shape: Shape, body: Callable[[list[Value]], None], kind: str = "plain") -> None:
+        """Loops over ``shape`` around what ``body(indices)`` appends."""
+
+        def level(indices: list[Value], rest: Shape) -> None:
+            if not rest:
+                body(indices)
+                return
+            bounds = [self.size(0), self.size(rest[0]), self.size(1)]
+            with self.open() as region:
+                index = self.param(scalar(i64), LOOP_NAMES[len(indices) % len(LOOP_NAMES)])
+                level([*indices, index], rest[1:])
+            self.emit(REGISTRY["for"], bounds, {"kind": kind}, [region], ())
+
+        level([], shape)
