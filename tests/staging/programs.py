@@ -73,9 +73,9 @@ def outcome(function, args, filename):
 class Generator:
     """Writes one random program."""
 
-    def __init__(self, seed, size=16):
+    def __init__(self, seed):
         self.random = random.Random(seed)
-        self.left = size
+        self.left = self.random.randint(3, 13)
         self.lines = []
         self.count = 0
 

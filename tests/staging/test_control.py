@@ -419,3 +419,44 @@ def test_the_hooks_of_a_loop_cost_little():
 
     assert why_unstaged(f) is None
     assert count(stage(f, PassThrough())) < 1500
+
+
+def test_conditions_over_several_lines_show_the_same_line():
+    same(
+        """
+        class Bad:
+            def __bool__(self): raise ValueError("asked")
+        def f(kind):
+            x, bad = 1, Bad()
+            if kind == 0:
+                if (x and bad
+                    and x
+                ):
+                    pass
+            if kind == 1:
+                return (
+                    x and
+                    bad and
+                    x
+                )
+            if kind == 2:
+                return (not
+                    bad)
+            if kind == 3:
+                while (bad
+                       and x):
+                    pass
+            if kind == 4:
+                return [
+                    k
+                    for k in range(bad
+                                   .y)
+                ]
+            for k in (
+                x
+                .y
+            ):
+                pass
+        """,
+        *[(k,) for k in range(6)],
+    )

@@ -37,6 +37,7 @@ def difference(seed):
         linecache.cache.pop(filename, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_staged_programs_do_what_plain_ones_do(batch):
     hooked = 0

@@ -507,7 +507,10 @@ class ControlRewriter(Rewriter):
 
         def build(holder: str) -> ast.expr:
             *before, last = operands(holder)
-            asked = [_at(_asked(holder, "operand", value), value) for value in before]
+            # Python itself asks at the operand in a test, at the whole elsewhere.
+            asked = [
+                _at(_asked(holder, "operand", value), value if test else node) for value in before
+            ]
             asked.append(_at(_asked(holder, "last", last), last))
             steps = ast.BoolOp(ast.And(), asked)
             return self._with_env(holder, names, _asked_of(start_of(holder), "result", steps))

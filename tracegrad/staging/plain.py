@@ -245,4 +245,4 @@ class PlainControl:
 
     def truth(self, value: Any, site: Site) -> Any:
         """Whether a comprehension's ``if``, or a ``case``'s, lets through."""
-        return value
+        return bool(value)

@@ -84,8 +84,13 @@ class Rewriter(ast.NodeTransformer):
         def here(node: Node) -> Node:
             return ast.copy_location(node, at)
 
-        name = here(ast.Name(HOOK, ast.Load()))
-        return here(ast.Call(here(ast.Attribute(name, method, ast.Load())), list(args), []))
+        attribute = here(ast.Attribute(here(ast.Name(HOOK, ast.Load())), method, ast.Load()))
+        if method not in ("attribute", "call"):
+            # The line of a method call is that on which its name ends: as Python has it for
+            # the user's own attributes and methods, while all else begins on its first line.
+            attribute.end_lineno = attribute.lineno
+            attribute.end_col_offset = attribute.col_offset
+        return here(ast.Call(attribute, list(args), []))
 
     def _text(self, text: str, at: ast.AST) -> ast.Constant:
         return ast.copy_location(ast.Constant(text), at)

@@ -259,6 +259,8 @@ def _locate(node: ast.AST, place: tuple[int, int, int, int]) -> None:
         line, column = have["lineno"], have["col_offset"]
         place = line, column, have.get("end_lineno", line), have.get("end_col_offset", column)
     elif node._attributes:
+        if isinstance(node, ast.Attribute):  # as in Rewriter._hook
+            place = place[0], place[1], place[0], place[1]
         have.update(zip(_PLACE, place, strict=True))
     for value in list(have.values()):
         if isinstance(value, list):
