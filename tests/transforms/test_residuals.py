@@ -1,8 +1,5 @@
 """What is stored, what is computed again, and where it is read."""
 
-import itertools
-import random
-
 import numpy as np
 import pytest
 
@@ -20,7 +17,6 @@ from tracegrad.ops.control import branch, for_loop, while_loop
 from tracegrad.ops.registry import constant
 from tracegrad.passes import optimize
 from tracegrad.transforms.cut import cut
-from tracegrad.transforms.maxflow import INFINITE, Network
 from tracegrad.transforms.vjp import gradient, vjp
 
 X = np.array([0.3, 0.7, 0.2, 0.9, 0.5])
@@ -481,33 +477,6 @@ def test_values_of_an_enclosing_trace_are_read_as_they_are():
             env.update(zip(op.results, outer.copy(op, env).results, strict=True))
         whole = verify(outer.function("f", [env[r] for r in g.results]))
     check_first(whole, [np.float64(0.8), np.float64(0.5)])
-
-
-# --- maximum flow ------------------------------------------------------------------------------
-
-
-def test_the_cut_is_minimal():
-    """Against all cuts of small random networks."""
-    chance = random.Random(0)
-    for _ in range(60):
-        names = ["s", "t", *range(chance.randint(1, 5))]
-        edges = [
-            (a, b, chance.choice([1.0, 2.0, 3.5, 7.0, INFINITE]))
-            for a, b in itertools.permutations(names, 2)
-            if chance.random() < 0.4 and a != "t" and b != "s"
-        ]
-        network = Network()
-        for edge in edges:
-            network.edge(*edge)
-        found, near = network.minimum_cut("s", "t")
-        best = INFINITE
-        for size in range(len(names) - 1):
-            for group in itertools.combinations(names[2:], size):
-                side = {"s", *group}
-                best = min(best, sum(c for a, b, c in edges if a in side and b not in side))
-        assert found == best
-        if best < INFINITE:
-            assert sum(c for a, b, c in edges if a in near and b not in near) == best
 
 
 def test_zero_trips_leave_the_tape_alone():

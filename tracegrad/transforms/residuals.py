@@ -68,14 +68,13 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
             again.given[param] = _counted(sweep, loop, init, step)
 
     def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
-        stored = [(v, tapes.push(v)) for v in values]
-        return [_popping(tapes, v, tape) for v, tape in stored]
+        return [_popping(tapes, tapes.push(v)) for v in values]
 
     price = GROW if tapes.extent is None else STORE
     _settle(sweep, body, back.regions[0], again, price, store)
 
 
-def _popping(tapes: Tapes, value: Value, tape: Value) -> Callable[[], Value]:
+def _popping(tapes: Tapes, tape: Value) -> Callable[[], Value]:
     return lambda: tapes.pop(tape)
 
 
