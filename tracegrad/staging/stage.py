@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any, Protocol
 
-from tracegrad.staging.control import ControlRewriter, site_constant
+from tracegrad.staging.choosing import site_constant
+from tracegrad.staging.control import ControlRewriter
 from tracegrad.staging.jumps import NotRewritable
 from tracegrad.staging.rewrite import HOOK, Rewriter
 from tracegrad.staging.sites import Site
