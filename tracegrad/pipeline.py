@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from numba.core.errors import NumbaError
+
 from tracegrad.backend.compile import (
     CompiledKernel,
     KernelOptions,
@@ -18,6 +20,7 @@ from tracegrad.backend.compile import (
     scalar_type,
 )
 from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
+from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
 from tracegrad.passes import optimize
 from tracegrad.schedule import schedule
@@ -68,8 +71,26 @@ def compile_function(function: Function, options: KernelOptions) -> Kernel:
     loop_form = schedule(array_form)
     source = emit_loop_form(loop_form)
     signature = [kernel_type(p) for p in loop_form.params]
-    compiled = compile_kernel(source, entry_name(loop_form), signature, options=options)
+    try:
+        compiled = compile_kernel(source, entry_name(loop_form), signature, options=options)
+    except NumbaError as error:
+        raise UnsupportedError(
+            f"the kernel of {function.name} holds a form that Numba can't compile: "
+            f"{_first_words(error)}",
+            way_out="inspect the traced function for whole-array operations such as np.sort along "
+            "an axis, and write that part otherwise",
+            place=None
+            if function.origin is None
+            else Place(function.origin.file, function.origin.line, function.origin.function),
+        ) from error
     return Kernel(array_form, loop_form, source, compiled)
+
+
+def _first_words(error: NumbaError) -> str:
+    """The line of a Numba error that names the cause, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = next((line for line in lines if line.startswith("No implementation")), lines[0])
+    return named if len(named) < 120 else named[:117] + "..."
 
 
 def kernel_type(param: Value) -> Any:
