@@ -55,8 +55,8 @@ def make_plan(region: Region, hints: Mapping[str, int], *, top: bool = True) -> 
     return Plan(program, tree, plan(program, tree), _names(position))
 
 
-def schedule(function: Function) -> Function:
-    """Loop form of ``function``: fused loops over scalars, explicit buffers.
+def schedule_straight(function: Function) -> Function:
+    """Loop form of ``function``, straight-line code: fused loops over scalars, explicit buffers.
 
     Raises
     ------

@@ -139,14 +139,7 @@ class _Regions(MemoryBuilder):
             return self.filled(value, number, hint or (value.hint if alone else ""))
         found = self.env[value]
         copy = self.decided.copies.get((place, position))
-        if copy is None or (place is self.old.body and self._printer_copies(place, position)):
-            return found
-        return self.copied(found)
-
-    def _printer_copies(self, region: Region, position: int) -> bool:
-        """Whether a result is plainly an argument, or an earlier result: the printer copies it."""
-        value = region.yields[position]
-        return value in region.params or value in region.yields[:position]
+        return found if copy is None else self.copied(found)
 
     # --- scalars
 
