@@ -31,7 +31,12 @@ class Case:
         should not exist stands out. ``None`` means ``inputs``.
     temporary : bytes of the largest broadcast temporary that NumPy makes on the memory
         measurement's inputs and that no compiled gradient needs; 0 when there is none.
-    group : ``"workload"`` or ``"call"`` (call overhead, kept out of the means).
+    group : ``"workload"``, ``"loop"`` (Python loops, tables of their own) or ``"call"`` (call
+        overhead, kept out of the means).
+    texts : by peer, the function it runs instead of ``function``, of the same arguments and value;
+        ``None`` leaves the peer out. NumPy, Numba and tracegrad run ``function`` itself.
+    elements : the table of times per element divides by it; 0 leaves the case out of that table.
+    trips : makes arguments with a given trip count; for the table of compile times.
     """
 
     name: str
@@ -45,3 +50,10 @@ class Case:
     memory: Inputs | None = None
     temporary: int = 0
     group: str = "workload"
+    texts: Mapping[str, Function | None] = field(default_factory=dict)
+    elements: int = 0
+    trips: Callable[[int], tuple[Any, ...]] | None = None
+
+    def text(self, peer: str) -> Any:
+        """The function that ``peer`` runs; ``None`` if it has none."""
+        return self.texts.get(peer, self.function)

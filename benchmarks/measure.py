@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .case import Case
 from .peers import PEERS, Contestant, contestants, flat
-from .probe import first_calls, peak_memory
+from .probe import compile_time, first_calls, peak_memory
 from .timing import interleave
 
-__all__ = ["SIZES", "TOLERANCE", "disagreement", "measure"]
+__all__ = ["SIZES", "TOLERANCE", "TRIPS", "disagreement", "measure"]
 
 TOLERANCE = 1e-10
 SIZES = 30
+TRIPS = (100, 10_000, 1_000_000)
 
 
 def disagreement(
@@ -57,7 +58,7 @@ def measure(
             outputs[name] = flat(contestant())
             ready[name] = contestant
         except Exception as error:
-            columns[name]["error"] = _one_line(error)
+            columns[name][_failure(error)] = _one_line(error)
     _compare(outputs, columns)
     if ready:
         for name, seconds in interleave(ready, rounds=rounds, sample=sample).items():
@@ -67,31 +68,40 @@ def measure(
         if name not in PEERS:
             continue
         try:
-            if first and PEERS[name].gradient and case.group == "workload":
+            if first and PEERS[name].gradient and case.group != "call":
                 columns[name]["first call"] = first_calls(case.name, name)
-            if memory and case.group == "workload":
+            if first and PEERS[name].gradient and case.trips is not None:
+                columns[name]["trips"] = {
+                    str(trips): compile_time(case.name, name, trips) for trips in TRIPS
+                }
+            if memory and case.group != "call":
                 columns[name]["memory"] = peak_memory(case.name, name)
         except Exception as error:
             columns[name]["probe error"] = _one_line(error)
-    if case.sized is not None and "tracegrad" in ready:
+    if "tracegrad" in ready:
         try:
-            columns["tracegrad"]["versions"] = versions(case)
+            if case.sized is not None:
+                sizes = map(case.sized, range(SIZES))
+                columns["tracegrad"]["versions"] = versions(case, sizes)
+            if case.trips is not None:
+                counts = map(case.trips, TRIPS)
+                columns["tracegrad"]["versions for trips"] = versions(case, counts)
         except Exception as error:
             columns["tracegrad"]["probe error"] = _one_line(error)
     return {
         "name": case.name,
         "group": case.group,
+        "elements": case.elements,
         "temporary": case.temporary / 1e6,
         "columns": columns,
     }
 
 
-def versions(case: Case) -> int:
-    """How many versions tracegrad compiles for `SIZES` calls, all of different sizes."""
-    assert case.sized is not None
+def versions(case: Case, calls: Iterable[tuple[Any, ...]]) -> int:
+    """How many versions tracegrad compiles when it is called with each of ``calls``."""
     compiled = PEERS["tracegrad"].prepare(case)
-    for extra in range(SIZES):
-        compiled(*case.sized(extra))
+    for args in calls:
+        compiled(*args)
     signatures: list[str] = compiled.signatures  # type: ignore[attr-defined]  # tracegrad's
     return len(signatures)
 
@@ -108,6 +118,13 @@ def _compare(
             columns[name]["disagreement"] = disagreement(leaves, outputs[witness])
         elif name not in gradients and witness is not None:
             columns[name]["disagreement"] = disagreement(leaves, outputs[witness][:1])
+
+
+def _failure(error: Exception) -> str:
+    """What a failed first call counts as: tracegrad says no, or something is wrong."""
+    from tracegrad.errors import TraceError
+
+    return "refused" if isinstance(error, TraceError) else "error"
 
 
 def _one_line(error: Exception) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .case import Case
+from .numba_limit import compiled_text
 from .rebind import rebind
 
-__all__ = ["PEERS", "Contestant", "Peer", "contestants", "flat"]
+__all__ = ["PEERS", "PRIMALS", "Contestant", "Peer", "contestants", "flat"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Peer:
         for ``place``.
     place : brings the arguments to where the peer wants them.
     gradient : whether it computes value and gradient, or only the value.
+    groups : the groups of cases it takes part in; empty for all.
     """
 
     name: str
@@ -46,6 +48,11 @@ class Peer:
     prepare: Callable[[Case], Callable[..., Any]]
     place: Callable[[tuple[Any, ...]], tuple[Any, ...]] = tuple
     gradient: bool = True
+    groups: tuple[str, ...] = ()
+
+    def takes(self, case: Case) -> bool:
+        """Whether it has a column entry for ``case`` at all."""
+        return case.text(self.name) is not None and case.group in (self.groups or (case.group,))
 
     def version(self) -> str:
         """The version of the library. Raises ImportError when it is not installed."""
@@ -75,7 +82,7 @@ def _jax(case: Case) -> Callable[..., Any]:
     import jax.numpy
     import jax.scipy.special
 
-    function = rebind(case.function, jax.numpy, jax.scipy.special)
+    function = rebind(case.text("jax"), jax.numpy, jax.scipy.special)
     compiled = jax.jit(jax.value_and_grad(function, argnums=case.argnums))
 
     def value_and_grad(*args: Any) -> Any:
@@ -99,7 +106,7 @@ def _autograd(case: Case) -> Callable[..., Any]:
     import autograd.numpy
     import autograd.scipy.special
 
-    function = rebind(case.function, autograd.numpy, autograd.scipy.special)
+    function = rebind(case.text("autograd"), autograd.numpy, autograd.scipy.special)
     compute: Callable[..., Any] = autograd.value_and_grad(function, case.argnums)
     return compute
 
@@ -108,6 +115,13 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("numpy", ("numpy",), lambda case: case.function, gradient=False),
+        Peer(
+            "numba primal",
+            ("numba",),
+            lambda case: compiled_text(case.function),
+            gradient=False,
+            groups=("loop",),
+        ),
         Peer("tracegrad primal", ("tracegrad", "tracegrad.api"), _tracegrad_primal, gradient=False),
         Peer("tracegrad", ("tracegrad", "tracegrad.api"), _tracegrad),
         Peer("limit", ("numba",), lambda case: case.limit),
@@ -116,11 +130,15 @@ PEERS = {
     )
 }
 
+PRIMALS = tuple(peer.name for peer in PEERS.values() if not peer.gradient)
+
 
 def contestants(case: Case, peers: list[str], args: tuple[Any, ...]) -> dict[str, Any]:
     """A contestant, or the exception that stands in its way, by column name."""
     found: dict[str, Any] = {}
     for name in peers:
+        if not PEERS[name].takes(case):
+            continue
         try:
             PEERS[name].version()
             found[name] = PEERS[name].contestant(case, args)

@@ -1,7 +1,8 @@
 """What only a fresh process can tell: the first call, the memory one gradient takes, imports.
 
-``python -m benchmarks.probe first-call CASE PEER`` and ``... memory CASE PEER`` print one line of
-JSON. The parent sets the cache directories, so that cold and warm are its choice.
+``python -m benchmarks.probe first-call CASE PEER``, ``... memory CASE PEER`` and
+``... compile CASE PEER --trips T`` print one line of JSON. The parent sets the cache directories,
+so that cold and warm are its choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from .numba_limit import CACHE_VARIABLE
 
-__all__ = ["first_calls", "import_times", "peak_memory"]
+__all__ = ["compile_time", "first_calls", "import_times", "peak_memory"]
 
 MEGABYTE = 1e6
 
@@ -32,6 +33,12 @@ def first_calls(case: str, peer: str) -> dict[str, float]:
         cold = _run("first-call", case, peer, directory)
         warm = _run("first-call", case, peer, directory)
     return {"cold": cold["seconds"], "warm": warm["seconds"], "import": warm["import"]}
+
+
+def compile_time(case: str, peer: str, trips: int) -> float:
+    """Seconds that the first call with ``trips`` trips takes beyond a later one; empty caches."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        return _run("compile", case, peer, directory, "--trips", str(trips))["seconds"]
 
 
 def peak_memory(case: str, peer: str) -> dict[str, float]:
@@ -57,7 +64,7 @@ print(json.dumps({"numba": between - start, "tracegrad": time.perf_counter() - b
 """
 
 
-def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
+def _run(what: str, case: str, peer: str, directory: str, *more: str) -> dict[str, float]:
     environment = {
         **os.environ,
         CACHE_VARIABLE: "1",
@@ -72,7 +79,7 @@ def _run(what: str, case: str, peer: str, directory: str) -> dict[str, float]:
         # Large blocks go back to the system when freed, so that the next call shows them again.
         environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     found: dict[str, float] = json.loads(
-        _output(["-m", "benchmarks.probe", what, case, peer], environment)
+        _output(["-m", "benchmarks.probe", what, case, peer, *more], environment)
     )
     return found
 
@@ -110,6 +117,27 @@ def _first_call(case_name: str, peer_name: str) -> dict[str, float]:
         raise contestant
     contestant.call(*args)
     return {"seconds": time.perf_counter() - start_call, "import": imported - start}
+
+
+def _compile(case_name: str, peer_name: str, trips: int) -> dict[str, float]:
+    from .peers import PEERS, contestants
+
+    peer = PEERS[peer_name]
+    case = _find(case_name)
+    peer.version()
+    args = peer.place(case.trips(trips))
+    start = time.perf_counter()
+    contestant = contestants(case, [peer_name], args)[peer_name]
+    if isinstance(contestant, Exception):
+        raise contestant
+    contestant.call(*args)
+    first = time.perf_counter() - start
+    later = []
+    for _ in range(3):
+        start = time.perf_counter()
+        contestant.call(*args)
+        later.append(time.perf_counter() - start)
+    return {"seconds": first - min(later)}
 
 
 def _memory(case_name: str, peer_name: str) -> dict[str, float]:
@@ -165,12 +193,17 @@ def _find(name: str) -> Any:
 def main() -> None:
     """Measure what the command line names and print it as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.probe", description=__doc__)
-    parser.add_argument("what", choices=("first-call", "memory"))
+    parser.add_argument("what", choices=("first-call", "memory", "compile"))
     parser.add_argument("case")
     parser.add_argument("peer")
+    parser.add_argument("--trips", type=int, default=100)
     arguments = parser.parse_args()
-    measure = _first_call if arguments.what == "first-call" else _memory
-    print(json.dumps(measure(arguments.case, arguments.peer)))
+    if arguments.what == "compile":
+        found = _compile(arguments.case, arguments.peer, arguments.trips)
+    else:
+        measure = _first_call if arguments.what == "first-call" else _memory
+        found = measure(arguments.case, arguments.peer)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

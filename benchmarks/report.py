@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .measure import SIZES, TOLERANCE
+from .measure import SIZES, TOLERANCE, TRIPS
+from .peers import PRIMALS
 
 __all__ = ["markdown", "save"]
 
@@ -16,14 +17,25 @@ Row = list[str]
 
 def markdown(run: dict[str, Any]) -> str:
     """The whole report as Markdown; it reads well on a terminal too."""
-    cases = [case for case in run["cases"] if case["group"] == "workload"]
+    cases = [case for case in run["cases"] if case["group"] != "call"]
     calls = [case for case in run["cases"] if case["group"] == "call"]
     parts = ["# Benchmarks", "", *_heading(run), ""]
-    if cases:
-        parts += ["## Value and gradient, steady (minimum, median in brackets)", ""]
-        parts += [*_table(*_steady(run, cases)), ""]
-        parts += ["## Ratios of minima", ""]
-        parts += [*_table(*_ratios(run, cases)), ""]
+    for group, title in (("workload", ""), ("loop", "Loops: ")):
+        members = [case for case in cases if case["group"] == group]
+        if members:
+            heading = "value and gradient, steady (minimum, median in brackets)"
+            parts += [f"## {title}{heading if title else heading.capitalize()}", ""]
+            parts += [*_table(*_steady(run, members)), ""]
+            parts += [f"## {title}{'ratios' if title else 'Ratios'} of minima", ""]
+            parts += [*_table(*_ratios(run, members)), ""]
+    counted = [case for case in cases if case["elements"]]
+    if counted:
+        parts += ["## Nanoseconds per element (minimum)", ""]
+        parts += [*_table(*_per_element(run, counted)), ""]
+    tripped = [case for case in cases if any("trips" in c for c in case["columns"].values())]
+    if tripped:
+        parts += ["## First call less a later one, by trip count (empty caches)", ""]
+        parts += [*_table(*_trips(run, tripped)), ""]
     if any("first call" in column for case in cases for column in case["columns"].values()):
         parts += ["## First call: cold / warm (imports excluded)", ""]
         parts += [*_table(*_first(run, cases)), ""]
@@ -70,21 +82,19 @@ def _heading(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def _columns(run: dict[str, Any], *, gradient: bool | None = None) -> list[str]:
+def _columns(
+    run: dict[str, Any], cases: list[dict[str, Any]], *, gradient: bool | None = None
+) -> list[str]:
     """Column names in their order; only those that (don't) compute a gradient, if asked."""
-    names = {name for case in run["cases"] for name in case["columns"]}
+    names = {name for case in cases for name in case["columns"]}
     # A variant of the limit stands beside the limit.
     order = [*run["peers"], *sorted(names - set(run["peers"]))]
     order.sort(key=lambda name: run["peers"].index(name.split(",")[0]))
-    return [
-        name
-        for name in order
-        if name in names and gradient in (None, name not in ("numpy", "tracegrad primal"))
-    ]
+    return [name for name in order if name in names and gradient in (None, name not in PRIMALS)]
 
 
 def _steady(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    names = _columns(run)
+    names = _columns(run, cases)
     header = ["workload", *(f"{name} (primal)" if name == "numpy" else name for name in names)]
     rows = []
     for case in cases:
@@ -94,7 +104,7 @@ def _steady(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
             if "min" in column:
                 row.append(f"{_time(column['min'])} ({_time(column['median'])})")
             else:
-                row.append("error" if "error" in column else "–")
+                row.append(next((key for key in ("refused", "error") if key in column), "–"))
         rows.append(row)
     return header, rows
 
@@ -103,10 +113,10 @@ def _ratios(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
     """Tracegrad's gradient against each column; without tracegrad, the limit stands for it."""
     measured = any("min" in case["columns"].get("tracegrad", {}) for case in cases)
     subject = "tracegrad" if measured else "limit"
-    others = [name for name in _columns(run) if name != subject]
+    others = [name for name in _columns(run, cases) if name != subject]
     header = ["workload"]
     for name in others:
-        over = name in ("numpy", "tracegrad primal") or name.startswith("limit")
+        over = name in PRIMALS or name.startswith("limit")
         header.append(f"{subject}/{name}" if over else f"{name}/{subject}")
     rows = []
     products: dict[str, list[float]] = {name: [] for name in others}
@@ -134,8 +144,31 @@ def _ratio(case: dict[str, Any], above: str, below: str) -> float | None:
     return None if top is None or bottom is None else float(top / bottom)
 
 
+def _per_element(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
+    names = _columns(run, cases)
+    rows = []
+    for case in cases:
+        took = [case["columns"].get(name, {}).get("min") for name in names]
+        cells = ["–" if t is None else f"{t * 1e9 / case['elements']:.3g}" for t in took]
+        rows.append([case["name"], f"{case['elements']}", *cells])
+    return ["workload", "elements", *names], rows
+
+
+def _trips(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
+    header = ["workload, column", *(f"{trips} trips" for trips in TRIPS), "versions for all"]
+    rows = []
+    for case in cases:
+        for name in _columns(run, cases, gradient=True):
+            column = case["columns"].get(name, {})
+            if "trips" in column:
+                cells = [_time(seconds) for seconds in column["trips"].values()]
+                versions = str(column.get("versions for trips", "–"))
+                rows.append([f"{case['name']}, {name}", *cells, versions])
+    return header, rows
+
+
 def _first(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    names = [name for name in _columns(run, gradient=True) if not name.startswith("limit, ")]
+    names = [name for name in _columns(run, cases, gradient=True) if not name.startswith("limit, ")]
     rows = []
     for case in cases:
         row = [case["name"]]
@@ -147,12 +180,12 @@ def _first(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[
 
 
 def _memory(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    names = [name for name in _columns(run) if not name.startswith("limit, ")]
+    names = [name for name in _columns(run, cases) if not name.startswith("limit, ")]
     rows = []
     for case in cases:
         found = {name: case["columns"].get(name, {}).get("memory") for name in names}
         sizes = next((f"{f['inputs']:.1f}, {f['results']:.1f}" for n, f in found.items() if f), "")
-        results = [f for n, f in found.items() if f and n not in ("numpy", "tracegrad primal")]
+        results = [f for n, f in found.items() if f and n not in PRIMALS]
         if results:
             sizes = f"{results[0]['inputs']:.1f}, {results[0]['results']:.1f}"
         temporary = f"{case['temporary']:.0f}" if case["temporary"] else "–"
@@ -162,7 +195,7 @@ def _memory(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
 
 
 def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    names = [name for name in _columns(run) if not name.startswith("limit, ")]
+    names = [name for name in _columns(run, calls) if not name.startswith("limit, ")]
     header = ["function", *names, "tracegrad - limit"]
     rows = []
     for case in calls:
@@ -187,7 +220,7 @@ def _verdicts(run: dict[str, Any]) -> list[str]:
             worst = max(worst, column.get("disagreement", 0.0))
             if column.get("disagreement", 0.0) > TOLERANCE:
                 lines.append(f"- DISAGREES: {case['name']}, {name}: {column['disagreement']:.1e}")
-            for key in ("error", "probe error"):
+            for key in ("refused", "error", "probe error"):
                 if key in column:
                     failures.setdefault(f"{key}: {name}: {column[key]}", []).append(case["name"])
     lines += [f"- {text} ({', '.join(names)})" for text, names in failures.items()]

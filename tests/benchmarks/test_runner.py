@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import timing
 from benchmarks.__main__ import main
 from benchmarks.case import Case
-from benchmarks.measure import disagreement, measure
-from benchmarks.peers import Contestant
+from benchmarks.measure import TRIPS, disagreement, measure
+from benchmarks.peers import PEERS, Contestant, contestants
 from benchmarks.probe import peak_memory
 from benchmarks.rebind import rebind
+from benchmarks.report import markdown
 from benchmarks.timing import interleave
 from benchmarks.workloads import all_cases
 from benchmarks.workloads.black_scholes import portfolio
+from tracegrad.errors import UnsupportedError
 
 
 class Recorder:
@@ -75,6 +79,65 @@ def test_a_failing_contestant_is_reported_and_the_others_are_timed() -> None:
     found = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False, memory=False)
     assert found["columns"]["limit"] == {"error": "ValueError: no such luck"}
     assert found["columns"]["numpy"]["min"] > 0.0
+
+
+def test_what_tracegrad_refuses_is_told_apart_from_a_failure() -> None:
+    def outside(x: Any) -> Any:
+        raise UnsupportedError("no such loop")
+
+    case = Case("outside", np.sum, 0, lambda: (np.ones(3),), outside, lambda: (np.ones(3),))
+    found = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False, memory=False)
+    assert set(found["columns"]["limit"]) == {"refused"}
+    assert "min" in found["columns"]["numpy"]
+
+
+def test_a_peer_runs_the_text_written_for_it_or_none() -> None:
+    def double(x: Any) -> Any:
+        return 2.0 * x
+
+    case = Case(
+        "texts",
+        abs,
+        0,
+        lambda: (-3.0,),
+        abs,
+        tuple,
+        group="loop",
+        texts={"jax": double, "numpy": None},
+    )
+    assert case.text("jax") is double
+    assert case.text("tracegrad") is abs
+    assert list(contestants(case, ["numpy", "limit"], (-3.0,))) == ["limit"]
+    assert PEERS["numba primal"].takes(case)
+    assert not PEERS["numba primal"].takes(replace(case, group="workload"))
+
+
+def test_a_slow_contestant_sits_out_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "PATIENCE", 0.0)
+    monkeypatch.setattr(timing, "SLOW", 0.0)
+    calls: list[None] = []
+    found = interleave({"a": Contestant(calls.append, (None,))}, rounds=9, sample=0.0)
+    assert len(found["a"]) == 3
+    assert len(calls) == 4  # one to size the sample, none to warm up
+
+
+def test_loops_have_tables_of_their_own() -> None:
+    column = {
+        "min": 2e-6,
+        "median": 3e-6,
+        "trips": dict.fromkeys(map(str, TRIPS), 0.5),
+        "versions for trips": 1,
+    }
+    case = {"name": "sweep", "temporary": 0.0, "columns": {"tracegrad": column}}
+    run: dict[str, Any] = {
+        "processor": "p", "python": "3", "versions": {}, "blas": "", "core": None, "rounds": 1,
+        "peers": ["tracegrad"], "cases": [case | {"group": "loop", "elements": 100}],
+    }  # fmt: skip
+    text = markdown(run)
+    assert "## Loops: value and gradient" in text
+    assert "## Value and gradient" not in text
+    assert "| sweep    |      100 |        20 |" in text
+    assert "| sweep, tracegrad |    500 ms |" in text
 
 
 def test_a_run_prints_and_saves_its_tables(
