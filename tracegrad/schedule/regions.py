@@ -14,29 +14,23 @@ decided where copies are needed. What is left:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
-from tracegrad.ir.sizes import attribute_symbols
-from tracegrad.ir.types import Dim, Shape, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
-from tracegrad.schedule.bounds import Bounds
 from tracegrad.schedule.buffers import forward, make_before, replace
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
-    EXTERNAL,
     WRITES,
     Copy,
-    Decisions,
     Origin,
     decide,
     fill_value,
 )
-from tracegrad.schedule.memory import MemoryBuilder
-from tracegrad.schedule.pipeline import lower_region
+from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
 
 
@@ -56,33 +50,8 @@ def copies(function: Function) -> list[Copy]:
     return list(decide(function).copies.values())
 
 
-class _Regions(MemoryBuilder):
-    """Writes one function.
-
-    Attributes
-    ----------
-    env : value of array form → value of loop form, as far as it is written.
-    waiting : operations on whole arrays that nothing has needed yet, in order.
-    checked : (index in loop form, size) → the position, where the check was made already.
-    """
-
-    def __init__(self, function: Function, decisions: Decisions) -> None:
-        super().__init__()
-        self.old = function
-        self.decided = decisions
-        self.bounds = Bounds(function)
-        self.env: dict[Value, Value] = {}
-        self.waiting: dict[Operation, None] = {}
-        self.checked: dict[tuple[Value, Dim], Value] = {}
-        self.users = _users(function)
-        self.sizes = frozenset(function.size_sources())
-        # Tapes: what they are long is not what their symbol says, and places on them are right.
-        self.growing = {
-            name
-            for op in function.walk()
-            if op.name == "tape"
-            for name in attribute_symbols(op.attributes["size"])
-        }
+class _Regions(Stretches):
+    """Writes one function."""
 
     def run(self) -> Function:
         with self:
@@ -147,6 +116,8 @@ class _Regions(MemoryBuilder):
         """Write an operation on scalars, or the read of one element, if all it needs is there."""
         if any(r.rank for r in op.results) or any(v not in self.env for v in op.operands):
             return False
+        if self._size_finders(op):
+            return False
         if op.name == "index":
             base, *indices = op.operands
             if any(i.rank for i in indices):
@@ -162,43 +133,13 @@ class _Regions(MemoryBuilder):
         self.env.update(zip(op.results, copied.results, strict=True))
         return True
 
-    def _places(self, shape: Shape, indices: Sequence[Value]) -> list[Value]:
-        """Index values as positions: checked, unless they are known to be in range."""
-        found = []
-        for axis, (index, size) in enumerate(zip(indices, shape, strict=False)):
-            found.append(self._place(index, self.env[index], size, axis))
-        return found
-
-    def _place(self, index: Value | None, at: Value, size: Dim, axis: int) -> Value:
-        if at.dtype is not i64:
-            at = self.emit(REGISTRY["cast"], [at], {"dtype": i64}).result
-        known = None if index is None else self.bounds.place(index, size)
-        if self._grows(size):
-            known = 0
-        if known is not None:
-            if known == 0:
-                return at
-            return self.emit(REGISTRY["add"], [at, self.size(known)]).result
-        found = self.checked.get((at, size))
-        if found is None:
-            operands = [at, self.size(size)]
-            found = self.emit(
-                REGISTRY["check_index"], operands, {"axis": axis}, (), [scalar(i64)]
-            ).result
-            if index is not None:
-                self.checked[at, size] = found
-        return found
-
-    def _grows(self, size: Dim) -> bool:
-        return any(name in self.growing for name in symbols(size))
-
     # --- writes
 
     def _write(self, op: Operation) -> None:
         base, v, *indices = op.operands
         name = "store" if op.name == "update" else "add_store"
         origin = self.decided.origins.get(base, frozenset())
-        self._flush([base, *(i for i in indices if self.bounds.spread(i) is None)])
+        self._flush([base, *(i for i in indices if self.bounds.spread(i) is None)], (), op)
         buffer = self._owned(op, 0, base, op.result.hint)
         if op.result.hint and not buffer.hint:
             buffer.hint = op.result.hint
@@ -291,114 +232,12 @@ class _Regions(MemoryBuilder):
         made.hint = op.result.hint
         self.env[op.result] = made
 
-    # --- stretches of operations on whole arrays
-
-    def _flush(
-        self, needed: Iterable[Value], written: Collection[object] | None = ()
-    ) -> list[tuple[Operation, Value]]:
-        """Write the waiting operations that ``needed`` values depend on.
-
-        Parameters
-        ----------
-        written : memories that change next, so that what reads them must be done before; None
-            for all that the function has made.
-
-        Returns
-        -------
-        The reads of arrays in what was written here.
-        """
-        chosen = {v.op for v in needed if v.op in self.waiting and fill_value(v) is None}
-        for op in self.waiting:
-            if fill_value(op.results[0]) is None and self._hindered(op, written):
-                chosen.add(op)
-        if not chosen:
-            return []
-        pending = list(chosen)
-        while pending:
-            for operand in pending.pop().operands:
-                maker = operand.op
-                if maker in self.waiting and maker not in chosen and fill_value(operand) is None:
-                    chosen.add(maker)
-                    pending.append(maker)
-        # What depends on nothing else is better done here than from a buffer later.
-        for op in self.waiting:
-            makers = {v.op for v in op.operands if fill_value(v) is None} & self.waiting.keys()
-            if makers and makers <= chosen:
-                chosen.add(op)
-        stretch = [op for op in self.waiting if op in chosen]
-        return self._schedule(stretch)
-
-    def _hindered(self, op: Operation, written: Collection[object] | None) -> bool:
-        """Whether an operation reads what is about to change."""
-        for operand in op.operands:
-            origin = self.decided.origins.get(operand, frozenset())
-            if operand.op in self.waiting or not origin:
-                continue
-            if written is None:
-                if EXTERNAL not in origin or len(origin) > 1:
-                    return True
-            elif any(memory in written for memory in origin):
-                return True
-        return False
-
-    def _schedule(self, stretch: Sequence[Operation]) -> list[tuple[Operation, Value]]:
-        """Lower a stretch of array operations at this place."""
-        inside = set(stretch)
-        for op in stretch:
-            del self.waiting[op]
-        wanted = [
-            r for op in stretch for r in op.results if any(u not in inside for u in self.users[r])
-        ]
-        ops: dict[Operation, None] = {}
-        reads: list[tuple[Operation, Value]] = []
-        for op in stretch:
-            for operand in op.operands:
-                number = fill_value(operand) or operand
-                if number.op is not None and number.op.name in ("const", "dim"):
-                    ops[number.op] = None
-                if number is not operand and operand.op is not None:
-                    ops[operand.op] = None
-                elif operand.op not in inside:
-                    reads.append((op, operand))
-            ops[op] = None
-        region = Region((), list(ops), tuple(wanted))
-        made = lower_region(region, self.env, self.old.hints, top=True)
-        self._without_checks(made, reads)
-        self.region.ops.extend(made.ops)
-        for old, new in zip(wanted, made.yields, strict=True):
-            if old.hint and not new.hint:
-                new.hint = old.hint
-            self.env[old] = new
-        return reads
-
-    def _without_checks(self, region: Region, reads: Sequence[tuple[Operation, Value]]) -> None:
-        """Drop the checks of index values that are known to be in range, or checked already."""
-        indices = {
-            self.env[i]: i
-            for op, _ in reads
-            for i in (op.operands[1:] if op.name == "index" else ())
-            if not i.rank and i in self.env
-        }
-        for op in list(region.ops):
-            if op.name != "check_index" or op.operands[0] not in indices:
-                continue
-            at, end = op.operands
-            size = self.bounds.polynomial(end)
-            if size is None:
-                continue
-            if self._grows(size) or self.bounds.place(indices[at], size) == 0:
-                self.checked[at, size] = at
-            known = self.checked.setdefault((at, size), op.result)
-            if known is not op.result:
-                region.ops.remove(op)
-                replace(region, op.result, known)
-
     # --- control flow
 
     def _prepare(self, op: Operation) -> None:
         """Write what a region reads, and what reads memory that it may write."""
         needed = [*op.operands, *captures(op)]
-        self._flush(needed, None)
+        self._flush(needed, None, op)
         assert all(v in self.env for v in needed if fill_value(v) is None)
 
     def _for(self, op: Operation) -> None:
@@ -491,24 +330,3 @@ class _Regions(MemoryBuilder):
         for k, made in zip(kept, new.results, strict=True):
             made.hint = op.results[k].hint
             self.env[op.results[k]] = made
-
-
-def _users(function: Function) -> dict[Value, list[object]]:
-    """Who reads each value: operations, and the regions that yield it."""
-    found: dict[Value, list[object]] = {}
-
-    def walk(region: Region) -> None:
-        for param in region.params:
-            found.setdefault(param, [])
-        for op in region.ops:
-            for result in op.results:
-                found.setdefault(result, [])
-            for operand in op.operands:
-                found.setdefault(operand, []).append(op)
-            for inner in op.regions:
-                walk(inner)
-        for value in region.yields:
-            found.setdefault(value, []).append(region)
-
-    walk(function.body)
-    return found

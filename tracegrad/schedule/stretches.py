@@ -1,0 +1,233 @@
+"""Stretches of operations on whole arrays, which wait until something needs them.
+
+Between regions and writes stand operations on whole arrays. They wait, and are handed to the
+scheduler of straight-line code together, as late as possible: when a region, a write or a result
+needs one of them, or just before something that one of them reads is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
+from tracegrad.ir.types import Dim, Shape, i64, scalar, symbols
+from tracegrad.ops.registry import REGISTRY
+from tracegrad.schedule.bounds import Bounds
+from tracegrad.schedule.buffers import replace
+from tracegrad.schedule.inplace import EXTERNAL, Decisions, fill_value
+from tracegrad.schedule.memory import MemoryBuilder
+from tracegrad.schedule.pipeline import lower_region
+
+
+class Stretches(MemoryBuilder):
+    """What is known while a function is written, and the writing of waiting operations.
+
+    Attributes
+    ----------
+    env : value of array form → value of loop form, as far as it is written.
+    waiting : operations on whole arrays that nothing has needed yet, in order.
+    checked : (index in loop form, size) → the position, where the check was made already.
+    finders : symbol of a size known at run time only → the operation that finds it.
+    """
+
+    def __init__(self, function: Function, decisions: Decisions) -> None:
+        super().__init__()
+        self.old = function
+        self.decided = decisions
+        self.bounds = Bounds(function)
+        self.env: dict[Value, Value] = {}
+        self.waiting: dict[Operation, None] = {}
+        self.checked: dict[tuple[Value, Dim], Value] = {}
+        self.finders = {
+            name: op
+            for op in function.walk()
+            if op.name in BINDING
+            for name in attribute_symbols(op.attributes["size"])
+        }
+        self.users = self._users(function)
+        self.sizes = frozenset(function.size_sources())
+        # Tapes: what they are long is not what their symbol says, and places on them are right.
+        self.growing = {
+            name
+            for op in function.walk()
+            if op.name == "tape"
+            for name in attribute_symbols(op.attributes["size"])
+        }
+
+    # --- positions
+
+    def _places(self, shape: Shape, indices: Sequence[Value]) -> list[Value]:
+        """Index values as positions: checked, unless they are known to be in range."""
+        found = []
+        for axis, (index, size) in enumerate(zip(indices, shape, strict=False)):
+            found.append(self._place(index, self.env[index], size, axis))
+        return found
+
+    def _place(self, index: Value | None, at: Value, size: Dim, axis: int) -> Value:
+        if at.dtype is not i64:
+            at = self.emit(REGISTRY["cast"], [at], {"dtype": i64}).result
+        known = None if index is None else self.bounds.place(index, size)
+        if self._grows(size):
+            known = 0
+        if known is not None:
+            if known == 0:
+                return at
+            return self.emit(REGISTRY["add"], [at, self.size(known)]).result
+        found = self.checked.get((at, size))
+        if found is None:
+            operands = [at, self.size(size)]
+            found = self.emit(
+                REGISTRY["check_index"], operands, {"axis": axis}, (), [scalar(i64)]
+            ).result
+            if index is not None:
+                self.checked[at, size] = found
+        return found
+
+    def _grows(self, size: Dim) -> bool:
+        return any(name in self.growing for name in symbols(size))
+
+    # --- stretches of operations on whole arrays
+
+    def _flush(
+        self,
+        needed: Iterable[Value],
+        written: Collection[object] | None = (),
+        by: Operation | None = None,
+    ) -> list[tuple[Operation, Value]]:
+        """Write the waiting operations that ``needed`` values depend on.
+
+        Parameters
+        ----------
+        written : memories that change next, so that what reads them must be done before; None
+            for all that the function has made.
+        by : the operation that needs the values; it needs the sizes that it mentions, too.
+
+        Returns
+        -------
+        The reads of arrays in what was written here.
+        """
+        chosen = {v.op for v in needed if v.op in self.waiting and fill_value(v) is None}
+        if by is not None:
+            chosen |= self._size_finders(by)
+        for op in self.waiting:
+            if fill_value(op.results[0]) is None and self._hindered(op, written):
+                chosen.add(op)
+        if not chosen:
+            return []
+        pending = list(chosen)
+        while pending:
+            for maker in self._makers(pending.pop()) - chosen:
+                chosen.add(maker)
+                pending.append(maker)
+        # What depends on nothing else is better done here than from a buffer later.
+        for op in self.waiting:
+            makers = self._makers(op)
+            if makers and makers <= chosen:
+                chosen.add(op)
+        stretch = [op for op in self.waiting if op in chosen]
+        return self._schedule(stretch)
+
+    def _makers(self, op: Operation) -> set[Operation]:
+        """The waiting operations that ``op`` depends on."""
+        found = {v.op for v in op.operands if v.op in self.waiting and fill_value(v) is None}
+        return {maker for maker in found if maker is not None} | (self._size_finders(op) - {op})
+
+    def _size_finders(self, op: Operation) -> set[Operation]:
+        """The waiting operations that find the sizes which ``op`` mentions."""
+        if not self.finders:
+            return set()
+        names = set(operation_symbols(op)) & self.finders.keys()
+        return {self.finders[name] for name in names if self.finders[name] in self.waiting}
+
+    def _hindered(self, op: Operation, written: Collection[object] | None) -> bool:
+        """Whether an operation reads what is about to change."""
+        for operand in op.operands:
+            origin = self.decided.origins.get(operand, frozenset())
+            if operand.op in self.waiting or not origin:
+                continue
+            if written is None:
+                if EXTERNAL not in origin or len(origin) > 1:
+                    return True
+            elif any(memory in written for memory in origin):
+                return True
+        return False
+
+    def _schedule(self, stretch: Sequence[Operation]) -> list[tuple[Operation, Value]]:
+        """Lower a stretch of array operations at this place."""
+        inside = set(stretch)
+        for op in stretch:
+            del self.waiting[op]
+        wanted = [
+            r for op in stretch for r in op.results if any(u not in inside for u in self.users[r])
+        ]
+        ops: dict[Operation, None] = {}
+        reads: list[tuple[Operation, Value]] = []
+        for op in stretch:
+            for operand in op.operands:
+                number = fill_value(operand) or operand
+                if number.op is not None and number.op.name in ("const", "dim"):
+                    ops[number.op] = None
+                if number is not operand and operand.op is not None:
+                    ops[operand.op] = None
+                elif operand.op not in inside:
+                    reads.append((op, operand))
+            ops[op] = None
+        region = Region((), list(ops), tuple(wanted))
+        made = lower_region(region, self.env, self.old.hints, top=True)
+        self._without_checks(made, reads)
+        self.region.ops.extend(made.ops)
+        for old, new in zip(wanted, made.yields, strict=True):
+            if old.hint and not new.hint:
+                new.hint = old.hint
+            self.env[old] = new
+        return reads
+
+    def _without_checks(self, region: Region, reads: Sequence[tuple[Operation, Value]]) -> None:
+        """Drop the checks of index values that are known to be in range, or checked already."""
+        indices = {
+            self.env[i]: i
+            for op, _ in reads
+            for i in (op.operands[1:] if op.name == "index" else ())
+            if not i.rank and i in self.env
+        }
+        for op in list(region.ops):
+            if op.name != "check_index" or op.operands[0] not in indices:
+                continue
+            at, end = op.operands
+            size = self.bounds.polynomial(end)
+            if size is None:
+                continue
+            if self._grows(size) or self.bounds.place(indices[at], size) == 0:
+                self.checked[at, size] = at
+            known = self.checked.setdefault((at, size), op.result)
+            if known is not op.result:
+                region.ops.remove(op)
+                replace(region, op.result, known)
+
+    def _users(self, function: Function) -> dict[Value, list[object]]:
+        """Who reads each value: operations, and the regions that yield it.
+
+        Who mentions a size that is found at run time reads the array that has it.
+        """
+        found: dict[Value, list[object]] = {}
+
+        def walk(region: Region) -> None:
+            for param in region.params:
+                found.setdefault(param, [])
+            for op in region.ops:
+                for result in op.results:
+                    found.setdefault(result, [])
+                for operand in op.operands:
+                    found.setdefault(operand, []).append(op)
+                if self.finders:
+                    names = set(operation_symbols(op)) & self.finders.keys()
+                    for finder in {self.finders[name] for name in names} - {op}:
+                        found.setdefault(finder.results[0], []).append(op)
+                for inner in op.regions:
+                    walk(inner)
+            for value in region.yields:
+                found.setdefault(value, []).append(region)
+
+        walk(function.body)
+        return found
