@@ -14,19 +14,12 @@ def branch(x):
     return x.sum() if x[0] > 0 else x  # here
 
 
-def loop(x):
-    s = x[0]
-    while s < 10:  # here
-        s = s * 2
-    return s
-
-
 def to_float(x):
     return float(x)  # here
 
 
 def sized_by_a_value(x):
-    return range(int(x[0]))  # here
+    return np.zeros(int(x[0]))  # here
 
 
 def unsupported(x):
@@ -90,8 +83,7 @@ def c_function(x):
 
 
 CASES = [
-    (branch, errors.NeedsValue, "np.where", TypeError),
-    (loop, errors.NeedsValue, "np.where", TypeError),
+    (branch, errors.UnsupportedError, "same kind of value", NotImplementedError),
     (to_float, errors.NeedsValue, "", TypeError),
     (sized_by_a_value, errors.NeedsValue, "static_argnames", TypeError),
     (unsupported, errors.UnsupportedError, "np.lexsort", NotImplementedError),

@@ -78,6 +78,11 @@ class Threads(Builder):
         """The innermost open scope."""
         return self._scopes[-1]
 
+    @property
+    def outermost_scope(self) -> Scope:
+        """The scope of the function itself."""
+        return self._scopes[0]
+
     # --- reading and setting
 
     def get(self, variable: Variable) -> Value | None:
@@ -157,6 +162,29 @@ class Threads(Builder):
             finally:
                 self._scopes.pop()
 
+    def open_scope(self, *, loops: bool) -> Scope:
+        """As `scoped`, for a caller that can't keep to a block: `close_scope` ends it."""
+        scope = Scope(Region(), loops=loops)
+        self._regions.append(scope.region)
+        self._scopes.append(scope)
+        return scope
+
+    def close_scope(self, scope: Scope) -> None:
+        """End a scope from `open_scope`, and whatever was left open inside it."""
+        del self._scopes[self._scopes.index(scope) :]
+        del self._regions[self._regions.index(scope.region) :]
+
+    @contextmanager
+    def reopened(self, scope: Scope) -> Iterator[None]:
+        """Go on appending to a scope that was closed, and whose operation is not yet there."""
+        depth, regions = len(self._scopes), len(self._regions)
+        self._scopes.append(scope)
+        self._regions.append(scope.region)
+        try:
+            yield
+        finally:
+            del self._scopes[depth:], self._regions[regions:]
+
     def close_loop(
         self, scope: Scope, opdef: OpDef, operands: Sequence[Value], explicit: int
     ) -> Operation:
@@ -169,6 +197,16 @@ class Threads(Builder):
         """
         region = scope.region
         operands = list(operands)
+        changed = self._carry(scope, operands)
+        types = [v.type for v in region.yields]
+        op = self.emit(opdef, operands, {}, [region], types)
+        for variable, result in zip(changed, op.results[explicit:], strict=True):
+            self.set(variable, result)
+        return op
+
+    def _carry(self, scope: Scope, operands: list[Value]) -> list[Variable]:
+        """Make carried values of the variables that a loop changed, and captures of the others."""
+        region = scope.region
         changed: list[Variable] = []
         captured: dict[Value, Value] = {}
         for variable, (before, param) in scope.carried.items():
@@ -182,8 +220,31 @@ class Threads(Builder):
         if captured:
             region.params = tuple(p for p in region.params if p not in captured)
             substitute(region, captured)
+        return changed
+
+    def close_while(
+        self,
+        scope: Scope,
+        opdef: OpDef,
+        operands: Sequence[Value],
+        explicit: int,
+        condition: Callable[[dict[Value, Value]], Value],
+    ) -> Operation:
+        """As `close_loop`, for a loop with a region that says whether there is a further trip.
+
+        Parameters
+        ----------
+        condition : appends the condition; it is given the parameters of the scope's region and
+            what they are in the region of the condition.
+        """
+        region = scope.region
+        operands = list(operands)
+        changed = self._carry(scope, operands)
+        with self.open() as test:
+            env = {p: self.param(p.type, p.hint) for p in region.params}
+            test.yields = (condition(env),)
         types = [v.type for v in region.yields]
-        op = self.emit(opdef, operands, {}, [region], types)
+        op = self.emit(opdef, operands, {}, [test, region], types)
         for variable, result in zip(changed, op.results[explicit:], strict=True):
             self.set(variable, result)
         return op

@@ -245,7 +245,7 @@ class Captures:
                     way_out="use float64, float32, integer or boolean arrays",
                 )
             param = self.new_param(self.new_shape(array, name), name)
-            tracer = Tracer(param, owner=f"the captured array {path.text!r}")
+            tracer = Tracer(param, outside=f"the captured array {path.text!r}")
             known = CapturedArray(path, tracer, param, array.dtype, array.ndim)
             self.arrays[path.key] = known
         return known.tracer

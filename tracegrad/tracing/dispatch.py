@@ -133,11 +133,11 @@ def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dic
     if given.get("out", 1) is None:
         del given["out"]
     if "out" in given:
-        raise UnsupportedError(
-            f"{qualified_name(function)} with out= writes into an array, which is not supported "
-            "yet",
-            way_out="use the result it returns",
-        )
+        from tracegrad.tracing.writing import put_out
+
+        out = given.pop("out")
+        made = _checked(function, handler, args, given)
+        return put_out(out, made, getattr(function, "__name__", ""))
     try:
         return handler(*args, **given)
     except TypeError as error:

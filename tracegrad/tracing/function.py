@@ -11,6 +11,7 @@ import numpy as np
 
 from tracegrad import tree
 from tracegrad.errors import (
+    NeedsValue,
     Place,
     TracegradError,
     UnsupportedError,
@@ -19,8 +20,10 @@ from tracegrad.errors import (
 from tracegrad.ir.core import Function, Location, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, i64, is_symbol, symbol, symbols
 from tracegrad.tracing.captures import Captures
-from tracegrad.tracing.hooks import TraceHooks
+from tracegrad.tracing.hooks import TraceHooks, settled
 from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.iteration import Items
+from tracegrad.tracing.joining import Maybe, Torn
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
 from tracegrad.tracing.traced import OutputLeaf, Traced
 from tracegrad.tracing.tracer import Tracer
@@ -138,7 +141,7 @@ class _Arguments:
         hint = self.unique(name)
         if isinstance(given, np.ndarray | np.generic):
             param = self.context.build.param(self.array_type(given, name, leaf), hint)
-            return Tracer(param, owner=f"the argument {name!r}")
+            return Tracer(param)
         if isinstance(given, float):
             return Tracer(self.context.build.param(ArrayType(f64), hint), weak=True)
         if isinstance(given, int) and not isinstance(given, bool):
@@ -183,7 +186,7 @@ def subtrace(
             param = build.param(outer.value.type, namer.unique(name))
             if not isinstance(given, TracedInt) and type(given) is not int:
                 weak = outer.weak or type(given) is float
-                values[leaf] = Tracer(param, weak, owner=f"the argument {name!r}")
+                values[leaf] = Tracer(param, weak)
         args, kwargs = rebuild(values)
         out = TraceHooks(context.captures).entry(fun)(*args, **kwargs)
         results, rebuild_outputs, outputs, structure = _outputs(out)
@@ -254,6 +257,13 @@ def _outputs(
     found: list[OutputLeaf] = []
     constants: list[Any] = []
     for leaf in leaves:
+        if isinstance(leaf, Maybe | Torn):
+            leaf = settled(leaf, "the result")
+        if isinstance(leaf, Items):
+            raise NeedsValue(
+                "the function returns a range whose bounds are only known at run time",
+                way_out="return the bounds",
+            )
         if isinstance(leaf, Tracer | TracedInt | np.ndarray | np.generic):
             value = lift(leaf).value
             if value not in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from types import (
     BuiltinFunctionType,
@@ -18,14 +19,20 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.staging import PlainControl, is_staged, stage
+from tracegrad.staging import UNBOUND, PlainControl, PlainTrying, Site, cell_of, is_staged, stage
+from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
+from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation, item_proxy
 from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.iteration import as_items
+from tracegrad.tracing.joining import Maybe, Torn, Unset
+from tracegrad.tracing.raising import raise_here, raise_if
+from tracegrad.tracing.state import Trace, current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import is_traced
 
-__all__ = ["FunctionScope", "TraceHooks"]
+__all__ = ["FunctionScope", "TraceHooks", "settled"]
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.iadd,
@@ -80,6 +87,8 @@ class TraceHooks:
         known = call_for(function)
         if known is not None:
             return known
+        if isinstance(function, Torn):
+            function.refuse()
         if is_random(function):
             raise UnsupportedError(
                 f"random numbers ({function.__name__}) drawn inside the function would be drawn "
@@ -124,6 +133,9 @@ class TraceHooks:
         owner = getattr(function, "__self__", None)
         if owner is None or isinstance(owner, ModuleType):
             return _refusing(function)
+        trace = current_trace()
+        if trace.opened:
+            check_mutation(trace, function)
         return function
 
 
@@ -169,8 +181,13 @@ class FunctionScope(PlainControl):
     def call(self, function: Any) -> Any:
         return self._hooks.call(function)
 
+    abort = looping.ABORTS
+
     def name(self, value: Any, name: str) -> Any:
         kind = type(value)
+        if kind in _UNSETTLED:
+            value = settled(value, name)
+            kind = type(value)
         if kind is Tracer:
             if not value.value.hint:
                 value.value.hint = name
@@ -239,16 +256,171 @@ class FunctionScope(PlainControl):
                 f"the function sets {path.text}.{name}; a compiled kernel would not",
                 way_out="use a local name, and return what is to be kept",
             )
-        return owner
+        trace = current_trace()
+        return attribute_proxy(trace, owner) if trace.opened else owner
 
     def stored_item(self, owner: Any) -> Any:
+        if isinstance(owner, Tracer):
+            return owner
         path = self._captures.path_of(owner)
         if path is not None:
             raise UnsupportedError(
                 f"the function writes into {path.text}; a compiled kernel would not",
                 way_out="use a local container, and return what is to be kept",
             )
-        return owner
+        if isinstance(owner, np.ndarray):
+            return _PlainArray(owner)
+        trace = current_trace()
+        return item_proxy(trace, owner) if trace.opened else owner
+
+    def rebinds(self, name: str, reader: Callable[[], Any] | None) -> None:
+        trace = current_trace()
+        if reader is None:
+            raise UnsupportedError(
+                f"the function binds the global name {name!r}; a compiled kernel would not",
+                way_out="use a local name, and return what is to be kept",
+            )
+        if trace.opened:
+            slot = cell_slot(cell_of(reader), name)
+            trace.store(slot, slot.get())
+
+    # -- branches and loops
+
+    def branch(self, condition: Any, site: Site) -> Any:
+        condition = _read(condition)
+        if isinstance(condition, Tracer):
+            traced = branching.condition_of(condition)
+            return branching.Branch(current_trace(), traced, site)
+        return super().branch(condition, site)
+
+    def loop(self, iterable: Any, site: Site) -> Any:
+        trace = current_trace()
+        iterable = _read(iterable)
+        items = as_items(iterable)
+        if items is not None:
+            return looping.for_loop(trace, items, site)
+        return looping.Unrolled(trace, site, iter(iterable))
+
+    def while_loop(self, site: Site) -> Any:
+        return looping.while_loop(current_trace(), site)
+
+    def clear(self, *flags: Any) -> Any:
+        if any(isinstance(flag, Tracer) for flag in flags):
+            return looping.clear(current_trace(), flags)
+        return super().clear(*flags)
+
+    def raising(self, site: Site) -> bool:
+        return not current_trace().opened
+
+    def raised(self, site: Site, error: Any = None, cause: Any = None) -> None:
+        if error is None or site.guarded:
+            raise UnsupportedError(
+                "an exception that depends on traced values is raised where it may be caught",
+                way_out="choose with if and else instead of try and except",
+            )
+        raise_here(error)
+        current_trace().opened[-1].dead = True
+
+    def trying(self, site: Site) -> Any:
+        return _Trying(current_trace())
+
+    def ternary(self, condition: Any, site: Site) -> Any:
+        condition = _read(condition)
+        if isinstance(condition, Tracer):
+            traced = branching.condition_of(condition)
+            return branching.Ternary(current_trace(), traced, site)
+        return super().ternary(condition, site)
+
+    def logic(self, site: Site) -> Any:
+        return branching.Logic(current_trace(), site)
+
+    def negate(self, value: Any) -> Any:
+        if isinstance(value, Tracer):
+            return np.logical_not(branching.condition_of(value))
+        return not value
+
+    def contains(self, value: Any, container: Any) -> Any:
+        if isinstance(container, Tracer):
+            return np.any(container == value)
+        if isinstance(value, Tracer) and isinstance(container, list | tuple | range):
+            if isinstance(container, range):
+                inside = (value >= min(container[0], container[-1])) & (
+                    value <= max(container[0], container[-1])
+                )
+                return inside & ((value - container[0]) % container.step == 0)
+            found: Any = False
+            for each in container:
+                found = np.logical_or(found, value == each)
+            return found
+        return value in container
+
+    def truth(self, value: Any, site: Site) -> Any:
+        return bool(value)
+
+
+class _Trying(PlainTrying):
+    """Marks where a ``try`` or ``with`` begins."""
+
+    __slots__ = ("_depth", "_trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._depth = len(trace.opened)
+
+    def caught(self) -> None:
+        if len(self._trace.opened) > self._depth:
+            line = self._trace.opened[self._depth].line
+            self._trace.abandon(self._depth)
+            raise UnsupportedError(
+                f"an exception raised in the branch or loop of line {line}, which depends on "
+                "traced values, was caught",
+                way_out="choose with if and else instead of try and except",
+            )
+
+    def final(self) -> None:
+        if sys.exc_info()[0] is not None and not isinstance(sys.exc_info()[1], looping.ABORTS):
+            self._trace.abandon(self._depth)
+
+
+class _PlainArray:
+    """A NumPy array of constants that the function made, for one statement that writes to it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.array[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if current_trace().opened or is_traced(key) or is_traced(value):
+            raise UnsupportedError(
+                "a traced value is written into an array of constants",
+                way_out="make the array with np.zeros, np.ones, np.full or .copy() of a traced one",
+            )
+        self.array[key] = value
+
+
+def _read(value: Any) -> Any:
+    return settled(value, "the value") if type(value) in _UNSETTLED else value
+
+
+def settled(value: Any, name: str) -> Any:
+    """The value of a name that may have none, with the check that it has one."""
+    if value is UNBOUND:
+        raise UnboundLocalError(f"cannot access local variable {name!r}")
+    if isinstance(value, Torn):
+        value.refuse()
+    if isinstance(value, Unset):
+        value.loop.wanted(value.position)
+    raise_if(
+        np.logical_not(value.bound),
+        UnboundLocalError,
+        f"cannot access local variable {name!r} where it is not associated with a value",
+    )
+    return value.value
+
+
+_UNSETTLED = frozenset({type(UNBOUND), Maybe, Torn, Unset})
 
 
 def _contents(cell: CellType) -> Any:

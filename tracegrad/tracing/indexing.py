@@ -1,8 +1,8 @@
-"""Reading arrays with ``x[...]``: every form NumPy knows, in two steps.
+"""Keys: what ``x[...]`` names, for reading and writing, in every form NumPy knows.
 
-The basic part (ints, slices, None, Ellipsis) becomes one `view`, which leaves the axes that
-arrays index at full length; these are then brought to the front and read by one `index`.
-Masks become positions (`nonzero`) first.
+A key becomes one `Select`: a place per dimension of the array. Integers and slices are static
+places; integers known at run time (a loop's index) and slices with such bounds are positions;
+arrays of integers are positions with axes of their own. Masks become positions (`nonzero`).
 """
 
 from __future__ import annotations
@@ -17,39 +17,120 @@ from tracegrad.errors import IndexOutOfRange, UnsupportedError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, Shape, evaluate, floor_div
 from tracegrad.ops import access
-from tracegrad.ops.access_samples import Entry
+from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.integers import as_dim, is_integer
-from tracegrad.tracing.sizes import Sizes
+from tracegrad.tracing.memory import At, Fancy, Place, Select, ranged, same_value
+from tracegrad.tracing.ranges import difference, is_at_least, known_bounds
+from tracegrad.tracing.sizes import Sizes, shape_text
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.tracer import Tracer, view_from
-from tracegrad.tracing.values import cast, lift, to_shape, wrap
+from tracegrad.tracing.tracer import Tracer, joined, part_of
+from tracegrad.tracing.values import cast, lift, wrap
 
-__all__ = ["nonzero", "read", "sliced", "take_along"]
+__all__ = ["nonzero", "read", "selection", "sliced", "take_along"]
 
 
 @dataclass
 class _Item:
     """One part of a key: what it is and how many dimensions of the array it takes."""
 
-    kind: str  # "int", "slice", "new", "array"
+    kind: str  # "int", "at", "slice", "new", "array"
     value: Any = None
 
 
 def read(x: Tracer, key: Any) -> Any:
     """``x[key]``."""
+    part, is_view = selection(x, key)
+    if not is_view or not part.shape:
+        # One element is a scalar, positions from an array make a copy: neither is a view.
+        return wrap(_read_value(x, part))
+    assert x.memory is not None
+    trace = current_trace()
+    base = x.memory.get(trace)
+    view = part_of(x.memory, trace.run(joined, (*x.stages, part), base.shape))
+    _ = view.value  # read at this line
+    return view
+
+
+def _read_value(x: Tracer, part: Select) -> Value:
+    trace = current_trace()
+    if x.memory is not None and x.stages and not any(isinstance(p, Fancy) for p in part.places):
+        # An element of a view is read from the array itself.
+        value = base = x.memory.get(trace)
+        for stage in trace.run(joined, (*x.stages, part), base.shape):
+            value = trace.run(stage.read, value)
+        return value
+    result: Value = trace.run(part.read, x.value)
+    return result
+
+
+def selection(x: Tracer, key: Any) -> tuple[Select, bool]:
+    """What ``key`` names of ``x``; and whether NumPy gives a view of it."""
     items = _items(x, key if isinstance(key, tuple) else (key,))
-    viewed = _basic(x, items)
+    trace = current_trace()
     arrays = [item.value for item in items if item.kind == "array"]
+    common, first = _common_axes(items, arrays)
+    shape: list[Dim] = []
+    places: list[Place] = []
+    dimension = 0
+    for spot, item in enumerate(items):
+        if spot == first:
+            start = len(shape)
+            shape.extend(common)
+        if item.kind == "new":
+            shape.append(1)
+            continue
+        size = trace.sizes.resolve(x.value.shape[dimension])
+        if item.kind == "int":
+            places.append((None, position(trace.sizes, item.value, size, dimension), 1))
+        elif item.kind == "at":
+            places.append(At(None, cast(item.value, np.int64).value))
+        elif item.kind == "array":
+            places.append(Fancy(start, _positions(item.value, common)))
+        else:
+            length, place = _slice(item.value, size, len(shape))
+            places.append(place)
+            shape.append(length)
+        dimension += 1
+    sizes = trace.sizes.shape(shape)
+    return Select(tuple(map(_resolved, places)), sizes), not arrays
+
+
+def _resolved(place: Place) -> Place:
+    if not isinstance(place, tuple):
+        return place
+    axis, offset, step = place
+    return axis, current_trace().sizes.resolve(offset), step
+
+
+def _common_axes(items: Sequence[_Item], arrays: Sequence[Tracer]) -> tuple[Shape, int | None]:
+    """The shape that index arrays have together, and before which item their axes stand."""
     if not arrays:
-        if not viewed.rank and not _shows_array(items):
-            return wrap(viewed)  # one element: a scalar, which is no view
-        return view_from(x, viewed)
-    axes, first = _array_axes(items)
-    return wrap(_index(viewed, axes, arrays, first))
+        return (), None
+    shapes = [array.value.shape for array in arrays]
+    sizes = current_trace().sizes
+    shown = " ".join(shape_text(sizes, shape) for shape in shapes)
+    common = sizes.broadcast(
+        shapes,
+        f"shape mismatch: indexing arrays could not be broadcast together with shapes {shown}",
+    )
+    # Scalars that index beside arrays count as arrays for the place of the result's axes.
+    real = any(array.ndim for array in arrays)
+    spots = [
+        spot
+        for spot, item in enumerate(items)
+        if item.kind == "array" or (item.kind in ("int", "at") and real)
+    ]
+    adjacent = spots == list(range(spots[0], spots[-1] + 1))
+    return common, spots[0] if adjacent else 0
 
 
-def _shows_array(items: Sequence[_Item]) -> bool:
-    return any(item.kind in ("slice", "new") for item in items) or not items
+def _positions(array: Tracer, common: Shape) -> Value:
+    """An index array, aligned with the axes that it shares with the others."""
+    value = cast(array, np.int64).value
+    lead = len(common) - value.rank
+    if not lead:
+        return value
+    return current_trace().run(access.expand_dims, value, tuple(range(lead)))  # type: ignore[no-any-return]
 
 
 def _items(x: Tracer, parts: tuple[Any, ...]) -> list[_Item]:
@@ -69,6 +150,9 @@ def _items(x: Tracer, parts: tuple[Any, ...]) -> list[_Item]:
             used += 1
         elif is_integer(part):
             items.append(_Item("int", part))
+            used += 1
+        elif isinstance(part, Tracer) and not part.ndim and part.dtype.kind in "iu":
+            items.append(_Item("at", part))
             used += 1
         else:
             found = _array_items(x, part, used if ellipsis is None else None, parts)
@@ -136,35 +220,7 @@ def _check_mask(x: Tracer, mask: Tracer, axis: int) -> None:
             )
 
 
-# --- the basic part ---------------------------------------------------------------------------
-
-
-def _basic(x: Tracer, items: Sequence[_Item]) -> Value:
-    """The view that all but the arrays make; axes that arrays index stay whole."""
-    trace = current_trace()
-    entries: list[Entry] = []
-    shape: list[Dim] = []
-    axis = 0
-    for item in items:
-        if item.kind == "new":
-            shape.append(1)
-            continue
-        size = trace.sizes.resolve(x.value.shape[axis])
-        if item.kind == "int":
-            entries.append((None, position(trace.sizes, item.value, size, axis), 1))
-        else:
-            part = item.value if item.kind == "slice" else slice(None)
-            start, length, step = sliced(trace.sizes, part, size)
-            entries.append((len(shape), start, step))
-            shape.append(length)
-        axis += 1
-    viewed: Value = trace.run(access.view_of, x.value, tuple(shape), _resolved(entries))
-    return viewed
-
-
-def _resolved(entries: list[Entry]) -> tuple[Entry, ...]:
-    sizes = current_trace().sizes
-    return tuple((axis, sizes.resolve(offset), step) for axis, offset, step in entries)
+# --- integers and slices ----------------------------------------------------------------------
 
 
 def position(sizes: Sizes, index: Any, size: Dim, axis: int) -> Dim:
@@ -181,6 +237,94 @@ def position(sizes: Sizes, index: Any, size: Dim, axis: int) -> Dim:
             f"{sizes.number(size)}"
         )
     return sizes.resolve(at)
+
+
+def _slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
+    """The length of a slice, and its place."""
+    trace = current_trace()
+    if isinstance(part.start, Tracer) or isinstance(part.stop, Tracer):
+        return _moving_slice(part, size, axis)
+    start, length, step = sliced(trace.sizes, part, size)
+    return length, (axis, start, step)
+
+
+def _moving_slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
+    """A slice with bounds known at run time.
+
+    Bounds at a fixed distance (``x[i - 1 : i + 2]``) give a window of fixed length, which has to
+    lie within the array. Others give a length known at run time.
+    """
+    trace = current_trace()
+    if part.step is not None and (isinstance(part.step, Tracer) or int(part.step) != 1):
+        raise UnsupportedError(
+            "a slice with a step and with bounds that are known only at run time",
+            way_out="slice with step 1 first: x[i:][::2]",
+        )
+    start, stop = (
+        _bound(bound, default) for bound, default in ((part.start, 0), (part.stop, size))
+    )
+    if isinstance(part.start, Tracer) and isinstance(part.stop, Tracer):
+        length = difference(stop, start)
+        if length is not None and trace.sizes.decide(length, ">=", 0):
+            _require_within(start, stop, size)
+            positions = trace.run(_window, start, length)
+            return length, At(axis, positions)
+    if "span" not in REGISTRY:
+        raise UnsupportedError(
+            "a slice whose length is known only at run time",
+            way_out="write the inner loop over its elements",
+        )
+    count = trace.sizes.new("length", None)
+    low, high = _clipped_at(start, size), _clipped_at(stop, size)
+    (positions,) = trace.emit_all("span", low, high, size=count)
+    return count, At(axis, positions)
+
+
+def _bound(bound: Any, default: Dim) -> Value:
+    trace = current_trace()
+    if bound is None:
+        return trace.size_value(default)
+    value = lift(bound)
+    if value.ndim or value.dtype.kind not in "iu":
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    return cast(value, np.int64).value
+
+
+def _window(start: Value, length: Dim) -> Value:
+    result: Value = REGISTRY["add"](ranged(length, 0, 1), start)
+    return result
+
+
+def _require_within(start: Value, stop: Value, size: Dim) -> None:
+    """Raise at run time when a window is not within the array."""
+    from tracegrad.tracing.raising import raise_if
+
+    trace = current_trace()
+    outside: list[Tracer] = []
+    if not is_at_least(start, 0):
+        outside.append(wrap(start) < 0)
+    _, most = known_bounds(stop)
+    if most is None or not trace.sizes.never_negative(size - most):
+        outside.append(wrap(stop) > wrap(trace.size_value(size)))
+    for condition in outside:
+        raise_if(
+            condition,
+            IndexError,
+            "a slice between two run-time bounds at a fixed distance reaches beyond the array",
+        )
+
+
+def _clipped_at(bound: Value, size: Dim) -> Value:
+    """A bound as Python clips it: negative ones count from the end, none is outside."""
+    trace = current_trace()
+    whole = wrap(trace.size_value(size))
+    at: Any = wrap(bound)
+    least, most = known_bounds(bound)
+    if least is None or not trace.sizes.never_negative(least):
+        at = np.where(at < 0, np.maximum(at + whole, 0), at)
+    if most is None or not trace.sizes.never_negative(size - most):
+        at = np.minimum(at, whole)
+    return lift(at).value
 
 
 def sliced(sizes: Sizes, part: slice, size: Dim) -> tuple[Dim, Dim, int]:
@@ -228,88 +372,18 @@ def _clipped(sizes: Sizes, bound: Any, size: Dim, low: Dim, high: Dim, default: 
 # --- arrays -----------------------------------------------------------------------------------
 
 
-def _array_axes(items: Sequence[_Item]) -> tuple[list[int], int]:
-    """Axes of the viewed array that arrays index, and where their common axes go."""
-    axes: list[int] = []
-    spots: list[int] = []
-    out = 0
-    # Scalars that index beside arrays count as arrays for the place of the result's axes.
-    real = any(item.kind == "array" and item.value.ndim for item in items)
-    for spot, item in enumerate(items):
-        if item.kind == "array":
-            axes.append(out)
-        if item.kind == "array" or (item.kind == "int" and real):
-            spots.append(spot)
-        if item.kind != "int":
-            out += 1
-    adjacent = spots == list(range(spots[0], spots[-1] + 1))
-    if not adjacent:
-        return axes, 0
-    before = sum(1 for item in items[: spots[0]] if item.kind in ("slice", "new"))
-    return axes, before
-
-
-def _index(x: Value, axes: Sequence[int], arrays: Sequence[Tracer], first: int) -> Value:
-    """Read ``x`` with integer arrays along ``axes``; their axes start at ``first``."""
-    trace = current_trace()
-    shapes = [array.value.shape for array in arrays]
-    shown = " ".join(_shape(shape) for shape in shapes)
-    common = trace.sizes.broadcast(
-        shapes,
-        f"shape mismatch: indexing arrays could not be broadcast together with shapes {shown}",
-    )
-    indices = [to_shape(cast(array, np.int64).value, common) for array in arrays]
-    rest = [axis for axis in range(x.rank) if axis not in axes]
-    front = trace.run(access.transpose, x, [*axes, *rest])
-    picked = trace.emit("index", front, *indices)
-    if not first or not common:
-        return picked
-    rank = len(common)
-    order = [
-        *range(rank, rank + first),
-        *range(rank),
-        *range(rank + first, picked.rank),
-    ]
-    result: Value = trace.run(access.transpose, picked, order)
-    return result
-
-
-def _shape(shape: Shape) -> str:
-    from tracegrad.tracing.sizes import shape_text
-
-    return shape_text(current_trace().sizes, shape)
-
-
 def take_along(x: Tracer, index: Tracer, axis: int) -> Tracer:
     """``np.take(x, index, axis)``: one array along one axis, its axes in place."""
-    return wrap(_index(x.value, [axis], [index], axis))
+    return read(x, (*(slice(None),) * axis, index))  # type: ignore[no-any-return]
 
 
 def nonzero(mask: Tracer) -> tuple[Tracer, ...]:
     """Positions of the true elements; the same mask gives the same positions."""
     trace = current_trace()
-    for known, positions in trace.masks:
-        if _same(known, mask.value):
+    for known, positions, region in trace.masks:
+        if trace.is_visible(region) and same_value(known, mask.value):
             return tuple(wrap(each) for each in positions)
     count = trace.sizes.new("count", None)
     positions = trace.emit_all("nonzero", mask.value, size=count)
-    trace.masks.append((mask.value, positions))
+    trace.masks.append((mask.value, positions, trace.build.region))
     return tuple(wrap(each) for each in positions)
-
-
-def _same(one: Value, other: Value, depth: int = 12) -> bool:
-    """Whether two values are computed alike from the same values."""
-    if one is other:
-        return True
-    if not depth or one.op is None or other.op is None or one.type != other.type:
-        return False
-    a, b = one.op, other.op
-    return (
-        a.opdef is b.opdef
-        and not a.regions
-        and not b.regions
-        and len(a.operands) == len(b.operands)
-        and dict(a.attributes) == dict(b.attributes)
-        and a.results.index(one) == b.results.index(other)
-        and all(_same(x, y, depth - 1) for x, y in zip(a.operands, b.operands, strict=True))
-    )

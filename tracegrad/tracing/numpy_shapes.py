@@ -16,7 +16,7 @@ from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.tracer import Tracer, view_from
+from tracegrad.tracing.tracer import Tracer, view_by
 from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
 
 __all__ = ["as_shape", "as_user_shape", "joined", "viewed"]
@@ -24,7 +24,7 @@ __all__ = ["as_shape", "as_user_shape", "joined", "viewed"]
 
 def as_shape(shape: Any) -> Shape:
     """A shape argument (an integer or a sequence of them) as dimensions."""
-    if is_integer(shape):
+    if is_integer(shape) or (isinstance(shape, Tracer) and not shape.ndim):
         return (as_dim(shape),)
     return tuple(as_dim(each) for each in shape)
 
@@ -36,7 +36,7 @@ def as_user_shape(shape: Iterable[Dim]) -> Any:
 
 def viewed(x: Tracer, make: Any, *args: Any) -> Tracer:
     """What a function of `tracegrad.ops.access` makes of ``x``: a view of it."""
-    return view_from(x, current_trace().run(make, x.value, *args))
+    return view_by(x, lambda value: make(value, *args))
 
 
 # --- shape ------------------------------------------------------------------------------------
@@ -178,14 +178,14 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     joined_shape = sizes.broadcast([wanted, x.value.shape], wording)
     if not all(map(sizes.equal, joined_shape, wanted)):
         raise ShapeError(wording)
-    return view_from(x, to_shape(x.value, sizes.shape(wanted)))
+    return view_by(x, lambda value: to_shape(value, sizes.shape(wanted)))
 
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
     xs = [operand(each) for each in args]
     shape = current_trace().sizes.broadcast([x.value.shape for x in xs])
-    return tuple(view_from(x, to_shape(x.value, shape)) for x in xs)
+    return tuple(view_by(x, lambda value: to_shape(value, shape)) for x in xs)
 
 
 @implements(np.atleast_1d)

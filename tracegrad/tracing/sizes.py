@@ -102,7 +102,7 @@ class Sizes:
         if low is None or high is None:
             if relation == "==":
                 return False
-            known = self._never_negative(left - right)
+            known = self.never_negative(left - right)
             if known and relation in (">=", "<"):
                 return relation == ">="
             raise NeedsValue(
@@ -119,7 +119,7 @@ class Sizes:
             self._bound(left - right, kept)
         return holds
 
-    def _never_negative(self, dim: Dim) -> bool:
+    def never_negative(self, dim: Dim) -> bool:
         """Whether ``dim`` is a sum of lengths and of nothing below zero."""
         if isinstance(dim, int):
             return dim >= 0

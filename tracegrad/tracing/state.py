@@ -6,12 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import CodeType, FrameType, MappingProxyType
+from types import CodeType, FrameType, FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tracegrad.errors import UnsupportedError, user_frame
-from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Location, Region, Value
+from tracegrad.ir.threads import Scope, Threads
 from tracegrad.ir.types import Dim, Size, substitute
 from tracegrad.ops.access import simple_entry
 from tracegrad.ops.constants import dim_value
@@ -19,9 +19,12 @@ from tracegrad.ops.registry import REGISTRY, OpDef
 from tracegrad.tracing.sizes import Sizes
 
 if TYPE_CHECKING:
+    from tracegrad.staging import Site
     from tracegrad.tracing.captures import Captures
+    from tracegrad.tracing.effects import Slot
+    from tracegrad.tracing.memory import Memory
 
-__all__ = ["Trace", "active", "current_trace", "user_location"]
+__all__ = ["Opened", "Trace", "active", "current_trace", "user_location"]
 
 _local = threading.local()
 
@@ -42,6 +45,41 @@ def current_trace() -> Trace:
     return stack[-1]
 
 
+class Opened:
+    """A region that operations go to: the arm of a branch, or the body of a loop.
+
+    Attributes
+    ----------
+    site, frame, line : where the construct stands in the user's file.
+    dead : an exception is raised in it at run time; control never comes to its end.
+    touched, written : the memories that were read, or written, while it was open.
+    stores : places outside the frame (an item, an attribute, a cell) that were stored to, with
+        what they held before; ``after`` has what they held when the region was closed.
+    known : containers and objects that were there before the region was opened.
+    """
+
+    __slots__ = (
+        "after", "dead", "frame", "known", "line", "mark", "rolled", "scope", "site",
+        "stores", "touched", "written",
+    )  # fmt: skip
+
+    def __init__(
+        self, scope: Scope, mark: int, site: Site, rolled: bool, frame: FrameType | None
+    ) -> None:
+        self.scope = scope
+        self.mark = mark
+        self.site = site
+        self.frame = frame
+        self.line = site.line
+        self.rolled = rolled
+        self.dead = False
+        self.touched: dict[Memory, None] = {}
+        self.written: dict[Memory, None] = {}
+        self.stores: dict[Any, tuple[Slot, Any]] = {}
+        self.after: dict[Any, Any] = {}
+        self.known: dict[int, Any] = {}
+
+
 class Trace:
     """What tracers share while a function runs on them.
 
@@ -50,14 +88,22 @@ class Trace:
     build : receives the operations; a trace within a trace puts its own here for a while.
     sizes : symbols, hints, substitutions and guards.
     captures : arrays and values found outside the arguments.
+    ranges : the least and the greatest value that a loop's index takes, where they are known.
+    opened : the regions that are open now, outer before inner.
+    journal : how to undo what was changed on Python's side, last change last.
     """
 
     def __init__(self, captures: Captures) -> None:
-        self.build = Builder()
+        self.build = self.outermost = Threads()
         self.sizes = Sizes(self._replaced)
         self.captures = captures
-        self.masks: list[tuple[Value, tuple[Value, ...]]] = []
-        self._regions: list[Region] = [self.build.region]
+        self.masks: list[tuple[Value, tuple[Value, ...], Region]] = []
+        self.ranges: dict[Value, tuple[Dim | None, Dim | None]] = {}
+        self.opened: list[Opened] = []
+        self.journal: list[Callable[[], Any]] = []
+        self._regions: list[Region] = [self.build.region]  # whose types are still to be settled
+        self._visible: set[Region] = {self.build.region}
+        self._functions: set[Region] = {self.build.region}  # not those of arms and loops
 
     @contextmanager
     def running(self) -> Iterator[Trace]:
@@ -72,16 +118,111 @@ class Trace:
             _local.stack.pop()
 
     @contextmanager
-    def inner(self) -> Iterator[Builder]:
+    def inner(self) -> Iterator[Threads]:
         """A builder of its own for a function traced within this trace."""
-        outer, self.build = self.build, Builder()
-        self._regions.append(self.build.region)
+        outer, self.build = self.build, Threads()
+        region = self.build.region
+        self._regions.append(region)
+        self._visible.add(region)
+        self._functions.add(region)
         try:
             with self.build:
                 yield self.build
         finally:
-            self._regions.pop()
+            self._regions.remove(region)
+            self._visible.discard(region)
             self.build = outer
+
+    # -- regions
+
+    def open(self, site: Site, *, loop: bool) -> Opened:
+        """Begin an arm or a loop body: operations go there from now on."""
+        frame = user_frame(sys._getframe(1))
+        scope = self.build.open_scope(loops=loop)
+        opened = Opened(scope, len(self.journal), site, loop, frame)
+        opened.known = reachable(frame)
+        self._regions.append(opened.scope.region)
+        self._visible.add(opened.scope.region)
+        self.opened.append(opened)
+        return opened
+
+    def close(self, opened: Opened) -> None:
+        """Operations go to the region around again; what was stored to is as it was before."""
+        self.abandon(self.opened.index(opened) + 1)
+        self.opened.pop()
+        for key, (slot, old) in opened.stores.items():
+            opened.after[key] = slot.get()
+            self._store(slot, old)
+        self.build.close_scope(opened.scope)
+        self._visible.discard(opened.scope.region)
+
+    @contextmanager
+    def reopened(self, opened: Opened) -> Iterator[None]:
+        """Append to a closed region whose operation does not exist yet."""
+        self.opened.append(opened)
+        self._visible.add(opened.scope.region)
+        try:
+            with self.build.reopened(opened.scope):
+                yield
+        finally:
+            self._visible.discard(opened.scope.region)
+            self.opened.pop()
+
+    def store(self, slot: Slot, value: Any) -> None:
+        """Store to a place outside the frame, so that the open regions know of it."""
+        for opened in self.opened:
+            if slot.key not in opened.stores and not slot.is_name_of(opened):
+                opened.stores[slot.key] = (slot, slot.get())
+        self._store(slot, value)
+
+    def _store(self, slot: Slot, value: Any) -> None:
+        old = slot.get()
+        self.journal.append(lambda: slot.set(old))
+        slot.set(value)
+
+    def settle(self, *regions: Opened) -> None:
+        """These regions belong to an operation now, or to nothing."""
+        for opened in regions:
+            self._regions.remove(opened.scope.region)
+
+    def abandon(self, depth: int) -> None:
+        """Forget the regions beyond ``depth`` and whatever was done in them."""
+        while len(self.opened) > depth:
+            opened = self.opened.pop()
+            self.undo(opened.mark)
+            if opened.scope in self.build._scopes:
+                self.build.close_scope(opened.scope)
+            self._visible.discard(opened.scope.region)
+            if opened.scope.region in self._regions:
+                self._regions.remove(opened.scope.region)
+
+    def undo(self, mark: int) -> None:
+        """Take back what was changed on Python's side since the journal had this length."""
+        while len(self.journal) > mark:
+            self.journal.pop()()
+
+    def require_visible(self, region: Region) -> None:
+        """Raise if values of ``region`` can't be used here."""
+        if region in self._visible:
+            return
+        if region in self._functions:
+            raise UnsupportedError(
+                "a traced value is used outside the function call it belongs to",
+                way_out="return values from the function instead of storing them outside",
+            )
+        raise UnsupportedError(
+            "a value computed in a branch or in a loop is used outside of it, in a way that "
+            "was not seen",
+            way_out="bind it to a local name, and use that name",
+        )
+
+    def is_visible(self, region: Region) -> bool:
+        return region in self._visible
+
+    @property
+    def outermost_region(self) -> Region:
+        """The region of the traced function itself."""
+        return self.outermost.outermost_scope.region
 
     def emit(self, name: str, *operands: Value, **attributes: Any) -> Value:
         """Append an operation with one result, at the user's line."""
@@ -140,6 +281,33 @@ def _substituted(attribute: Any, replacement: Mapping[str, Dim]) -> Any:
     if isinstance(attribute, tuple):
         return tuple(_substituted(part, replacement) for part in attribute)
     return attribute
+
+
+def reachable(frame: FrameType | None) -> dict[int, Any]:
+    """The containers and objects that the user's functions which run now can reach by name."""
+    found: dict[int, Any] = {}
+
+    def look(value: Any, depth: int) -> None:
+        if id(value) in found or not depth:
+            return
+        inner: Any = ()
+        if isinstance(value, list | tuple | set):
+            inner = value
+        elif isinstance(value, dict):
+            inner = value.values()
+        elif hasattr(type(value), "__slots__") or not hasattr(value, "__dict__"):
+            return
+        elif not isinstance(value, type | ModuleType | FunctionType):
+            inner = value.__dict__.values()
+        found[id(value)] = value
+        for each in inner:
+            look(each, depth - 1)
+
+    while (frame := user_frame(frame)) is not None:
+        for value in list(frame.f_locals.values()):
+            look(value, 4)
+        frame = frame.f_back
+    return found
 
 
 # Looking up columns walks the code's position table; a loop asks for the same line often.

@@ -4,26 +4,25 @@ It behaves as NumPy's array does (operators, methods, properties, ufuncs, array 
 and every operation appends to the current trace. What needs the numbers themselves
 (``float(x)`` outside staged code, ``if x > 0``, a C function) is refused with a way out.
 
-A tracer of an array is a *box*: ``x += y`` puts a new value into it, so that every name for
-that array sees it, as in NumPy. That is only done where no memory but its own is concerned;
-an argument, a captured array, a view or an array with views is refused.
+A tracer of an array refers to a `Memory`, or to a part of one: what is written through one
+name is seen through every other, as in NumPy. A scalar is a value and never changes.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tracegrad.errors import NeedsValue, ShapeError, UnsupportedError
-from tracegrad.ir.core import Value
-from tracegrad.ir.types import product
+from tracegrad.errors import InternalError, NeedsValue, ShapeError, UnsupportedError
+from tracegrad.ir.core import Region, Value
+from tracegrad.ir.types import Shape, product
 from tracegrad.tracing.integers import dim_or_int
+from tracegrad.tracing.memory import Memory, Reshape, Select, Stage, composed
 from tracegrad.tracing.state import current_trace
 
-__all__ = ["Tracer", "view_from"]
+__all__ = ["Tracer", "joined", "part_of", "view_by"]
 
 
 def _operator(ufunc: np.ufunc) -> tuple[Any, Any, Any]:
@@ -83,29 +82,48 @@ class Tracer:
     ----------
     value : its present value in the IR.
     weak : a Python number: it takes the dtype of the array beside it.
-    owner : what else holds this memory, in words ("the argument 'x'"); None for its own.
-    base : the tracer this is a view of.
+    memory : where the array lies; None for a scalar.
+    stages : how a view leads into the memory; empty for the whole array.
     context : the trace it belongs to.
     """
 
-    __slots__ = ("__weakref__", "_views", "base", "context", "owner", "value", "weak")
+    __slots__ = ("__weakref__", "_region", "_seen", "_value", "context", "memory", "stages", "weak")
 
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]  # arrays are not hashable
 
-    def __init__(self, value: Value, weak: bool = False, owner: str | None = None) -> None:
-        self.value = value
+    def __init__(self, value: Value, weak: bool = False, outside: str | None = None) -> None:
+        trace = current_trace()
         self.weak = weak
-        self.owner = owner
-        self.base: Tracer | None = None
-        self.context = current_trace()
-        self._views: list[weakref.ref[Tracer]] = []
+        self.context = trace
+        self.stages: tuple[Stage, ...] = ()
+        self._value: Value | None = None
+        self._seen: tuple[Value, Value, Region] | None = None
+        self.memory: Memory | None = None
+        self._region: Region = trace.build.region if outside is None else trace.outermost_region
+        if value.rank:
+            self.memory = Memory(trace, value, outside)
+        else:
+            self._value = value
 
     @property
-    def viewed(self) -> bool:
-        """Whether anything still holds a view of this array."""
-        self._views = [view for view in self._views if view() is not None]
-        return bool(self._views)
+    def value(self) -> Value:
+        trace = self.context
+        if self.memory is None:
+            trace.require_visible(self._region)
+            assert self._value is not None
+            return self._value
+        base = self.memory.get(trace)
+        if not self.stages:
+            return base
+        seen = self._seen
+        if seen is not None and seen[0] is base and trace.is_visible(seen[2]):
+            return seen[1]
+        value = base
+        for stage in self.stages:
+            value = trace.run(stage.resolved(trace.sizes).read, value)
+        self._seen = (base, value, trace.build.region)
+        return value
 
     # -- what an array says of itself
 
@@ -143,7 +161,7 @@ class Tracer:
 
     @property
     def real(self) -> Tracer:
-        return view_from(self, self.value)
+        return view_by(self, lambda value: value)
 
     @property
     def imag(self) -> Any:
@@ -208,10 +226,9 @@ class Tracer:
         return read(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise UnsupportedError(
-            "writing into an array (x[i] = v) is not supported yet",
-            way_out="build the array from its parts: np.where, np.concatenate, np.stack",
-        )
+        from tracegrad.tracing.writing import write
+
+        write(self, key, value)
 
     # -- methods
 
@@ -375,10 +392,60 @@ class Tracer:
         )
 
 
-def view_from(source: Tracer, value: Value) -> Tracer:
-    """A tracer of ``value`` that shares ``source``'s memory in NumPy."""
-    view = Tracer(value)
-    root = source if source.base is None else source.base
-    view.base = root
-    root._views.append(weakref.ref(view))
+def view_by(source: Tracer, make: Callable[[Value], Value]) -> Tracer:
+    """What ``make`` makes of ``source``'s value with views and reshapes, in the same memory."""
+    trace = current_trace()
+    if source.memory is None:
+        return Tracer(trace.run(make, source.value))
+    here = source.value
+    with trace.build.open():  # tried on a stand-in, which no view of a view can skip
+        stand_in = Value(here.type)
+        made = make(stand_in)
+    if not made.rank:
+        return Tracer(trace.run(make, here))
+    stages = _stages(made, stand_in)
+    base = source.memory.get(trace)
+    return part_of(source.memory, joined((*source.stages, *stages), base.shape))
+
+
+def part_of(memory: Memory, stages: tuple[Stage, ...]) -> Tracer:
+    """The tracer of a view."""
+    view = Tracer.__new__(Tracer)
+    view.weak = False
+    view.context = current_trace()
+    view._value = view._seen = None
+    view._region = memory.region
+    view.memory = memory
+    view.stages = stages
     return view
+
+
+def _stages(value: Value, source: Value) -> tuple[Stage, ...]:
+    """The way from ``source`` to ``value``: views and reshapes."""
+    found: list[Stage] = []
+    while value is not source:
+        op = value.op
+        if op is None or op.name not in ("view", "reshape"):
+            raise InternalError("a view was made of something else than views")
+        map = op.attributes.get("map")
+        found.append(Reshape(value.shape) if map is None else Select(map, value.shape))
+        value = op.operands[0]
+    return tuple(reversed(found))
+
+
+def joined(stages: tuple[Stage, ...], shape: Shape) -> tuple[Stage, ...]:
+    """Stages without those that change nothing, and selections of selections as one."""
+    found: list[Stage] = []
+    shapes = [shape]
+    sizes = current_trace().sizes
+    for stage in (each.resolved(sizes) for each in stages):
+        last = found[-1] if found else None
+        if isinstance(stage, Select) and isinstance(last, Select):
+            found.pop()
+            shapes.pop()
+            stage = composed(last, stage.places, stage.shape, shapes[-1])
+        whole = stage.is_whole(shapes[-1]) if isinstance(stage, Select) else False
+        if not whole:
+            found.append(stage)
+            shapes.append(stage.shape)
+    return tuple(found)

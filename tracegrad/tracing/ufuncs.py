@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import DTypeError, ShapeError, UnsupportedError
+from tracegrad.errors import DTypeError, UnsupportedError
 from tracegrad.ops.registry import REGISTRY, OpDef
-from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import (
     as_operand,
-    cast,
     elementwise,
     is_number,
     lift,
@@ -164,11 +162,12 @@ def call_ufunc(
     name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     kwargs = {k: v for k, v in kwargs.items() if k == "axis" or not _is_default(k, v)}
     if "out" in kwargs:
-        raise UnsupportedError(
-            f"{name} with out= (or an in-place operator on a plain array) writes into an array, "
-            "which is not supported yet",
-            way_out="use the result: x = x + y in place of x += y",
-        )
+        from tracegrad.tracing.writing import put_out
+
+        out = kwargs.pop("out")
+        return put_out(out, call_ufunc(ufunc, method, inputs, kwargs), ufunc.__name__)
+    if method == "at":
+        return _at(ufunc, *inputs)
     if method == "__call__":
         return _call(ufunc, name, inputs, kwargs)
     if method == "outer":
@@ -186,6 +185,18 @@ def call_ufunc(
     raise UnsupportedError(
         f"{name} is not supported", way_out="use np.sum, np.prod, np.max, np.min or np.cumsum"
     )
+
+
+def _at(ufunc: np.ufunc, x: Any, indices: Any, value: Any = None) -> None:
+    from tracegrad.tracing.writing import add_at
+
+    if ufunc not in (np.add, np.subtract):
+        raise UnsupportedError(
+            f"np.{ufunc.__name__}.at is not supported", way_out="use np.add.at, or write a loop"
+        )
+    if not isinstance(x, Tracer):
+        lift(x)[indices] = value  # says whose array it is
+    add_at(x, indices, value if ufunc is np.add else -lift(value))
 
 
 _RUNNING: dict[np.ufunc, Callable[..., Any]] = {np.add: np.cumsum, np.multiply: np.cumprod}
@@ -244,37 +255,13 @@ def _outer(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def inplace(ufunc: np.ufunc, x: Tracer, y: Any) -> Any:
-    """``x op= y`` as NumPy means it, where nothing but ``x``'s own memory is concerned."""
+    """``x op= y`` as NumPy means it."""
     if not x.ndim:  # a scalar is immutable: the name is bound anew
         return apply_operator(ufunc, x, y)
-    symbol = _SYMBOLS[ufunc]
-    refusal = None
-    if x.owner is not None:
-        refusal = f"x {symbol}= y would write into {x.owner}, which is the caller's"
-    elif x.base is not None:
-        refusal = f"x {symbol}= y would write through a view"
-    elif x.viewed:
-        refusal = f"x {symbol}= y would change the views that were made of x"
-    if refusal is not None:
-        raise UnsupportedError(refusal, way_out=f"write x = x {symbol} y: it makes a new array")
-    result = call_ufunc(ufunc, "__call__", (x, y), {})
-    sizes = current_trace().sizes
-    shape = x.value.shape
-    if result.ndim != x.ndim or not all(map(sizes.equal, result.value.shape, shape)):
-        from tracegrad.tracing.sizes import shape_text
+    from tracegrad.tracing.writing import inplace
 
-        raise ShapeError(
-            f"non-broadcastable output operand with shape {shape_text(sizes, shape)} doesn't "
-            f"match the broadcast shape {shape_text(sizes, result.value.shape)}"
-        )
-    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
-        raise DTypeError(
-            f"Cannot cast ufunc '{ufunc.__name__}' output from {result.dtype!r} to {x.dtype!r} "
-            "with casting rule 'same_kind'",
-            way_out=f"write x = x {symbol} y",
-        )
-    x.value = cast(result, x.dtype).value
-    return x
+    result = call_ufunc(ufunc, "__call__", (x, y), {})
+    return inplace(x, result, ufunc.__name__, _SYMBOLS[ufunc])
 
 
 _SYMBOLS: dict[np.ufunc, str] = {

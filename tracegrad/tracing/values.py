@@ -172,8 +172,12 @@ def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[np.dtype, ...]:
 
 def loop_dtypes(ufunc: np.ufunc, operands: Sequence[Any]) -> tuple[np.dtype, ...]:
     """The dtypes of the loop NumPy would run: one per operand, then one per result."""
+    kinds = tuple(weak_kind(x) for x in operands)
+    if not any(isinstance(kind, np.dtype) for kind in kinds):
+        # Python numbers alone: NumPy would compare ints of any length, as objects.
+        kinds = tuple(np.dtype(np.float64 if kind is float else np.int64) for kind in kinds)
     try:
-        return _loop(ufunc, tuple(weak_kind(x) for x in operands))
+        return _loop(ufunc, kinds)
     except TypeError as error:
         raise DTypeError(str(error)) from error
 
