@@ -20,10 +20,11 @@ from tracegrad.errors import (
 from tracegrad.ir.core import Function, Location, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, i64, is_symbol, symbol, symbols
 from tracegrad.tracing.captures import Captures
-from tracegrad.tracing.hooks import TraceHooks, settled
+from tracegrad.tracing.hooks import TraceHooks
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import Items
 from tracegrad.tracing.joining import Maybe, Torn
+from tracegrad.tracing.raising import settled
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
 from tracegrad.tracing.traced import OutputLeaf, Traced
 from tracegrad.tracing.tracer import Tracer

@@ -27,12 +27,12 @@ from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import as_items
 from tracegrad.tracing.joining import Maybe, Torn, Unset
-from tracegrad.tracing.raising import raise_here, raise_if
+from tracegrad.tracing.raising import raise_here, settled
 from tracegrad.tracing.state import Trace, current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import is_traced
 
-__all__ = ["FunctionScope", "TraceHooks", "settled"]
+__all__ = ["FunctionScope", "TraceHooks"]
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.iadd,
@@ -402,22 +402,6 @@ class _PlainArray:
 
 def _read(value: Any) -> Any:
     return settled(value, "the value") if type(value) in _UNSETTLED else value
-
-
-def settled(value: Any, name: str) -> Any:
-    """The value of a name that may have none, with the check that it has one."""
-    if value is UNBOUND:
-        raise UnboundLocalError(f"cannot access local variable {name!r}")
-    if isinstance(value, Torn):
-        value.refuse()
-    if isinstance(value, Unset):
-        value.loop.wanted(value.position)
-    raise_if(
-        np.logical_not(value.bound),
-        UnboundLocalError,
-        f"cannot access local variable {name!r} where it is not associated with a value",
-    )
-    return value.value
 
 
 _UNSETTLED = frozenset({type(UNBOUND), Maybe, Torn, Unset})

@@ -51,6 +51,12 @@ class Maybe:
         self.value = value
         self.bound = bound
 
+    def settled_value(self) -> Any:
+        """The value, with a check at run time that there is one."""
+        from tracegrad.tracing.raising import settled
+
+        return settled(self, "the value")
+
 
 class Torn:
     """What a name holds that two sides left with values that can't be one."""
@@ -58,6 +64,9 @@ class Torn:
     def __init__(self, message: str) -> None:
         self.__dict__["message"] = message
         self.__dict__["place"] = user_place()
+
+    def settled_value(self) -> NoReturn:
+        self.refuse()
 
     def refuse(self) -> NoReturn:
         raise UnsupportedError(

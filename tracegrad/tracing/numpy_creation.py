@@ -1,7 +1,8 @@
 """Functions that make arrays. In staged code they are always called through here.
 
-Float arrays are tracers at once, even of known size; integer arrays of known numbers stay
-NumPy arrays, so that they can serve as Python integers.
+Arrays that will be written to (zeros, ones, full, empty) and float arrays are tracers at once,
+even of known size. Integer arrays of known numbers (array, arange, eye) stay NumPy arrays, so
+that they can serve as Python integers.
 """
 
 from __future__ import annotations
@@ -42,8 +43,6 @@ def _no_order(order: str, name: str) -> None:
 
 @implements(np.zeros, always=True)
 def zeros(shape: Any, dtype: Any = float, order: str = "C", *, like: Any = None) -> Any:
-    if _plain(dtype, shape):
-        return current_trace().captures.fresh(np.zeros(shape, dtype))
     return _filled(shape, 0, float if dtype is None else dtype)
 
 
@@ -54,8 +53,6 @@ def empty(shape: Any, dtype: Any = float, order: str = "C", *, like: Any = None)
 
 @implements(np.ones, always=True)
 def ones(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
-    if _plain(dtype, shape):
-        return current_trace().captures.fresh(np.ones(shape, dtype))
     return _filled(shape, 1, float if dtype is None else dtype)
 
 
@@ -63,10 +60,6 @@ def ones(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -
 def full(
     shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, like: Any = None
 ) -> Any:
-    if not is_traced(fill_value):
-        kind = np.asarray(fill_value).dtype if dtype is None else dtype
-        if _plain(kind, shape):
-            return current_trace().captures.fresh(np.full(shape, fill_value, dtype))
     return _filled(shape, fill_value, dtype)
 
 
@@ -117,7 +110,10 @@ def array(
             known = current_trace().captures.find(object)
             if known is not None:
                 return Tracer(cast(known, made.dtype).value)
-        return current_trace().captures.fresh(made)
+        current_trace().captures.fresh(made)
+        if made.ndim and made.dtype.kind == "f" and made.dtype.itemsize in (4, 8):
+            return Tracer(operand(made).value)
+        return made
     x = operand(object)
     x = x if dtype is None else cast(x, dtype)
     if x.ndim < ndmin:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+import numpy as np
+
 from tracegrad.errors import UnsupportedError
-from tracegrad.staging import Site
+from tracegrad.staging import UNBOUND, Site
+from tracegrad.tracing.joining import Torn, Unset
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 
-__all__ = ["raise_here", "raise_if"]
+__all__ = ["raise_here", "raise_if", "settled"]
 
 
 def raise_here(error: Any) -> None:
     """Raise ``error``, a class or an instance, when control comes to this place."""
     trace = current_trace()
     kind: Any = error if isinstance(error, type) else type(error)
-    arguments = () if isinstance(error, type) else error.args
+    arguments: tuple[Any, ...] = () if isinstance(error, type) else error.args
     message = str(arguments[0]) if len(arguments) == 1 else ", ".join(map(str, arguments))
     known: Any = object
     for base in reversed(kind.__mro__):
@@ -44,3 +47,19 @@ def raise_if(condition: Tracer, error: type[Exception], message: str) -> None:
     two = trace.open(site, loop=False)
     trace.close(two)
     choose(trace, condition, one, two, (), (), (), ())
+
+
+def settled(value: Any, name: str) -> Any:
+    """The value of a name that may have none, with the check that it has one."""
+    if value is UNBOUND:
+        raise UnboundLocalError(f"cannot access local variable {name!r}")
+    if isinstance(value, Torn):
+        value.refuse()
+    if isinstance(value, Unset):
+        value.loop.wanted(value.position)
+    raise_if(
+        np.logical_not(value.bound),
+        UnboundLocalError,
+        f"cannot access local variable {name!r} where it is not associated with a value",
+    )
+    return value.value

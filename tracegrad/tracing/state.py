@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Opened", "Trace", "active", "current_trace", "user_location"]
 
 _local = threading.local()
+_DEEPEST_RECURSION = 30
 
 
 def active() -> bool:
@@ -137,6 +138,12 @@ class Trace:
 
     def open(self, site: Site, *, loop: bool) -> Opened:
         """Begin an arm or a loop body: operations go there from now on."""
+        if sum(each.site is site for each in self.opened) > _DEEPEST_RECURSION:
+            raise UnsupportedError(
+                "a function calls itself under a condition that is only known at run time: tracing "
+                "would never end",
+                way_out="write the recursion as a while loop",
+            )
         frame = user_frame(sys._getframe(1))
         scope = self.build.open_scope(loops=loop)
         opened = Opened(scope, len(self.journal), site, loop, frame)

@@ -89,6 +89,9 @@ def lift(x: Any, dtype: Any = None) -> Tracer:
         return current_trace().captures.array(x)
     if isinstance(x, list | tuple):
         return _stacked(x)
+    settle = getattr(type(x), "settled_value", None)
+    if settle is not None:  # a name that a branch or a loop may have left without a value
+        return lift(settle(x))
     if hasattr(x, "__array__") and not callable(x):
         return lift(np.asarray(x))
     if isinstance(x, np.generic | complex):
