@@ -189,6 +189,8 @@ class FunctionScope(PlainControl):
             value = settled(value, name)
             kind = type(value)
         if kind is Tracer:
+            if value.memory is not None and not value.stages:
+                value.memory.name(name)
             if not value.value.hint:
                 value.value.hint = name
             return value

@@ -91,6 +91,11 @@ class Memory:
         for other in self.shares:
             other.make_stale(trace, self.words())
 
+    def name(self, name: str) -> None:
+        """The name that the user has for it; the first one stays."""
+        if not self.variable.hint:
+            self.variable.hint = name
+
     def words(self) -> str:
         hint = self.variable.hint
         return f"the array {hint!r}" if hint else "an array"

@@ -115,6 +115,12 @@ class Sweep:
         """Whether there is, or must be, an array to which a part of a cotangent can be added."""
         return self.has_bar(value) or self.build.loops_from_home(self.bar(value)) is not None
 
+    def in_memory(self, value: Value) -> bool:
+        """Whether the cotangent so far is an array that loops or writes have made."""
+        bar = self.build.get(self._bars[value]) if value in self._bars else None
+        op = None if bar is None else bar.op
+        return op is not None and (bool(op.regions) or op.name in ("accumulate", "update"))
+
     # --- walking back
 
     def block(self, operations: Sequence[Operation]) -> None:
@@ -134,7 +140,9 @@ class Sweep:
 
     def operation(self, op: Operation, out_bars: Sequence[Value | None]) -> None:
         """Append the contributions of an operation without regions."""
-        if self.build.scope is not self.root or (op.name == "index" and not op.operands[1].rank):
+        one_element = op.name == "index" and not op.operands[1].rank
+        inner = self.build.scope is not self.root
+        if op.operands and (inner or one_element or self.in_memory(op.operands[0])):
             part = part_read(op)
             if part is not None and self.in_place(op.operands[0]):
                 (out_bar,) = out_bars
