@@ -100,6 +100,9 @@ def direct_call(
     except _Unfit:
         return None
     inputs = [a for a in arguments if a is not None] + _captured(text, traced, careful)
+    if traced.written:
+        overlapping = text.constant(traced.overlapping)
+        text.miss_unless(f"{overlapping}(({', '.join(inputs)},)) is None")
     result = _result(text, recipe)
     text.add("try:")
     text.add(f"out = kernel({', '.join(inputs)})", 2)

@@ -57,6 +57,13 @@ class Version:
             raise GuardFailed("a captured name was bound to something else")
         arguments = [leaves[i] for i in self.dynamic]
         arguments += [kernel_array(a) for a in traced.captured_arrays()]
+        shared = traced.overlapping(arguments)
+        if shared is not None:
+            raise ArgumentError(
+                f"{shared[0]!r} and {shared[1]!r} share memory, and the function writes to "
+                f"{shared[0]!r}",
+                way_out="pass a copy of one of them",
+            )
         return self.recipe.assemble(self.kernel.entry_point(*arguments))
 
     def direct(self, careful: bool) -> Callable[..., Any] | None:

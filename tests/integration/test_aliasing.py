@@ -155,3 +155,20 @@ def test_writes_to_a_local_copy_leave_the_argument_alone():
     x = np.arange(3.0)
     np.testing.assert_allclose(tg.grad(f)(x), 18 * x)
     np.testing.assert_array_equal(x, np.arange(3.0))
+
+
+def test_an_argument_that_is_written_to_may_share_no_memory_with_another():
+    def f(x, y):
+        x[0] = 2.0 * y[1]
+        return np.sum(x * y)
+
+    g = tg.grad(f, argnums=(0, 1))
+    x, y = np.arange(3.0), np.arange(3.0) + 1
+    g(x, y)
+    g(x, y)
+    np.testing.assert_array_equal(x, np.arange(3.0))
+    longer = np.arange(4.0)
+    for first, second in ((x, x), (longer[:3], longer[1:])):
+        with pytest.raises(tg.ArgumentError, match="share memory"):
+            g(first, second)
+    g(x, y)

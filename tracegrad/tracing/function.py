@@ -24,6 +24,7 @@ from tracegrad.tracing.hooks import TraceHooks
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import Items
 from tracegrad.tracing.joining import Maybe, Torn
+from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.raising import settled
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
 from tracegrad.tracing.traced import OutputLeaf, Traced
@@ -77,12 +78,16 @@ def trace(
         with context.running():
             values = list(leaves)
             param_of: dict[int, int] = {}
+            memories: dict[int, Memory] = {}
             for leaf, given in enumerate(leaves):
                 if leaf in static:
                     continue
                 name = names[leaf] if leaf < len(names) else f"x{leaf}"
                 param_of[leaf] = len(region.params)
                 values[leaf] = arguments.tracer(leaf, given, name)
+                memory = getattr(values[leaf], "memory", None)
+                if memory is not None:
+                    memories[param_of[leaf]] = memory
             args, kwargs = rebuild(values)
             out = TraceHooks(captures).entry(fun)(*args, **kwargs)
             results, rebuild_outputs, outputs, structure = _outputs(out)
@@ -102,6 +107,7 @@ def trace(
         arguments=(),
         place=None if origin is None else Place(origin.file, origin.line, origin.function),
         leaf_types=tuple(type(leaf) for leaf in leaves),
+        written=tuple(index for index, memory in memories.items() if memory.written),
     )
 
 

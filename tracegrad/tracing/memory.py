@@ -44,10 +44,11 @@ class Memory:
     ----------
     outside : whose it is, in words, when it may not be written to ("the captured array 'w'").
     shares : other memories that may be the same one in NumPy, since a branch or a loop chose.
+    written : whether the function writes to it (in an attempt that failed, perhaps).
     stale : why it can't be used any more; None as long as it can.
     """
 
-    __slots__ = ("build", "outside", "region", "shares", "stale", "variable")
+    __slots__ = ("build", "outside", "region", "shares", "stale", "variable", "written")
 
     def __init__(self, trace: Trace, value: Value, outside: str | None = None) -> None:
         self.build = trace.build if outside is None else trace.outermost
@@ -58,6 +59,7 @@ class Memory:
         self.outside = outside
         self.shares: dict[Memory, None] = {}
         self.stale: str | None = None
+        self.written = False
 
     def get(self, trace: Trace) -> Value:
         """The present value."""
@@ -85,6 +87,7 @@ class Memory:
                 way_out="return the new array from the inner function",
             )
         self.get(trace)
+        self.written = True
         self.build.set(self.variable, value)
         for opened in trace.opened:
             opened.written[self] = None

@@ -45,6 +45,7 @@ class Traced:
     function : parameters are the non-static leaves, in order, then the captured arrays;
         results are the distinct output values.
     rebuild_outputs : one value per result → the user's output.
+    written : the parameters whose arrays the function writes to, in private copies.
     arguments : for a trace within a trace, the outer values of the parameters.
     place : where the user's function is defined.
     """
@@ -58,6 +59,7 @@ class Traced:
     arguments: tuple[Tracer, ...]
     place: Place | None
     leaf_types: tuple[type, ...]
+    written: tuple[int, ...] = ()
 
     def param_of(self, leaf: int) -> int:
         """The index of the parameter that a (non-static) leaf of the arguments is."""
@@ -84,6 +86,17 @@ class Traced:
             and len(self.function.results) == 1
             and self.outputs[0].result == 0
         )
+
+    def overlapping(self, arguments: Sequence[Any]) -> tuple[str, str] | None:
+        """An array that the function writes to and one that shares its memory; None if none does.
+
+        The function would see its writes through the other; kernels write to a private copy.
+        """
+        for index in self.written:
+            for other, value in enumerate(arguments):
+                if other != index and np.may_share_memory(arguments[index], value):
+                    return self.function.params[index].hint, self.function.params[other].hint
+        return None
 
     # -- captures
 
