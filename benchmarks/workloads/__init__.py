@@ -8,15 +8,26 @@ from ..case import Case
 def all_cases() -> list[Case]:
     """Every case, in the table's order."""
     from . import (
+        alignment,
         black_scholes,
+        bundle,
+        burgers,
         calls,
+        hidden_markov,
+        kepler,
         least_squares,
         logistic,
+        lotka_volterra,
+        lstm,
         mixture,
         mlp,
         nbody,
+        pairs,
+        recurrence,
+        rnn,
         rosenbrock,
         scalar,
+        tridiagonal,
     )
 
     modules = (
@@ -28,6 +39,17 @@ def all_cases() -> list[Case]:
         mixture,
         nbody,
         least_squares,
+        recurrence,
+        hidden_markov,
+        lotka_volterra,
+        burgers,
+        kepler,
+        rnn,
+        lstm,
+        bundle,
+        pairs,
+        alignment,
+        tridiagonal,
         calls,
     )
     return [case for module in modules for case in module.CASES]
