@@ -19,7 +19,7 @@ def live(function):
     """``function`` without the operations that nothing uses (views left over by composing)."""
     needed, ops = set(function.results), []
     for op in reversed(function.body.ops):
-        if any(r in needed for r in op.results) or op.opdef.effects:
+        if any(r in needed for r in op.results) or op.has_effects:
             ops.append(op)
             needed.update(op.operands)
             for region in op.regions:

@@ -21,6 +21,7 @@ from tracegrad.backend.expression import (
     UNARY,
     Text,
     dtype_text,
+    literal,
     template,
     unary,
 )
@@ -39,7 +40,8 @@ class Body(Values):
 
     def print(self) -> list[Line]:
         """All lines, the return statement included."""
-        self._operations(self._function.body)
+        if not self._operations(self._function.body):
+            return self.lines
         texts = [self._result(value, n) for n, value in enumerate(self._function.results)]
         if texts:
             self._line(f"return {', '.join(texts)}")
@@ -62,8 +64,12 @@ class Body(Values):
 
     # --- operations
 
-    def _operations(self, region: Region) -> None:
+    def _operations(self, region: Region) -> bool:
+        """The statements of a region; False if it always raises: nothing is run after that."""
         for op in region.ops:
+            if op.name == "raise":
+                self._raise(op)
+                return False
             handler = _HANDLERS.get(op.name)
             if not self._alive(op):
                 continue
@@ -73,6 +79,12 @@ class Body(Values):
                 raise InternalError(f"the printer does not know the operation {op.name}")
             else:
                 self._computation(op, region)
+        return True
+
+    def _raise(self, op: Operation) -> None:
+        """The text of the message comes from the user: it stands as a literal."""
+        kind, message = op.attributes["kind"], op.attributes.get("message")
+        self._line(f"raise {kind}" if message is None else f"raise {kind}({literal(message)})", op)
 
     def _computation(self, op: Operation, region: Region) -> None:
         """An operation that is an expression."""
@@ -274,8 +286,8 @@ class Body(Values):
         """The statements of a loop's body, down to the next values of its variables."""
         self._define_carries(carried, names)
         self._prefer(body, names)
-        self._operations(body)
-        self._assign(names, body.yields, op)
+        if self._operations(body):
+            self._assign(names, body.yields, op)
         if not self.lines:
             self._line("pass")
 
@@ -316,15 +328,15 @@ class Body(Values):
         with self._below(head), self._inside(op):
             # The body starts from these very variables: the condition must leave them alone.
             self._define_carries(condition.params, names, reusable=False)
-            self._operations(condition)
-            test = self._take(condition.yields[0])
-            if self.lines:
-                leave = self._line(f"if {unary('not', test)}:")
-                with self._below(leave):
-                    self._line("break")
-            else:
-                head.code = f"while {test}:"
-            self._loop_body(op, body, body.params, names)
+            if self._operations(condition):
+                test = self._take(condition.yields[0])
+                if self.lines:
+                    leave = self._line(f"if {unary('not', test)}:")
+                    with self._below(leave):
+                        self._line("break")
+                else:
+                    head.code = f"while {test}:"
+                self._loop_body(op, body, body.params, names)
         self._define_carries(op.results, names)
 
     def _if(self, op: Operation, region: Region) -> None:
@@ -362,8 +374,8 @@ class Body(Values):
             with self._below(arm):
                 if not simple:
                     self._prefer(inner, names)
-                    self._operations(inner)
-                self._assign(names, inner.yields, op)
+                if simple or self._operations(inner):
+                    self._assign(names, inner.yields, op)
         self._print_arms(op, test, *arms)
         self._define_carries(op.results, names)
 

@@ -291,6 +291,12 @@ def dtype_text(dtype: DType) -> str:
     return "np.bool_" if dtype.is_bool else f"np.{dtype.numpy.name}"
 
 
+def literal(text: str) -> str:
+    """A text of the user as a Python literal on one line."""
+    shown = repr(text)
+    return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in text else shown
+
+
 def attribute_text(value: object) -> str:
     """An attribute as it stands in a template. Texts are never passed on: see style.md."""
     if isinstance(value, DType):

@@ -49,6 +49,7 @@ _SHORT = 12
 SHARING = frozenset({"view", "reshape", "alias", "stop_gradient"})
 
 _WORD = re.compile(r"[^\W\d]\w*")
+_LITERAL = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 
 
 @dataclass
@@ -62,7 +63,7 @@ class _Waiting:
 
 def words(text: str) -> set[str]:
     """The names in a piece of source."""
-    return set(_WORD.findall(text))
+    return set(_WORD.findall(_LITERAL.sub("", text)))
 
 
 class Values:

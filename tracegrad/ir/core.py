@@ -161,6 +161,13 @@ class Operation:
         (result,) = self.results
         return result
 
+    @property
+    def has_effects(self) -> bool:
+        """Whether it, or an operation in its regions, must stay in order and must not go."""
+        return self.opdef.effects or any(
+            inner.has_effects for region in self.regions for inner in region.ops
+        )
+
     def __repr__(self) -> str:
         return f"<Operation {self.name}>"
 

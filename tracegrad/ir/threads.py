@@ -328,7 +328,7 @@ def drop_unread(region: Region) -> None:
     def walk(region: Region) -> None:
         read.update(region.yields)
         for op in reversed(region.ops):
-            if op.opdef.effects or any(r in read for r in op.results):
+            if op.has_effects or any(r in read for r in op.results):
                 kept.add(op)
                 read.update(op.operands)
                 for inner in op.regions:

@@ -1,11 +1,13 @@
-"""Control flow: ``for``, ``while`` and ``if`` hold regions; ``stop_gradient`` cuts a derivative.
+"""Control flow: ``for``, ``while`` and ``if`` hold regions, ``raise`` ends the run of a function.
 
-The three are reversed by `tracegrad.transforms`. The functions here build them from Python
-functions that append to the regions, and check what the regions take and yield.
+`tracegrad.transforms` reverses the three. The functions here build them from Python functions that
+append to the regions, and check what the regions take and yield. ``stop_gradient`` cuts a
+derivative.
 """
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -151,6 +153,53 @@ def branch(
     wanted = [v.type for v in regions[0].yields]
     _matching("if", "the other branch's values", [v.type for v in regions[1].yields], wanted)
     return build.emit(if_, [predicate], {}, regions, wanted).results
+
+
+# --- raise ------------------------------------------------------------------------------------
+
+
+def exception_class(kind: object) -> type[Exception] | None:
+    """The built-in exception of this name, if it can be made from one text."""
+    found = getattr(builtins, kind, None) if isinstance(kind, str) else None
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return None
+    try:
+        found("")
+    except TypeError:  # those of Unicode want the place in the text
+        return None
+    return found
+
+
+def _raise_type(*, kind: Any, message: Any = None) -> tuple[()]:
+    if exception_class(kind) is None:
+        raise TypeError(f"raise: kind must be the name of a built-in exception, not {kind!r}")
+    if message is not None and not isinstance(message, str):
+        raise TypeError(f"raise: message must be a text or None, not {message!r}")
+    return ()
+
+
+def _raise(*, kind: str, message: str | None = None) -> NoReturn:
+    found = exception_class(kind)
+    assert found is not None
+    raise found() if message is None else found(message)
+
+
+raise_ = structural(
+    "raise",
+    doc="""Raise the built-in exception ``kind`` with this message, or with none.
+
+    What follows it in its region is not run. Where it stands in an arm of an ``if`` that has
+    results, the arm yields values that nobody sees. Reads and writes that are found to be out of
+    range raise where their array is used, which may be after a ``raise`` that follows them.""",
+    infer=_raise_type,
+    reference=_raise,
+    effects=True,
+)
+
+
+def raises(region: Region) -> int | None:
+    """Where in a region that surely raises the ``raise`` stands: nothing after it is run."""
+    return next((k for k, op in enumerate(region.ops) if op.opdef is raise_), None)
 
 
 # --- stop_gradient ----------------------------------------------------------------------------

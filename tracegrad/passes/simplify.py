@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from tracegrad.ir.core import Function, Operation, Value
+from tracegrad.ir.builder import Builder
+from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import leading
+from tracegrad.ops.control import raises
 from tracegrad.passes import rules as _rules  # noqa: F401  # fills the table
 from tracegrad.passes.dce import dce
 from tracegrad.passes.engine import Simplifier
@@ -131,6 +133,10 @@ class _Simplify(Simplifier):
             region = op.regions[0 if known else 1]
             self.walk(region.ops)
             return self.mapped(region.yields)
+        if op.results or any(r.ops and raises(r) is None for r in op.regions):
+            for arm, other in zip(op.regions, op.regions[::-1], strict=True):
+                if raises(arm) is not None:
+                    return self.with_raise(op, arm, other)
         new = self.rebuilt(op, range(len(op.results)))
         results = list(new.results)
         then, otherwise = new.regions
@@ -140,6 +146,20 @@ class _Simplify(Simplifier):
                 self.fired["if_equal_arms"] += 1
                 results[k] = a
         return results
+
+    def with_raise(self, op: Operation, arm: Region, other: Region) -> Sequence[Value]:
+        """An arm that raises gives nothing: what the other does needs no arm.
+
+        Before → after: ``if(c) { A; raise; yield a } else { B; yield b }`` →
+        ``if(c) { A; raise } else { }``, ``B``, and ``b``.
+        """
+        self.fired["if_raises"] += 1
+        kept = {arm: arm.ops[: (raises(arm) or 0) + 1], other: []}
+        regions = [self.copied(Region((), kept[r]), (), ()) for r in op.regions]
+        self._location, self._part = op.location, op.part
+        Builder.emit(self, op.opdef, self.mapped(op.operands), op.attributes, regions, ())
+        self.walk(other.ops)
+        return self.mapped(other.yields)
 
     def visit_loop(self, op: Operation) -> Sequence[Value]:
         """Carried values that no trip changes are their initial values; loops of 0 and 1 trips go.
@@ -170,7 +190,7 @@ class _Simplify(Simplifier):
                 for region in op.regions:
                     start = len(region.params) - len(inits)
                     self.env[region.params[start + k]] = results[k]
-        if op.name == "for" and not changed and not _has_effects(op):
+        if op.name == "for" and not changed and not op.has_effects:
             return results
         for k, value in zip(changed, self.rebuilt(op, changed).results, strict=True):
             results[k] = value
@@ -183,7 +203,3 @@ class _Simplify(Simplifier):
             return None
         lo, hi, step = (int(b) for b in bounds if b is not None)
         return len(range(lo, hi, step)) if step else None
-
-
-def _has_effects(op: Operation) -> bool:
-    return any(inner.opdef.effects for region in op.regions for inner in region.walk())

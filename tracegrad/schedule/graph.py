@@ -229,7 +229,7 @@ class Graph:
             None,
             unique=True,
         )
-        if op.opdef.effects or has_effects(op):
+        if op.has_effects:
             self.effects.append(whole)
         self._binds(op, whole)
         for position, result in enumerate(op.results):
@@ -399,11 +399,6 @@ def captures(op: Operation) -> list[Value]:
     for region in op.regions:
         visit(region, set())
     return list(found)
-
-
-def has_effects(op: Operation) -> bool:
-    """Whether an operation inside the regions of ``op`` must not be removed."""
-    return any(inner.opdef.effects for region in op.regions for inner in region.walk())
 
 
 def compose_views(inner: ViewMap, outer: ViewMap) -> ViewMap:

@@ -120,9 +120,11 @@ def _readers_first(ops: list[Operation], write: Operation) -> list[Operation]:
     start = ops.index(write)
     old = write.operands[0]
     later = ops[start + 1 :]
+    # What a ``raise`` keeps from being read must not be read before it.
+    end = next((k for k, op in enumerate(later) if op.has_effects), len(later))
     position = {op: n for n, op in enumerate(later)}
     moved: set[Operation] = set()
-    for op in later:
+    for op in later[:end]:
         if old not in op.operands or not _movable(op):
             continue
         needed = {op}

@@ -92,6 +92,8 @@ class _Regions(Stretches):
             self._write(op)
         elif op.name in WRITES:
             self._ensure(op)
+        elif op.name == "raise":
+            self.copy(op, {})
         elif op.opdef.effects:
             raise UnsupportedError(f"the scheduler does not take {op.name} within control flow")
         elif not self._scalar(op):

@@ -37,6 +37,8 @@ def _hoist(region: Region, read: Operation) -> None:
         return
     # What the read needs and is computed in between has to go up with it.
     between = region.ops[first:last]
+    if any(op.has_effects for op in between):
+        return  # A ``raise`` may say that the read is out of range.
     maker = {r: op for op in between for r in op.results}
     needed = {read}
     waiting = [read]
@@ -45,7 +47,7 @@ def _hoist(region: Region, read: Operation) -> None:
             op = maker.get(operand)
             if op is None or op in needed:
                 continue
-            if op is between[0] or op.regions or op.opdef.effects:
+            if op is between[0] or op.regions:
                 return
             needed.add(op)
             waiting.append(op)
