@@ -168,13 +168,10 @@ def misfit_adjoint(rate, start, observed, h):
 def inputs(steps):
     rng = np.random.default_rng(11)
     h = 0.02
-    x, y = 10.0, 5.0
-    observed = np.empty((steps, 2))
-    for t in range(steps):
-        x, y = x + h * (1.1 * x - 0.4 * x * y), y + h * (0.1 * x * y - 0.4 * y)
-        observed[t] = x, y
-    observed += 0.1 * rng.standard_normal(observed.shape)
-    return np.array([1.15, 0.42, 0.42, 0.11]), np.array([10.0, 5.0]), observed, h
+    phase = 0.6 * h * np.arange(steps)
+    cycle = np.stack([5.0 + 4.0 * np.cos(phase), 3.0 + 2.0 * np.sin(phase)], axis=1)
+    observed = cycle + 0.1 * rng.standard_normal(cycle.shape)
+    return np.array([1.1, 0.4, 0.4, 0.1]), np.array([9.0, 3.0]), observed, h
 
 
 CASES = [

@@ -11,7 +11,6 @@ from benchmarks.case import Case
 from benchmarks.measure import TOLERANCE, disagreement
 from benchmarks.peers import PEERS, flat
 from benchmarks.workloads import all_cases
-from tracegrad.errors import UnsupportedError
 
 # Cases that differ in size only are one program here.
 PROGRAMS = list({case.function: case for case in all_cases()}.values())
@@ -53,12 +52,7 @@ def test_a_peer_agrees_with_the_limit(case: Case, peer: str) -> None:
     if peer != "tracegrad":
         pytest.importorskip(peer)
     args = case.tiny()
-    try:
-        found = flat(PEERS[peer].contestant(case, args)())
-    except UnsupportedError as error:
-        if case.group != "loop":
-            raise
-        pytest.skip(f"refused: {error}")
+    found = flat(PEERS[peer].contestant(case, args)())
     assert disagreement(found, flat(case.limit(*args))) < TOLERANCE
 
 
