@@ -15,6 +15,7 @@ from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions
 from tracegrad.tracing import numpy_repeating as numpy_repeating
 from tracegrad.tracing import numpy_shapes as numpy_shapes
+from tracegrad.tracing import numpy_writing as numpy_writing
 from tracegrad.tracing import scipy_functions as scipy_functions
 from tracegrad.tracing.function import inline, stop_gradient, subtrace, trace
 from tracegrad.tracing.integers import TracedInt

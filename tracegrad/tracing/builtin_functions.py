@@ -138,6 +138,15 @@ def float_(x: Any = 0.0, /) -> Any:
     return Tracer(cast(_scalar(x, "float"), np.float64).value, weak=True)
 
 
+@implements(bool)
+def bool_(x: Any = False, /) -> Any:
+    from tracegrad.tracing.branching import condition_of
+
+    if isinstance(x, TracedInt):
+        return builtins.bool(x)
+    return Tracer(condition_of(x).value, weak=True)
+
+
 @implements(int)
 def int_(x: Any = 0, /) -> Any:
     if isinstance(x, TracedInt):

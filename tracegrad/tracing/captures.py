@@ -331,7 +331,8 @@ def _inside(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
             if isinstance(key, _SCALARS):
                 yield each, path.then("[]", key)
     else:
-        for name, each in getattr(value, "__dict__", {}).items():
+        held = getattr(value, "__dict__", None)
+        for name, each in held.items() if isinstance(held, dict) else ():
             yield each, path.then(".", name)
         for cls in type(value).__mro__:
             for name in getattr(cls, "__slots__", ()):

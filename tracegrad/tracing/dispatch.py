@@ -41,8 +41,6 @@ _CLOSE_TO: dict[str, str] = {
     "vectorize": "write the function with NumPy operations on whole arrays",
     "apply_along_axis": "write the function with NumPy operations and axis=",
     "fromfunction": "use np.arange and broadcasting",
-    "put": "use np.where",
-    "copyto": "use np.where",
     "array_equal": "use np.all(x == y)",
     "allclose": "use np.all(np.abs(x - y) <= tolerance)",
 }

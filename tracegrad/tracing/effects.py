@@ -11,9 +11,10 @@ from __future__ import annotations
 from types import CellType
 from typing import Any
 
-from tracegrad.errors import UnsupportedError
+from tracegrad.errors import NeedsValue, UnsupportedError
 from tracegrad.staging import UNBOUND
 from tracegrad.tracing.state import Opened, Trace
+from tracegrad.tracing.tracer import Tracer
 
 __all__ = ["Slot", "attribute_proxy", "check_mutation", "item_proxy"]
 
@@ -84,9 +85,7 @@ def _is_inner(trace: Trace, owner: Any) -> bool:
 
 def item_proxy(trace: Trace, owner: Any) -> Any:
     """What ``owner[key] = value`` runs on, in an open region."""
-    if not isinstance(owner, list | dict) or _is_inner(trace, owner):
-        return owner
-    return _Items(trace, owner)
+    return _Items(trace, owner) if isinstance(owner, list | dict) else owner
 
 
 def attribute_proxy(trace: Trace, owner: Any) -> Any:
@@ -106,6 +105,15 @@ class _Items:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         owner = self.owner
+        if isinstance(key, Tracer):
+            raise NeedsValue(
+                f"an item of a {type(owner).__name__} is stored under an index that is known only "
+                "at run time",
+                way_out="use an array in place of the container",
+            )
+        if _is_inner(self.trace, owner):
+            owner[key] = value
+            return
         if isinstance(key, slice) or (isinstance(owner, dict) and key not in owner):
             raise _changes_build(owner, "stores to a slice" if isinstance(key, slice) else "adds")
         if isinstance(owner, list):
@@ -115,6 +123,9 @@ class _Items:
         self.trace.store(Slot("item", owner, key, f"the item [{key!r}]"), value)
 
     def __delitem__(self, key: Any) -> None:
+        if _is_inner(self.trace, self.owner):
+            del self.owner[key]
+            return
         raise _changes_build(self.owner, "deletes from")
 
 

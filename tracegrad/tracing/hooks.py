@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import UnsupportedError
+from tracegrad.errors import NeedsValue, UnsupportedError
 from tracegrad.staging import UNBOUND, PlainControl, PlainTrying, Site, cell_of, is_staged, stage
 from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
@@ -229,6 +229,11 @@ class FunctionScope(PlainControl):
         return self._captures.read(value, path.then(".", name))
 
     def item(self, owner: Any, key: Any) -> Any:
+        if isinstance(owner, dict) and isinstance(key, Tracer):
+            raise NeedsValue(
+                "an item of a dict is read under a key that is known only at run time",
+                way_out="use an array in place of the dict",
+            )
         value = owner[key]
         if isinstance(owner, list | tuple | dict):
             path = self._captures.path_of(owner)

@@ -172,7 +172,8 @@ def _array_items(x: Tracer, part: Any, axis: int | None, parts: tuple[Any, ...])
             "indexing with a single boolean is not supported",
             way_out="use np.where, or an array of booleans",
         )
-    if isinstance(part, list | tuple | np.ndarray) and np.size(part) == 0:
+    plain = isinstance(part, list | tuple | np.ndarray)
+    if plain and (part.size == 0 if isinstance(part, np.ndarray) else not _has_elements(part)):
         part = np.asarray(part, dtype=np.int64)
     array = lift(part)
     kind = array.dtype.kind
@@ -189,6 +190,10 @@ def _array_items(x: Tracer, part: Any, axis: int | None, parts: tuple[Any, ...])
             "or boolean arrays are valid indices"
         )
     return [_Item("array", array)]
+
+
+def _has_elements(part: Any) -> bool:
+    return any(_has_elements(each) if isinstance(each, list | tuple) else True for each in part)
 
 
 def _takes(part: Any) -> int:
@@ -274,10 +279,26 @@ def _moving_slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
             "a slice whose length is known only at run time",
             way_out="write the inner loop over its elements",
         )
-    count = trace.sizes.new("length", None)
     low, high = _clipped_at(start, size), _clipped_at(stop, size)
-    (positions,) = trace.emit_all("span", low, high, size=count)
-    return count, At(axis, positions)
+    positions = _span(low, high)
+    return positions.shape[0], At(axis, positions)
+
+
+def _span(low: Value, high: Value) -> Value:
+    """The positions from ``low`` to ``high``; of two spans of one length, the sizes are one."""
+    trace = current_trace()
+    for (known_low, known_high), positions, region in trace.spans:
+        if not trace.is_visible(region):
+            continue
+        shift = difference(low, known_low)
+        if shift is not None and difference(high, known_high) == shift:
+            if shift == 0:
+                return positions
+            moved: Value = trace.run(REGISTRY["add"], positions, trace.size_value(shift))
+            return moved
+    (positions,) = trace.emit_all("span", low, high, size=trace.sizes.new("length", None))
+    trace.spans.append(((low, high), positions, trace.build.region))
+    return positions
 
 
 def _bound(bound: Any, default: Dim) -> Value:

@@ -186,7 +186,7 @@ class TracedInt:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(int, name):
+        if hasattr(int, name) and not name.startswith("__"):
             return getattr(self.__index__(), name)
         raise AttributeError(name)
 

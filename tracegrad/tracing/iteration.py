@@ -23,7 +23,9 @@ Bound = Any
 
 
 class Items:
-    """Items that a loop can run over without being unrolled."""
+    """Items that a loop can run over without being unrolled, if it ``rolls``."""
+
+    rolls = True
 
     def bounds(self) -> tuple[Bound, Bound, Bound]:
         """``lo, hi, step`` of the loop's index."""
@@ -98,6 +100,21 @@ class Elements(Items):
         return self.array[index]
 
 
+class Listed(Items):
+    """A Python sequence beside arrays or ranges: one trip per item."""
+
+    rolls = False
+
+    def __init__(self, sequence: Any) -> None:
+        self.sequence = sequence
+
+    def count(self) -> Bound:
+        return len(self.sequence)
+
+    def item(self, index: Any) -> Any:
+        return self.sequence[index]
+
+
 class Ordinal(Items):
     """Items counted from 0, whatever the index of the items is."""
 
@@ -117,6 +134,7 @@ class Enumerated(Items):
 
     def __init__(self, items: Items, start: Any) -> None:
         self.items = Ordinal(items) if isinstance(items, Range) else items
+        self.rolls = items.rolls
         self.start = start
 
     def count(self) -> Bound:
@@ -132,6 +150,7 @@ class Zipped(Items):
 
     def __init__(self, parts: tuple[Items, ...]) -> None:
         self.parts = tuple(Ordinal(p) if isinstance(p, Range) else p for p in parts)
+        self.rolls = all(part.rolls for part in parts)
 
     def count(self) -> Bound:
         counts = [part.count() for part in self.parts]
@@ -154,6 +173,7 @@ class Reversed(Items):
 
     def __init__(self, items: Items) -> None:
         self.items = Ordinal(items) if isinstance(items, Range) else items
+        self.rolls = items.rolls
 
     def count(self) -> Bound:
         return self.items.count()
@@ -200,6 +220,11 @@ def enumerate_(iterable: Any, start: Any = 0) -> Any:
 @implements(zip, always=True)
 def zip_(*iterables: Any, strict: bool = False) -> Any:
     parts = [as_items(each) for each in iterables]
+    if any(part is not None for part in parts):
+        parts = [
+            Listed(each) if part is None and isinstance(each, list | tuple) else part
+            for each, part in zip(iterables, parts, strict=True)
+        ]
     if not parts or any(part is None for part in parts):
         return builtins.zip(*iterables, strict=strict)
     known = [part for part in parts if part is not None]

@@ -146,8 +146,19 @@ Spec = Leaf | Const | Node | Perhaps | Nothing | Clash
 _NUMBERS = bool | int | float | np.generic
 
 
+def is_gone(value: Any) -> bool:
+    """Whether a value belongs to a region that was left: no code reads a name that holds it."""
+    if isinstance(value, Tracer):
+        return not current_trace().is_visible(value._region)
+    if isinstance(value, tuple | list):
+        return any(map(is_gone, value))
+    return isinstance(value, Maybe) and is_gone(value.bound)
+
+
 def spec_of(value: Any) -> Spec:
     """What ``value`` is made of."""
+    if is_gone(value):
+        return Nothing()
     if isinstance(value, Tracer):
         shape = current_trace().sizes.shape(value.value.shape)
         return Leaf(value.dtype, shape, value.weak)
@@ -215,7 +226,7 @@ def _as_leaf(spec: Spec) -> Leaf | None:
         return spec
     if isinstance(spec, Const) and isinstance(spec.value, _NUMBERS):
         value = spec.value
-        weak = not isinstance(value, np.generic | bool)
+        weak = not isinstance(value, np.generic)
         dtype = value.dtype if isinstance(value, np.generic) else np.result_type(type(value))
         return Leaf(dtype, (), weak) if dtype.kind in "fiub" else None
     return None
@@ -288,6 +299,8 @@ def leaf_types(spec: Spec) -> list[ArrayType]:
 
 def converted(spec: Spec, value: Any) -> list[Value]:
     """``value`` as values of the IR, computed here; zeros where it has none."""
+    if is_gone(value):
+        value = UNBOUND
     if isinstance(spec, Perhaps):
         if isinstance(value, Maybe):
             return [*converted(spec.child, value.value), lift(value.bound).value]

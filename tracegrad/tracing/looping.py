@@ -39,6 +39,7 @@ from tracegrad.tracing.joining import (
     Unset,
     arrays_in,
     converted,
+    is_gone,
     join,
     leaf_types,
     rebuilt,
@@ -78,7 +79,7 @@ def for_loop(trace: Trace, items: Items, site: Site) -> Any:
         if not (lo < hi if up else lo > hi):
             return Unrolled(trace, site, iter(()))
         known = all(isinstance(bound, int) for bound in (lo, hi, step))
-        if known and len(range(lo, hi, step)) <= _UNROLL_AT_MOST:
+        if known and (len(range(lo, hi, step)) <= _UNROLL_AT_MOST or not items.rolls):
             return Unrolled(trace, site, iter(items))
     return RolledFor(trace, site, items)
 
@@ -122,10 +123,13 @@ class _Rolled:
     def __iter__(self) -> Any:
         return self
 
+    def _read(self, frame: FrameType) -> tuple[Any, ...]:
+        return tuple(UNBOUND if is_gone(value) else value for value in self.site.read(frame))
+
     # -- one attempt
 
     def _begin(self, frame: FrameType) -> Any:
-        self.start = self.site.read(frame)
+        self.start = self._read(frame)
         self.depth = len(self.trace.opened)
         self.mark = len(self.trace.journal)
         for k, value in enumerate(self.start):
@@ -669,7 +673,7 @@ class RolledWhile(_Rolled):
 
     def _plain_trip(self, frame: FrameType | None) -> Any:
         if frame is not None:
-            self.start = self.site.read(frame)
+            self.start = self._read(frame)
         self.mark = len(self.trace.journal)
         self.phase, self.live = "plain", True
         return self
@@ -787,6 +791,11 @@ class RolledWhile(_Rolled):
 
     def _after(self, env: list[Any], end: tuple[Any, ...]) -> list[Any]:
         """Names that the condition binds (a walrus) hold what its last evaluation gave."""
+        if self.condition is True and len(self.site.exits) == 1:
+            # A `while True` is left by its only flag, or not at all.
+            (flag,) = self.site.exits
+            if flag in self.site.names:
+                env[self.site.names.index(flag)] = True
         bound = [
             k
             for k, value in enumerate(self.after_test)

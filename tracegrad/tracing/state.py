@@ -89,6 +89,7 @@ class Trace:
     build : receives the operations; a trace within a trace puts its own here for a while.
     sizes : symbols, hints, substitutions and guards.
     captures : arrays and values found outside the arguments.
+    masks, spans : positions whose number is known at run time only, with what they come from.
     ranges : the least and the greatest value that a loop's index takes, where they are known.
     opened : the regions that are open now, outer before inner.
     journal : how to undo what was changed on Python's side, last change last.
@@ -99,6 +100,7 @@ class Trace:
         self.sizes = Sizes(self._replaced)
         self.captures = captures
         self.masks: list[tuple[Value, tuple[Value, ...], Region]] = []
+        self.spans: list[tuple[tuple[Value, Value], Value, Region]] = []
         self.ranges: dict[Value, tuple[Dim | None, Dim | None]] = {}
         self.opened: list[Opened] = []
         self.journal: list[Callable[[], Any]] = []
@@ -302,10 +304,11 @@ def reachable(frame: FrameType | None) -> dict[int, Any]:
             inner = value
         elif isinstance(value, dict):
             inner = value.values()
-        elif hasattr(type(value), "__slots__") or not hasattr(value, "__dict__"):
-            return
         elif not isinstance(value, type | ModuleType | FunctionType):
-            inner = value.__dict__.values()
+            held = getattr(value, "__dict__", None)
+            if not isinstance(held, dict):
+                return
+            inner = held.values()
         found[id(value)] = value
         for each in inner:
             look(each, depth - 1)
@@ -314,6 +317,10 @@ def reachable(frame: FrameType | None) -> dict[int, Any]:
         for value in list(frame.f_locals.values()):
             look(value, 4)
         frame = frame.f_back
+        while frame is not None and frame.f_globals.get("__name__", "").startswith("tracegrad."):
+            if frame.f_code.co_name == "trace":
+                return found  # what called the traced function is none of its business
+            frame = frame.f_back
     return found
 
 

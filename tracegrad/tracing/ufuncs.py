@@ -17,6 +17,7 @@ from tracegrad.ops.registry import REGISTRY, OpDef
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import (
     as_operand,
+    cast,
     elementwise,
     is_number,
     lift,
@@ -76,10 +77,30 @@ def apply_operator(ufunc: np.ufunc, *operands: Any) -> Any:
             return NotImplemented
     if ufunc is np.matmul:
         return call_ufunc(ufunc, "__call__", operands, {})
+    if ufunc not in _KEEPING_BOOLEANS:
+        operands = tuple(map(_counted, operands))
     result = apply(ufunc, operands)
-    if all(not isinstance(weak_kind(x), np.dtype) for x in operands if not isinstance(x, list)):
-        result.weak = result.dtype.kind in "fi"
+    if all(_is_pythons(x) for x in operands if not isinstance(x, list)):
+        result.weak = result.dtype.kind in "fib"
     return result
+
+
+def _is_pythons(x: Any) -> bool:
+    return not isinstance(weak_kind(x), np.dtype) or isinstance(x, bool) or _is_truth(x)
+
+
+def _is_truth(x: Any) -> bool:
+    """Whether ``x`` is one of Python's booleans, which count as integers."""
+    return isinstance(x, Tracer) and x.weak and x.dtype.kind == "b"
+
+
+def _counted(x: Any) -> Any:
+    return Tracer(cast(x, np.int64).value, weak=True) if _is_truth(x) else x
+
+
+_KEEPING_BOOLEANS = frozenset([
+    np.equal, np.not_equal, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.logical_not,
+])  # fmt: skip
 
 
 def _is_operand(x: Any) -> bool:
