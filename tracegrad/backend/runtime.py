@@ -53,7 +53,8 @@ def ensure(x: np.ndarray, length: int) -> np.ndarray:
     if len(x) >= length:
         return x
     longer = np.zeros((max(length, 2 * len(x)), *x.shape[1:]), x.dtype)
-    longer[: len(x)] = x
+    for i in range(len(x)):  # as a slice it takes Numba two seconds to compile
+        longer[i] = x[i]
     return longer
 
 
