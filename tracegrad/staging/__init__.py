@@ -17,7 +17,15 @@ from tracegrad.staging.plain import (
     PlainWhile,
 )
 from tracegrad.staging.sites import UNBOUND, Site, Unbound, cell_of
-from tracegrad.staging.stage import Hooks, Scope, is_staged, stage, why_native, why_unstaged
+from tracegrad.staging.stage import (
+    Hooks,
+    Scope,
+    is_staged,
+    stage,
+    why_native,
+    why_unseen,
+    why_unstaged,
+)
 
 __all__ = [
     "UNBOUND",
@@ -37,5 +45,6 @@ __all__ = [
     "is_staged",
     "stage",
     "why_native",
+    "why_unseen",
     "why_unstaged",
 ]

@@ -14,7 +14,7 @@ import copy
 import functools
 import linecache
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
 from typing import TypeVar
 
@@ -130,9 +130,12 @@ def find_definition(function: FunctionType) -> Definition:
 
 
 def _match(file: _File, code: CodeType) -> Definition | None:
+    found = file.found.get((code.co_name, code.co_firstlineno), [])
+    # A block of a page or notebook is compiled without the imports of the blocks before it.
+    found = [*found, *(replace(each, imports=frozenset()) for each in found if each.imports)]
     candidates = [
         (definition, compiled)
-        for definition in file.found.get((code.co_name, code.co_firstlineno), [])
+        for definition in found
         if (compiled := _try_compile(definition, code)) is not None
         and (_same_code(compiled, code) or _asserts_rewritten(compiled, code))
     ]

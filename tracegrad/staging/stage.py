@@ -26,7 +26,7 @@ from tracegrad.staging.source import (
     find_definition,
 )
 
-__all__ = ["Hooks", "Scope", "is_staged", "stage", "why_native", "why_unstaged"]
+__all__ = ["Hooks", "Scope", "is_staged", "stage", "why_native", "why_unseen", "why_unstaged"]
 
 
 class Scope(Protocol):
@@ -136,6 +136,14 @@ def why_native(function: FunctionType) -> str | None:
     return _native.get(_key(function.__code__))
 
 
+def why_unseen(code: CodeType) -> str | None:
+    """Why the control flow of running code is not seen, in words for the user; None if it is."""
+    reason = _rebuilt.get(_key(code))
+    if isinstance(reason, str):
+        return reason
+    return _native.get(_key(code))
+
+
 def stage(function: FunctionType, hooks: Hooks) -> FunctionType:
     """``function`` with hooks; ``function`` itself where its source can't be had.
 
@@ -191,6 +199,8 @@ def _compile_with_hooks(function: FunctionType) -> CodeType | None:
         return None
     known = {site_constant(index): site for index, site in enumerate(sites)}
     code = _finished(code, code, original, known)
+    if _key(original) in _native:
+        _native[_key(code)] = _native[_key(original)]
     _remember(code)
     return code
 

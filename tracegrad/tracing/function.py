@@ -94,6 +94,13 @@ def trace(
         _check_effects(captures)
     except TracegradError as error:
         raise error.at(place_in_traceback(error.__traceback__)) from error.__cause__
+    except (ValueError, TypeError) as error:
+        # NumPy asked a traced value for its number: a write into an array that is not traced.
+        cause = error.__cause__
+        if isinstance(cause, NeedsValue):
+            cause.message += f"; NumPy says: {error}"
+            raise cause.at(place_in_traceback(error.__traceback__)) from None
+        raise
     _check_scopes(region, results)
     origin = _origin(fun)
     function = _finish(context, fun, results, arguments.size_params, origin)

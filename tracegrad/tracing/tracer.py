@@ -10,19 +10,30 @@ name is seen through every other, as in NumPy. A scalar is a value and never cha
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tracegrad.errors import InternalError, NeedsValue, ShapeError, UnsupportedError
+from tracegrad.errors import (
+    InternalError,
+    NeedsValue,
+    ShapeError,
+    UnsupportedError,
+    user_frame,
+)
 from tracegrad.ir.core import Region, Value
 from tracegrad.ir.types import Shape, product
+from tracegrad.staging import why_unseen
 from tracegrad.tracing.integers import dim_or_int
 from tracegrad.tracing.memory import Memory, Reshape, Select, Stage, composed
 from tracegrad.tracing.state import current_trace
 
 __all__ = ["Tracer", "joined", "part_of", "view_by"]
+
+
+UNSEEN = "the loops, branches and arrays of this function are not seen"
 
 
 def _operator(ufunc: np.ufunc) -> tuple[Any, Any, Any]:
@@ -325,7 +336,12 @@ class Tracer:
     # -- what only a number could answer
 
     def _refuse(self, what: str, way_out: str) -> NoReturn:
-        raise NeedsValue(f"{what}, but its value is only known at run time", way_out=way_out)
+        frame = user_frame(sys._getframe(2))
+        reason = None if frame is None else why_unseen(frame.f_code)
+        unseen = "" if reason is None else f" ({UNSEEN}: {reason})"
+        raise NeedsValue(
+            f"{what}, but its value is only known at run time{unseen}", way_out=way_out
+        )
 
     def __bool__(self) -> bool:
         if self.ndim:
