@@ -332,9 +332,11 @@ class _Rolled:
                     seen = one in opened.written and other in opened.touched
                     if one is not other and seen and (len(group) > 2 or self._outlives(group[-1])):
                         raise self._shared(one, other)
+        # What was chosen within a trip is gone with it; what it shares is seen by the write itself.
+        params = {array.memory for each, _ in self._pairs(end) for array in arrays_in(each.entry)}
         for memory in opened.written:
             for other in memory.shares:
-                if other in opened.touched and other is not memory:
+                if other in opened.touched and (self._outlives(other) or other in params):
                     raise self._shared(memory, other)
 
     def _outlives(self, memory: Memory) -> bool:
