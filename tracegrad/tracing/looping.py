@@ -333,10 +333,10 @@ class _Rolled:
                     if one is not other and seen and (len(group) > 2 or self._outlives(group[-1])):
                         raise self._shared(one, other)
         # What was chosen within a trip is gone with it; what it shares is seen by the write itself.
-        params = {array.memory for each, _ in self._pairs(end) for array in arrays_in(each.entry)}
+        carried = {array.memory for each, _ in self._pairs(end) for array in arrays_in(each.entry)}
         for memory in opened.written:
             for other in memory.shares:
-                if other in opened.touched and (self._outlives(other) or other in params):
+                if other in opened.touched and (self._outlives(other) or other in carried):
                     raise self._shared(memory, other)
 
     def _outlives(self, memory: Memory) -> bool:
