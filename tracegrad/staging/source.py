@@ -242,7 +242,7 @@ def compile_alone(
 
 def copied(node: Node) -> Node:
     """A deep copy of a tree; `copy.deepcopy` takes ten times as long."""
-    new = type(node)()
+    new = type(node).__new__(type(node))  # its constructor wants every field
     for name, value in node.__dict__.items():
         if isinstance(value, ast.AST):
             value = copied(value)
