@@ -26,6 +26,7 @@ from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value, iota
 from tracegrad.ops.indexing import accumulate, index, update
 from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.tracing.state import current_trace
 
 if TYPE_CHECKING:
     from tracegrad.tracing.sizes import Sizes
@@ -157,6 +158,9 @@ class Select:
 
     def read(self, x: Value) -> Value:
         """The part of ``x``."""
+        kinds = (At, Fancy) if current_trace().opened else At
+        if any(isinstance(place, kinds) for place in self.places):
+            return self._at(x)
         static: list[Entry] = []
         moving: list[tuple[int, At | Fancy]] = []
         sizes: list[Dim] = []  # of the view that leaves the dimensions of ``moving`` whole
@@ -181,6 +185,21 @@ class Select:
         if not moving:
             return viewed
         return self._picked(viewed, moving, axes)
+
+    def _at(self, x: Value) -> Value:
+        """Read at index values of the array itself.
+
+        A view of ``x`` in between would have a cotangent of its own, as large as ``x``, in every
+        trip of a loop.
+        """
+        found = index_values(x, self)
+        assert found is not None
+        indices, absent = found
+        picked: Value = index(x, *indices)
+        if not absent:
+            return picked
+        kept = [axis for axis in range(len(self.shape)) if axis not in absent]
+        return access.view_of(picked, self.shape, [(axis, 0, 1) for axis in kept])
 
     def _picked(
         self, x: Value, moving: Sequence[tuple[int, At | Fancy]], axes: dict[int, int]
