@@ -314,3 +314,36 @@ def test_optimize_comes_to_an_end_and_stays_there():
         f = build.function("f", [REGISTRY["sum"](y, axes=(0,))])
     once = optimize(f)
     assert same(optimize(once), once)
+
+
+def test_the_second_of_two_writes_is_the_one_that_counts():
+    assert_pass(
+        simplify,
+        before="""
+        func @f(%x: f64[n], %v: f64, %w: f64, %i: i64) -> (f64[n]) {
+          %y: f64[n] = update(%x, %v, %i)
+          %z: f64[n] = update(%y, %w, %i)
+          return %z
+        }""",
+        after="""
+        func @f(%x: f64[n], %v: f64, %w: f64, %i: i64) -> (f64[n]) {
+          %z: f64[n] = update(%x, %w, %i)
+          return %z
+        }""",
+    )
+
+
+def test_a_written_array_that_is_read_elsewhere_is_written_again():
+    """Otherwise x and y would both be alive, and one of them a copy: in a loop, in each trip."""
+    text = """
+        func @f(%x: f64[n], %v: f64, %w: f64, %i: i64, %c: bool) -> (f64[n]) {
+          %y: f64[n] = update(%x, %v, %i)
+          %r: f64[n] = if(%c) {
+            yield %y
+          } else {
+            %z: f64[n] = update(%y, %w, %i)
+            yield %z
+          }
+          return %r
+        }"""
+    assert_pass(simplify, before=text, after=text)

@@ -6,12 +6,14 @@ import pytest
 from tests.transforms.test_vjp import function, total
 from tracegrad import ops
 from tracegrad.ir.interpreter import evaluate
-from tracegrad.ir.types import ArrayType, f64
+from tracegrad.ir.types import ArrayType, f64, i64, symbol
 from tracegrad.ir.verifier import verify
 from tracegrad.ops.access_samples import SHAPES
 from tracegrad.ops.control import for_loop
 from tracegrad.ops.registry import constant
 from tracegrad.transforms.vjp import gradient
+
+n = symbol("n")
 
 
 @pytest.mark.parametrize("sample", range(len(SHAPES)))
@@ -53,3 +55,25 @@ def test_a_part_of_an_array_made_in_the_body_is_padded():
 
     g = gradient(function(types, rule), [0])
     assert "pad" in {op.name for op in g.walk()}
+
+
+def test_a_span_written_in_a_loop():
+    """Which of a few places are written twice is told without an array of the size of the whole."""
+    types = [ArrayType(f64, (n,)), ArrayType(f64, (n,))]
+
+    def rule(x, y):
+        def trip(i, y):
+            places = ops.iota(size=3, dtype=i64) * 0 + i
+            return [ops.update(y, ops.sin(ops.index(x, places)) * ops.index(y, places), places)]
+
+        return total(*for_loop(1, n, [y], trip))
+
+    g = verify(gradient(function(types, rule), [0, 1]))
+    loops = [op for op in g.body.ops if op.name == "for"]
+    made = [r for op in loops for inner in op.regions[0].ops for r in inner.results if r.rank]
+    assert {r.op.name for r in made if r.shape == (n,)} <= {"update", "accumulate"}
+    x, y = np.array([0.3, 0.8, -0.4]), np.array([1.0, 0.5, 2.0])
+    value, x_bar, y_bar = evaluate(g, x, y)
+    np.testing.assert_allclose(value, y[0] + np.sum(np.sin(x[1:]) * y[1:]))
+    np.testing.assert_allclose(x_bar, [0.0, *(np.cos(x[1:]) * y[1:])])
+    np.testing.assert_allclose(y_bar, [1.0, *np.sin(x[1:])])

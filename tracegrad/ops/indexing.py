@@ -22,7 +22,7 @@ from tracegrad.ops.access import (
     view_of,
     zeros,
 )
-from tracegrad.ops.constants import Dims, iota, is_dim
+from tracegrad.ops.constants import Dims, dim_value, iota, is_dim
 from tracegrad.ops.registry import REGISTRY, Contribution, Sample, general
 
 
@@ -54,6 +54,7 @@ _INDICES: tuple[tuple[tuple[int, ...], tuple[Any, ...], bool], ...] = (
     ((4,), ([2, 0, 2, 2, 0],), True),
     ((4,), ([3, -1, 3],), True),
     ((4,), ([[0, 1], [1, 0]],), True),
+    ((4,), ([2, 0, 2, 1, 0, -4, 3, 2, 3, 1],), True),
     ((4,), (np.zeros(0, np.int64),), False),
     ((0, 3), (np.zeros((0,), np.int64),), False),
     ((2, 3), (1,), False),
@@ -137,21 +138,45 @@ def _update_reference(x: np.ndarray, v: np.ndarray, *indices: np.ndarray) -> np.
     return out
 
 
+FEW = 8
+
+
 def _kept(v: Value, x: Value, indices: Sequence[Value]) -> Value | None:
     """Where a written slice is still there: not overwritten by a later one at the same place.
 
     Each write leaves its number at its place; who then reads its own number was the last one.
-    None when no place can be written twice.
+    Few writes are compared with each other: that takes no array of the size of x. None when no
+    place can be written twice.
     """
     if distinct(indices):
         return None
     shape = indices[0].shape
-    numbers = reshaped(iota(size=product(shape), dtype=i64), shape)
-    places = zeros(x.shape[: len(indices)], i64)
-    last = index(update(places, numbers, *indices), *indices)
-    kept = REGISTRY["equal"](last, numbers)
+    count = product(shape)
+    if isinstance(count, int) and count <= FEW:
+        kept = reshaped(_last_of_few(x, indices, count), shape)
+    else:
+        numbers = reshaped(iota(size=count, dtype=i64), shape)
+        places = zeros(x.shape[: len(indices)], i64)
+        last = index(update(places, numbers, *indices), *indices)
+        kept = REGISTRY["equal"](last, numbers)
     trailing = range(len(shape), v.rank)
     return broadcast_to(expand_dims(kept, tuple(trailing)), v.shape)
+
+
+def _last_of_few(x: Value, indices: Sequence[Value], count: int) -> Value:
+    """For each of ``count`` places, whether none of those after it is the same."""
+    square = (count, count)
+    numbers = iota(size=count, dtype=i64)
+    again = view_of(numbers, square, [(1, 0, 1)]) > view_of(numbers, square, [(0, 0, 1)])
+    for position, size in zip(indices, x.shape, strict=False):
+        position = reshaped(position, (count,))
+        position = REGISTRY["select"](position < 0, position + dim_value(size), position)
+        same = REGISTRY["equal"](
+            view_of(position, square, [(0, 0, 1)]), view_of(position, square, [(1, 0, 1)])
+        )
+        again = REGISTRY["logical_and"](again, same)
+    last: Value = REGISTRY["logical_not"](REGISTRY["any"](again, axes=(1,)))
+    return last
 
 
 def update_vjp(

@@ -17,7 +17,7 @@ from tracegrad.passes.dce import dce
 from tracegrad.passes.engine import Simplifier
 from tracegrad.passes.rules.quotients import reciprocal_of
 from tracegrad.passes.table import EXACT, ROUNDING, RULES, Mark, Rule
-from tracegrad.passes.values import number
+from tracegrad.passes.values import made_by, number
 
 ROUNDS = 4
 DEFAULT = (EXACT, ROUNDING)
@@ -96,17 +96,54 @@ def shared_divisors(function: Function) -> frozenset[Value]:
     return frozenset(found)
 
 
+def reads_of(region: Region) -> Counter[Value]:
+    """How often each value is an operand or a yield, in a region and those within."""
+    found: Counter[Value] = Counter(region.yields)
+    for op in region.ops:
+        found.update(op.operands)
+        for inner in op.regions:
+            found.update(reads_of(inner))
+    return found
+
+
 class _Simplify(Simplifier):
     """The engine with all that is wanted, and the rules for control flow."""
 
     def __init__(self, rules: Sequence[Rule], divisors: frozenset[Value]) -> None:
         super().__init__(rules, fold=True, share=True)
         self.divisors = divisors
+        self.reads: Counter[Value] = Counter()
+
+    def rewrite(self, function: Function) -> Function:
+        self.reads = reads_of(function.body)
+        return super().rewrite(function)
 
     def visit(self, op: Operation) -> Sequence[Value]:
+        if op.name == "update" and self.overwrites(op):
+            return [self.update_twice(op)]
         if op.name == "divide" and op.operands[1] in self.divisors:
             return [self.by_reciprocal(op)]
         return super().visit(op)
+
+    def overwrites(self, op: Operation) -> bool:
+        """Whether ``op`` writes where its array was just written to, and nothing else reads that.
+
+        If something does, both versions are needed, and one would have to be a copy.
+        """
+        first = made_by(op.operands[0], "update")
+        return (
+            first is not None
+            and first.operands[2:] == op.operands[2:]
+            and self.reads[first.result] == 1
+        )
+
+    def update_twice(self, op: Operation) -> Value:
+        """Before → after: ``y = update(x, v, i)``, ``update(y, w, i)`` → ``update(x, w, i)``."""
+        first = op.operands[0].op
+        assert first is not None
+        self.fired["update_twice"] += 1
+        operands = self.mapped((first.operands[0], *op.operands[1:]))
+        return self.emit(op.opdef, operands).results[0]
 
     def by_reciprocal(self, op: Operation) -> Value:
         """Before → after: ``x / z``, ``y / z`` → ``r = reciprocal(z)``, ``x * r``, ``y * r``."""

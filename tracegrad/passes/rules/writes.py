@@ -9,17 +9,18 @@ from tracegrad.passes.values import is_zero, made_by
 
 
 @rule("update", mark=EXACT)
-def update_twice(x: Value, v: Value, *indices: Value) -> Value | None:
-    """The second write to one place is the one that counts.
+def update_with_itself(x: Value, v: Value, *indices: Value) -> Value | None:
+    """What stands at a place need not be written there; that the place is one was checked.
 
-    x: f64[n], v: f64, w: f64, i: i64
-    update(update(x, v, i), w, i) → update(x, w, i)
+    x: f64[n], v: f64[m], i: i64[m]
+    y = accumulate(x, v, i)
+    update(y, index(y, i), i) → y
     """
-    op = made_by(x, "update")
-    if op is None or op.operands[2:] != indices:
+    op = x.op
+    if op is None or op.name not in ("update", "accumulate") or op.operands[2:] != indices:
         return None
-    result: Value = REGISTRY["update"](op.operands[0], v, *indices)
-    return result
+    read = made_by(v, "index")
+    return x if read is not None and read.operands == (x, *indices) else None
 
 
 @rule("index", mark=EXACT)
