@@ -24,12 +24,15 @@ from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
 from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation, item_proxy
+from tracegrad.tracing.flags import clear
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import as_items
 from tracegrad.tracing.joining import Maybe, Torn, Unset
 from tracegrad.tracing.raising import raise_here, settled
+from tracegrad.tracing.rolled import ABORTS
 from tracegrad.tracing.state import Trace, current_trace
 from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.unrolled import Unrolled
 from tracegrad.tracing.values import is_traced
 
 __all__ = ["FunctionScope", "TraceHooks"]
@@ -181,7 +184,7 @@ class FunctionScope(PlainControl):
     def call(self, function: Any) -> Any:
         return self._hooks.call(function)
 
-    abort = looping.ABORTS
+    abort = ABORTS
 
     def name(self, value: Any, name: str) -> Any:
         kind = type(value)
@@ -306,14 +309,14 @@ class FunctionScope(PlainControl):
         items = as_items(iterable)
         if items is not None:
             return looping.for_loop(trace, items, site)
-        return looping.Unrolled(trace, site, iter(iterable))
+        return Unrolled(trace, site, iter(iterable))
 
     def while_loop(self, site: Site) -> Any:
         return looping.while_loop(current_trace(), site)
 
     def clear(self, *flags: Any) -> Any:
         if any(isinstance(flag, Tracer) for flag in flags):
-            return looping.clear(current_trace(), flags)
+            return clear(current_trace(), flags)
         return super().clear(*flags)
 
     def raising(self, site: Site) -> bool:
@@ -385,7 +388,7 @@ class _Trying(PlainTrying):
             )
 
     def final(self) -> None:
-        if sys.exc_info()[0] is not None and not isinstance(sys.exc_info()[1], looping.ABORTS):
+        if sys.exc_info()[0] is not None and not isinstance(sys.exc_info()[1], ABORTS):
             self._trace.abandon(self._depth)
 
 

@@ -32,7 +32,7 @@ __all__ = [
 class Unset:
     """Stands for a name without a value at the beginning of a trip of a loop.
 
-    Whether it has one in later trips shows only when the body has been traced: see `looping`.
+    Whether it has one in later trips shows only when the body has been traced: see `rolled`.
     """
 
     __slots__ = ("loop", "position")
@@ -198,7 +198,7 @@ def join(one: Spec, other: Spec) -> Spec:
         children = [join(a, b) for a, b in zip(one.children, other.children, strict=True)]
         clash = next((child for child in children if isinstance(child, Clash)), None)
         return clash or Node(one.kind, one.keys, tuple(children))
-    leaves = [_as_leaf(spec) for spec in (one, other)]
+    leaves = [as_leaf(spec) for spec in (one, other)]
     if leaves[0] is None or leaves[1] is None:
         return Clash(f"{_words(one)} on one side and {_words(other)} on the other")
     return _joined(leaves[0], leaves[1])
@@ -221,7 +221,7 @@ def _example(leaf: Leaf) -> Any:
     return leaf.dtype.type(0)
 
 
-def _as_leaf(spec: Spec) -> Leaf | None:
+def as_leaf(spec: Spec) -> Leaf | None:
     if isinstance(spec, Leaf):
         return spec
     if isinstance(spec, Const) and isinstance(spec.value, _NUMBERS):
