@@ -278,7 +278,7 @@ class Threads(Builder):
                         value = absent(variable)
                 region.yields = (*region.yields, value)
         types = [v.type for v in arms[0].region.yields]
-        if not types:
+        if not types and not any(op.opdef.effects for arm in arms for op in arm.region.walk()):
             return None
         op = self.emit(opdef, [predicate], {}, [arm.region for arm in arms], types)
         first = len(types) - len(written)
@@ -298,6 +298,15 @@ def substitute(region: Region, replacement: Mapping[Value, Value]) -> None:
         for inner in op.regions:
             substitute(inner, replacement)
     region.yields = tuple(replacement.get(v, v) for v in region.yields)
+
+
+def reads(region: Region, values: Iterable[Value]) -> bool:
+    """Whether the operations of the region, at any depth, read one of the values, or yield it."""
+    wanted = set(values)
+    return not wanted.isdisjoint(region.yields) or any(
+        not wanted.isdisjoint(op.operands) or any(reads(inner, wanted) for inner in op.regions)
+        for op in region.ops
+    )
 
 
 def free_values(region: Region) -> list[Value]:

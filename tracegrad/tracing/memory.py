@@ -26,6 +26,7 @@ from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value, iota
 from tracegrad.ops.indexing import accumulate, index, update
 from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.tracing.ranges import from_front
 from tracegrad.tracing.state import current_trace
 
 if TYPE_CHECKING:
@@ -310,6 +311,12 @@ def _composed(outer: Entry | At, inner: Place, length: Dim, size: Dim, part: Sha
             return (None, at, 1) if axis is None else (axis, at, step * step2)
         if offset == 0 and step == 1 and length == size:
             return inner
+        if isinstance(inner, At):
+            # A position of its own lies within the part; a window was found to lie within it.
+            within = inner.positions
+            if inner.axis is None:
+                within = from_front(within, length)
+            return At(inner.axis, _stepped(within, offset, step))
         along = ranged(length, offset, step)
     else:
         along = outer.positions
@@ -326,7 +333,10 @@ def _composed(outer: Entry | At, inner: Place, length: Dim, size: Dim, part: Sha
 
 def ranged(length: Dim, offset: Dim, step: int) -> Value:
     """The vector ``offset + step * [0, 1, …]``."""
-    along: Value = iota(size=length, dtype=i64)
+    return _stepped(iota(size=length, dtype=i64), offset, step)
+
+
+def _stepped(along: Value, offset: Dim, step: int) -> Value:
     if step != 1:
         along = REGISTRY["multiply"](along, constant(step, i64))
     if offset != 0:

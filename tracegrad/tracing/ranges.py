@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim
 from tracegrad.tracing.state import current_trace
 
-__all__ = ["difference", "is_at_least", "known_bounds"]
+__all__ = ["difference", "from_front", "is_at_least", "known_bounds"]
 
 
 def affine(value: Value) -> tuple[Value | None, Dim]:
@@ -48,3 +50,21 @@ def is_at_least(value: Value, bound: Dim) -> bool:
     """Whether an integer is known to be no less than ``bound``."""
     least, _ = known_bounds(value)
     return least is not None and current_trace().sizes.never_negative(least - bound)
+
+
+def from_front(position: Value, length: Dim) -> Value:
+    """A position in an axis of this length, counted from the front; checked at run time."""
+    from tracegrad.tracing.raising import raise_if
+    from tracegrad.tracing.values import lift, wrap
+
+    trace = current_trace()
+    at, whole = wrap(position), wrap(trace.size_value(length))
+    least, most = known_bounds(position)
+    message = "index is out of bounds for a slice of an axis"
+    if most is None or not trace.sizes.never_negative(length - 1 - most):
+        raise_if(at >= whole, IndexError, message)
+    if least is None or not trace.sizes.never_negative(least + length):
+        raise_if(at < -whole, IndexError, message)
+    if is_at_least(position, 0):
+        return position
+    return lift(np.where(at < 0, at + whole, at)).value

@@ -16,7 +16,7 @@ import numpy as np
 
 from tracegrad.errors import NeedsValue, TracegradError, UnsupportedError
 from tracegrad.ir.core import Operation, Value
-from tracegrad.ir.threads import substitute
+from tracegrad.ir.threads import reads, substitute
 from tracegrad.staging import UNBOUND, Site
 from tracegrad.tracing.branching import INTERNAL_VALUE
 from tracegrad.tracing.effects import Slot
@@ -333,7 +333,7 @@ class Rolled:
         with trace.reopened(opened):
             for each, value in pairs:
                 yields.append(trace.run(converted, each.spec, value))
-        kept = self._without_invariants(pairs, yields)
+        kept, settled = self._without_invariants(pairs, yields)
         inits = [v for k in kept for v in pairs[k][0].inits]
         opened.scope.region.yields = tuple(v for k in kept for v in yields[k])
         first = sum(len(pairs[k][0].params) for k in kept)
@@ -343,7 +343,7 @@ class Rolled:
         results = iter(op.results[skipped:])
         after: dict[int, Any] = {}
         for k, (each, _value) in enumerate(pairs):
-            after[k] = rebuilt(each.spec, results) if k in kept else each.start
+            after[k] = rebuilt(each.spec, results) if k in kept else settled[k]
         self._share_results(pairs, kept, after, end)
         env = [
             start if start is UNBOUND or same(entry, value) or same(start, value) else value
@@ -380,17 +380,25 @@ class Rolled:
 
     def _without_invariants(
         self, pairs: list[tuple[Carried, Any]], yields: list[list[Value]]
-    ) -> list[int]:
-        """Which of the carried are carried; the others are what they were before the loop."""
+    ) -> tuple[list[int], dict[int, Any]]:
+        """Which of the carried are carried, and what the others are after the loop.
+
+        They are what they were before it, or arrays from before it that each trip gives that name.
+        """
         region = self.opened.scope.region
         kept: list[int] = []
+        settled: dict[int, Any] = {}
         replaced: dict[Value, Value] = {}
         for k, (each, value) in enumerate(pairs):
             constant_ = not isinstance(value, Tracer) and same(each.start, value)
             if constant_ or yields[k] == each.params:
-                replaced.update(zip(each.params, each.inits, strict=True))
+                settled[k] = each.start
+            elif self._is_renamed(each, value, yields):
+                settled[k] = value
             else:
                 kept.append(k)
+                continue
+            replaced.update(zip(each.params, each.inits, strict=True))
         if replaced:
             region.params = tuple(p for p in region.params if p not in replaced)
             substitute(region, replaced)
@@ -400,7 +408,15 @@ class Rolled:
             for variable, value in current.items():
                 current[variable] = replaced.get(value, value)
             self._replaced(replaced)
-        return kept
+        return kept, settled
+
+    def _is_renamed(self, each: Carried, value: Any, yields: list[list[Value]]) -> bool:
+        """Whether each trip gives the name an array from before the loop, none reads the last."""
+        if not isinstance(value, Tracer) or value.memory is None or is_gone(value):
+            return False
+        if not self._has_trip() or any(param in out for param in each.params for out in yields):
+            return False
+        return not reads(self.opened.scope.region, each.params)
 
     def _replaced(self, replaced: dict[Value, Value]) -> None:
         """Values of the region gave way to others."""

@@ -1,0 +1,120 @@
+"""Programs that were wrong once, each for a reason of its own.
+
+Random programs (`random_loops`) found most of them; they stand here shrunk, under a name that says
+what was wrong.
+"""
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from tests.integration.loop_programs_checks import Checked
+from tests.integration.stages import Stages
+
+
+def checked(fun, *args):
+    """All stages agree with plain Python and with differences; what was traced."""
+    found = Checked(fun, args)
+    found.check()
+    return found.stages
+
+
+def raises(fun, *args, error, match):
+    """Plain Python raises, and so does every stage."""
+    with pytest.raises(error):
+        fun(*args)
+    stages = Stages(fun, args)
+    for stage in (stages.value, stages.transformed, stages.optimized, stages.plain):
+        with pytest.raises(error, match=match):
+            stage()
+
+
+# --- exceptions -------------------------------------------------------------------------------
+
+
+def test_an_assertion_that_changes_no_name_is_checked():
+    def f(x):
+        for v in x:
+            assert v > 0.2, "too small"
+        return x[0] * x[1]
+
+    checked(f, np.array([0.5, 0.7, 0.9]))
+    raises(f, np.array([0.5, 0.7, 0.1]), error=AssertionError, match="too small")
+
+
+def test_a_raise_in_an_arm_of_its_own_is_reached():
+    def f(x, s):
+        if s < 0.0:
+            raise ValueError("negative")
+        return np.sum(x) * s
+
+    checked(f, np.ones(3), 0.5)
+    raises(f, np.ones(3), -0.5, error=ValueError, match="negative")
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+def of_a_slice(x, places):
+    part = x[1:-1]
+    back = x[::-1]
+    total = 0.0
+    for i in range(len(places)):
+        part[places[i]] *= 1.5
+        total += part[places[i]] ** 2 * back[i] * back[i - 1]
+    return total
+
+
+def test_elements_of_a_slice_count_from_its_ends():
+    stages = checked(of_a_slice, np.linspace(0.2, 0.9, 6), np.array([0, 3, -1, -4]))
+    assert "iota" not in [op.name for op in stages.traced.function.walk()]
+
+
+@pytest.mark.parametrize("at", [4, -5, 5, 100])
+def test_elements_outside_of_a_slice_are_an_error(at):
+    x, places = np.linspace(0.2, 0.9, 6), np.array([0, at])
+    raises(of_a_slice, x, places, error=IndexError, match="out of bounds")
+
+
+def test_a_window_of_a_slice():
+    def f(x):
+        part = x[::-2]
+        total = 0.0
+        for i in range(len(part) - 2):
+            window = part[i : i + 3]
+            window[1] += 0.1 * window[0] * window[2]
+            total += np.sum(window)
+        return total
+
+    checked(f, np.linspace(0.2, 0.9, 9))
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def test_a_name_given_an_older_array_in_each_trip_is_not_carried():
+    def f(x):
+        b = x * 2.0
+        a = np.zeros(len(x))
+        for i in range(len(x)):
+            a = b
+            a[i] = a[i - 1] * x[i]
+        return np.sum(a) + np.sum(b * b)
+
+    stages = checked(f, np.linspace(0.2, 0.9, 6))
+    (loop,) = [op for op in stages.traced.function.walk() if op.name == "for"]
+    assert len(loop.results) == 1
+
+
+def test_a_kernel_raises_what_the_program_raises():
+    def f(x, s):
+        total = 0.0
+        for v in x[1:-1]:
+            assert v < s, "too large"
+            total += v * s
+        return total
+
+    gradient = tg.grad(f)
+    assert np.array_equal(gradient(np.array([9.0, 1.0, 9.0]), 2.0), [0.0, 2.0, 0.0])
+    with pytest.raises(AssertionError, match="too large"):
+        gradient(np.array([9.0, 3.0, 9.0]), 2.0)
