@@ -262,3 +262,81 @@ def test_a_costly_value_that_an_outer_loop_repeats_is_kept():
             c[i, j] = multiply: result or operand (n, m)
         """,
     )
+
+
+CELL = """
+    func @f(%w: f64[n, m], %h: f64[m], %b: f64[n]) -> (f64[n], f64) hints n = 32, m = 32 {
+      %z: f64[n] = dot(%w, %h)
+      %zb: f64[n] = add(%z, %b)
+      %y: f64[n] = tanh(%zb)
+      %q: f64[n] = square(%y)
+      %s: f64 = sum(%q) {axes=(0,)}
+      return %y, %s
+    }"""
+
+
+def test_heavy_values_have_a_loop_apart_from_the_row_loops():
+    assert_tree(
+        CELL,
+        """
+        for i (rows):
+          for j:
+            z[i] = sum over j: buffer (n)
+        for i (lanes):
+          y[i] = tanh: result or operand (n)
+          s = sum over i: register
+        """,
+    )
+    rng = np.random.default_rng(0)
+    for n, m in ((0, 3), (3, 0), (1, 1), (9, 5)):
+        arguments = rng.normal(size=(n, m)), rng.normal(size=m), rng.normal(size=n)
+        assert_same_results(parse(CELL), *arguments)
+
+
+def test_rows_that_are_read_before_and_after_a_heavy_value_stay_with_it():
+    text = """
+        func @f(%z: f64[n, m]) -> (f64[n, m]) hints n = 32, m = 500 {
+          %e: f64[n, m] = exp(%z)
+          %s: f64[n] = sum(%e) {axes=(1,)}
+          %l: f64[n] = log(%s)
+          %lb: f64[n, m] = view(%l) {shape=(n, m), map=[#0]}
+          %p: f64[n, m] = subtract(%z, %lb)
+          return %p
+        }"""
+    assert_tree(
+        text,
+        """
+        for i:
+          for j:
+            e[i, j] = exp: register
+            s[i] = sum over j: register
+          l[i] = log: register
+          for j:
+            p[i, j] = subtract: result or operand (n, m)
+        """,
+    )
+
+
+def test_rows_within_an_outer_loop_have_heavy_values_apart():
+    text = """
+        func @f(%w: f64[n, m], %h: f64[k, m]) -> (f64[k]) hints k = 90, n = 40, m = 30 {
+          %a: f64[k, n, m] = view(%w) {shape=(k, n, m), map=[#1, #2]}
+          %b: f64[k, n, m] = view(%h) {shape=(k, n, m), map=[#0, #2]}
+          %c: f64[k, n, m] = multiply(%a, %b)
+          %z: f64[k, n] = sum(%c) {axes=(2,)}
+          %y: f64[k, n] = exp(%z)
+          %s: f64[k] = sum(%y) {axes=(1,)}
+          return %s
+        }"""
+    tree = [line.split(":")[0] for line in explain(parse(text)).splitlines()]
+    assert tree == [
+        "for i",
+        "  for j (rows)",
+        "    for k",
+        "      z[i, j] = sum over k",
+        "  for j (lanes)",
+        "    y[i, j] = exp",
+        "    s[i] = sum over j",
+    ]
+    rng = np.random.default_rng(0)
+    assert_same_results(parse(text), rng.normal(size=(5, 3)) * 0.1, rng.normal(size=(2, 3)))

@@ -7,7 +7,8 @@ is grown greedily, one group of statements at a time; see docs/decisions/0002-sc
 
 An outermost loop may be split into blocks: *lanes* put the block's loop innermost of all (short
 inner extents, much reuse), *rows* put it right below the block loop, which is then shared by row
-loops and by vector loops over the block.
+loops and by vector loops over the block. A loop that is not split, and in which heavy values stand
+beside row loops, becomes several: an inner loop would keep the heavy values from being vectorised.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tracegrad.schedule.statements import Index, Program, Stmt
 BLOCK = 128
 SHORT = 32
 REUSE = 4
+LEAST_VECTOR = 4
 
 
 class Key(NamedTuple):
@@ -62,6 +64,8 @@ class TreeBuilder:
         self.program = program
         self.position = position
         self.reads: dict[Stmt, dict[Stmt, list[Index]]] = {}
+        self.vectors: set[Stmt] = set()
+        """Statements that stand apart from the row loops over their axis."""
         for stmt in program.statements:
             found = self.reads[stmt] = {}
             for node, index in stmt.reads:
@@ -78,7 +82,7 @@ class TreeBuilder:
         """Items that run ``stmts`` (in topological order) below the loops in ``bound``.
 
         ``bound`` maps an axis to "full", or for a split one to "rows" or "lanes" while only its
-        block loop is open, then to "full".
+        block loop is open, or "apart" while the loop becomes several; then to "full".
         """
         items: list[Item] = []
         waiting = list(stmts)
@@ -89,7 +93,7 @@ class TreeBuilder:
             group, candidate = self._choose(waiting, bound)
             chosen = set(group)
             waiting = [t for t in waiting if t not in chosen]
-            items.append(self._open(candidate, group, bound))
+            items += self._open(candidate, group, bound)
         return items
 
     def _place_ready(
@@ -105,16 +109,19 @@ class TreeBuilder:
                 left.append(t)
         return left
 
-    def _open(self, candidate: Candidate, group: list[Stmt], bound: dict[int, str]) -> Loop:
+    def _open(self, candidate: Candidate, group: list[Stmt], bound: dict[int, str]) -> list[Item]:
         axis, part = candidate.key
-        if part == "b":
-            inner = {**bound, axis: "full"}
-            return Loop(candidate.key, candidate.type, self._build(group, inner))
-        split = None if bound else self._split(axis, group)
-        if split is not None:
-            body = self._build(group, {**bound, axis: split})
-            return Loop(Key(axis, "o"), "block", body)
-        return Loop(candidate.key, candidate.type, self._build(group, {**bound, axis: "full"}))
+        if part == "full" and axis not in bound:
+            split = None if bound else self._split(axis, group)
+            if split is not None:
+                body = self._build(group, {**bound, axis: split})
+                return [Loop(Key(axis, "o"), "block", body)]
+            vectors = self._apart(axis, group, bound)
+            if vectors:
+                self.vectors |= vectors
+                return self._build(group, {**bound, axis: "apart"})
+        body = self._build(group, {**bound, axis: "full"})
+        return [Loop(candidate.key, candidate.type, body)]
 
     # --- which loop next ---------------------------------------------------------------
 
@@ -128,6 +135,8 @@ class TreeBuilder:
                 keys.append(Key(axis))
             elif state == "rows":
                 keys.insert(0, Key(axis, "b"))
+            elif state == "apart":
+                keys.insert(0, Key(axis))
             elif state == "lanes":
                 last.append(Key(axis, "b"))
         return keys + last
@@ -140,6 +149,8 @@ class TreeBuilder:
                 return "reverse" if stmt.node.attributes.get("reverse") else "plain"
         if key.part == "b" and bound.get(key.axis) == "rows":
             return "lanes" if len(unbound) == 1 else "rows"
+        if bound.get(key.axis) == "apart":
+            return "lanes" if stmt in self.vectors else "rows"
         if (
             stmt.is_reduce
             and stmt.node.name in ("max", "min")
@@ -236,6 +247,32 @@ class TreeBuilder:
         if any(t.node.heavy and t.loops == (axis,) for t in group):
             return "rows"
         return None
+
+    def _apart(self, axis: int, group: list[Stmt], bound: dict[int, str]) -> set[Stmt]:
+        """What has a loop over ``axis`` of its own: heavy values, and what is made of them.
+
+        Nothing if all rows end up in one loop only when the heavy values stay among them: rows
+        that are read for one product and again for the next should be read once.
+        """
+        if any(t.node.kind in ("scan", "scatter") for t in group):
+            return set()
+        if self.program.size(group[0].extents[axis]) < LEAST_VECTOR:
+            return set()
+        rows = {t for t in group if len(self._unbound(t, bound)) > 1}
+        heavy = {t for t in group if t.node.heavy and t not in rows}
+        if not rows or not heavy:
+            return set()
+        vectors: set[Stmt] = set()
+        after_rows: set[Stmt] = set()
+        for t in group:  # in topological order
+            if t in rows:
+                if not t.deps.isdisjoint(after_rows):
+                    return set()
+            elif t in heavy or not t.deps.isdisjoint(vectors):
+                vectors.add(t)
+                if not t.deps.isdisjoint(rows | after_rows):
+                    after_rows.add(t)
+        return vectors
 
     def _reuse(self, axis: int, group: list[Stmt]) -> float:
         """How often an element of a strided input is read at most."""
