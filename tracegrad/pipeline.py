@@ -22,7 +22,7 @@ from tracegrad.backend.compile import (
 from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
 from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
-from tracegrad.passes import optimize
+from tracegrad.passes import finish
 from tracegrad.schedule import schedule
 
 
@@ -67,7 +67,7 @@ class Kernel:
 
 def compile_function(function: Function, options: KernelOptions) -> Kernel:
     """Optimise, schedule, print and compile a function in array form."""
-    array_form = optimize(function)
+    array_form = finish(function)
     loop_form = schedule(array_form)
     source = emit_loop_form(loop_form)
     signature = [kernel_type(p) for p in loop_form.params]

@@ -282,6 +282,13 @@ def product(dims: Iterable[Dim]) -> Dim:
     return total
 
 
+def never_negative(dim: Dim) -> bool:
+    """Whether a polynomial of sizes has no negative coefficient."""
+    if not isinstance(dim, Size):
+        return dim >= 0
+    return all(c >= 0 and all(isinstance(a, str) for a in m) for m, c in dim.terms)
+
+
 def symbols(dim: Dim) -> Iterator[str]:
     """The symbols in ``dim``, in order of appearance, repeats included."""
     for monomial, _ in _terms(dim):

@@ -1,6 +1,7 @@
 """Passes: Function → Function, the meaning kept.
 
-`optimize` is the standard pipeline, run on a traced function and again on its derivative.
+`optimize` is the standard pipeline, run on a traced function and again on its derivative; `finish`
+is for what is to be scheduled.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from tracegrad.passes.pipeline import Printing as Printing
 from tracegrad.passes.pipeline import Timings as Timings
 from tracegrad.passes.pipeline import verifying as verifying
 from tracegrad.passes.simplify import simplify as simplify
+from tracegrad.passes.stacking import stack_products as stack_products
 
 STANDARD = Pipeline((("simplify", simplify),))
 """Folding, rewriting, sharing and dropping dead code; `simplify` does all of it in one walk."""
+
+LAST = Pipeline((*STANDARD.passes, ("stack_products", stack_products)))
+"""The standard pipeline, and what only makes sense once all is known that a loop does."""
 
 
 def optimize(function: Function, observers: Sequence[Observer] = ()) -> Function:
@@ -27,3 +32,8 @@ def optimize(function: Function, observers: Sequence[Observer] = ()) -> Function
     Results are equal up to rounding, infinities and NaN included; see `tracegrad.passes.table`.
     """
     return STANDARD(function, observers)
+
+
+def finish(function: Function, observers: Sequence[Observer] = ()) -> Function:
+    """``function`` optimised, in the form that is scheduled: no derivative is taken of it."""
+    return LAST(function, observers)

@@ -117,6 +117,16 @@ def along_axes(value: Value, shape: Shape, axes: Sequence[int] | frozenset[int])
     return view_of(value, shape, [(a, 0, 1) for a in kept])
 
 
+def transposed(value: Value) -> Value | None:
+    """The matrix whose transpose ``value`` is."""
+    op = made_by(value, "view")
+    if op is None or value.rank != 2:
+        return None
+    base: Value = op.operands[0]
+    swapped = op.attributes["map"] == ((1, 0, 1), (0, 0, 1))
+    return base if swapped and base.shape == value.shape[::-1] else None
+
+
 def array_shape(*values: Value) -> Shape:
     """The shape of an elementwise result."""
     return next((v.shape for v in values if v.rank), ())

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
-from tracegrad.ir.types import Dim
+from tracegrad.ir.types import Dim, never_negative
 from tracegrad.transforms.hoist import WRITES
 from tracegrad.transforms.primal import Primal, step_of, whole_number
-from tracegrad.transforms.trips import DEEPEST, dimension, never_negative
+from tracegrad.transforms.trips import DEEPEST, dimension
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tracegrad import ops
 from tracegrad.ir.core import Operation, Value
-from tracegrad.ir.types import Dim, Size, dim_max, floor_div, symbols
+from tracegrad.ir.types import Dim, dim_max, floor_div, never_negative, symbols
 from tracegrad.ops.constants import dim_value
 from tracegrad.transforms.primal import whole_number
 
@@ -46,13 +46,6 @@ def trip_dimension(op: Operation, known: Collection[str]) -> Dim | None:
         floor_div(hi - lo + step - 1, step) if step > 0 else floor_div(lo - hi - step - 1, -step)
     )
     return count if never_negative(count) else dim_max(count, 0)
-
-
-def never_negative(dim: Dim) -> bool:
-    """Whether a polynomial of sizes has no negative coefficient."""
-    if not isinstance(dim, Size):
-        return dim >= 0
-    return all(c >= 0 and all(isinstance(a, str) for a in m) for m, c in dim.terms)
 
 
 def trip_count(op: Operation) -> Value:

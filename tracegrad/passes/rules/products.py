@@ -9,22 +9,12 @@ from tracegrad.ir.types import Shape
 from tracegrad.ops.access import transpose
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.table import ROUNDING, rule
-from tracegrad.passes.values import made_by
+from tracegrad.passes.values import made_by, transposed
 
 
 def dot(a: Value, b: Value) -> Value:
     result: Value = REGISTRY["dot"](a, b)
     return result
-
-
-def transposed(value: Value) -> Value | None:
-    """The matrix whose transpose ``value`` is."""
-    op = made_by(value, "view")
-    if op is None or value.rank != 2:
-        return None
-    base: Value = op.operands[0]
-    swapped = op.attributes["map"] == ((1, 0, 1), (0, 0, 1))
-    return base if swapped and base.shape == value.shape[::-1] else None
 
 
 @rule("dot", mark=ROUNDING)
