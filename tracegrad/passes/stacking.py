@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ir.types import Dim, DType, dim_max, evaluate, never_negative, product, symbols
-from tracegrad.ops.access import Entry, reshaped, transpose, view_of, zeros
+from tracegrad.ops.access import reshaped, transpose, view_of, zeros
+from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value
 from tracegrad.passes.simplify import simplify
 from tracegrad.passes.values import dimension, free_axes, is_zero, number, transposed
@@ -401,10 +401,8 @@ class _Loop:
         added = {o for s in self.sums for o in s.added}
         with build.open() as region:
             index = build.param(body.params[0].type, body.params[0].hint)
-            hints = [body.params[1 + k].hint for k in kept]
-            params = [
-                build.param(v.type, hint) for v, hint in zip_longest(inits, hints, fillvalue="")
-            ]
+            hints = [*(body.params[1 + k].hint for k in kept), *("" for _ in self.stored)]
+            params = [build.param(v.type, h) for v, h in zip(inits, hints, strict=True)]
             build.env[body.params[0]] = index
             for k, param in zip(kept, params, strict=False):
                 build.env[body.params[1 + k]] = param
