@@ -87,13 +87,23 @@ def test_names_of_a_closed_scope_are_free_again():
 
 def test_elements_of_a_named_array_say_where():
     names = Names()
-    names.new("z", array=True)
+    names.new("z", rank=2)
+    names.new("y", rank=1)
     assert [names.open_loop("block"), names.open_loop(""), names.open_loop("")] == [
         "block",
         "i",
         "j",
     ]
     assert names.new("z") == "z_ij"
+    assert names.new("y") == "y_j"
+
+
+def test_a_loop_within_a_loop_of_its_letter_takes_the_next():
+    names = Names()
+    assert [names.open_loop("i"), names.open_loop("i"), names.open_loop("t")] == ["i", "j", "t"]
+    names.close_loop()
+    names.close_loop()
+    assert names.open_loop("i") == "j"
 
 
 def test_hostile_names_and_lines_do_not_reach_the_code(tmp_path):

@@ -4,21 +4,19 @@ One printer serves both forms. *Array form* prints a NumPy statement per operati
 prints scalar statements inside explicit loops; there an unnamed scalar that is read once, in the
 region that computes it, becomes part of the expression that reads it.
 
-Variables: a carried value of a loop is one variable, assigned at the end of the body. A loop that
-starts from a variable nobody reads any more goes on with that variable, so that an accumulation
-over nested loops, or in the arm of an ``if``, is ``out += …`` and nothing else.
+Variables: a carried value of a loop is one variable. Its next value is computed into it at once
+where nothing reads the former one any more (see `variables`), so that an accumulation over
+nested loops, or in the arm of an ``if``, is ``out += …`` and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 from tracegrad.backend import lines as layout
 from tracegrad.backend.expression import (
     ATOM,
     SUM,
-    UNARY,
     Text,
     dtype_text,
     literal,
@@ -27,7 +25,7 @@ from tracegrad.backend.expression import (
 )
 from tracegrad.backend.lines import Line
 from tracegrad.backend.memory import LARGE
-from tracegrad.backend.values import SHARING, WRITES, Values, assignment, words
+from tracegrad.backend.values import SHARING, WRITES, Values, words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import evaluate, f64
@@ -91,7 +89,7 @@ class Body(Values):
         self._buffers = frozenset()
         text = self._expression(op)
         if len(op.results) != 1:
-            names = [self._new_name(result) for result in op.results]
+            names = [self._variable(result) for result in op.results]
             comma = "," if len(names) == 1 else ""
             self._line(f"{', '.join(names)}{comma} = {text}", op)
             for result, name in zip(op.results, names, strict=True):
@@ -109,7 +107,7 @@ class Body(Values):
         if fill not in (None, 0):
             raise InternalError(f"a buffer can't be made full of {fill!r}")
         kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
-        name = self._new_name(op.result)
+        name = self._variable(op.result)
         large = self._is_large(op.result)
         # Zeros would be written before anybody could ask for large pages.
         maker = "np.empty" if large else maker
@@ -152,16 +150,17 @@ class Body(Values):
         element = self._element(buffer, indices)
         self._settle_readers([self._root(buffer)])
         sign = "+=" if op.name == "add_store" else "="
-        if op.name == "add_store" and text.level == UNARY and text.text.startswith("-"):
-            sign, text = "-=", Text(text.text[1:])
+        if op.name == "add_store" and text.opposite is not None:
+            sign, text = "-=", text.opposite
         line = self._line(f"{element} {sign} {text}", noted)
         line.part = op.part
 
     def _check_index(self, op: Operation, region: Region) -> None:
         index, size = op.operands
         text, limit = self._take(index), self._take(size)
-        name = self._new_name(op.result, "at")
-        self._line(f"{name} = {text}", op)
+        name = self._variable(op.result, "at")
+        # A check serves both sweeps.
+        self._line(f"{name} = {text}", op).part = None
         head = self._line(f"if {name} < 0:")
         with self._below(head):
             self._line(f"{name} += {limit}")
@@ -188,7 +187,7 @@ class Body(Values):
         (buffer,) = op.operands
         self._share(op.result, buffer)
         shape = self._shape(op.attributes["shape"])
-        name = self._new_name(op.result)
+        name = self._variable(op.result)
         self._line(f"{name} = {self._take(buffer).at(ATOM)}.reshape({shape})")
         self._define(op.result, name)
 
@@ -225,7 +224,7 @@ class Body(Values):
     # --- control flow
 
     def _assign(
-        self, targets: Sequence[str], values: Sequence[Value], op: Operation, *, first: bool = False
+        self, targets: Sequence[str], values: Sequence[Value], *, first: bool = False
     ) -> None:
         """Give ``targets`` their next (or first) values, all at once."""
         todo = [
@@ -237,67 +236,36 @@ class Body(Values):
             for number, (name, text, value) in enumerate(todo):
                 others = todo[:number] + todo[number + 1 :]
                 if not any(name in words(other.text) for _, other, _ in others):
-                    # An array must not be changed in place: it may be somebody else's.
-                    inplace = self.loops and not value.rank
-                    source = op if value.op is None or value.op.regions else value.op
-                    line = self._line(assignment(name, text, inplace), source)
+                    source = value.op if text.level < ATOM else None
+                    line = self._line(self._assignment(name, text, value), source)
                     if first:
                         line.part = None
                     todo.pop(number)
                     break
             else:
                 left = ", ".join(name for name, _, _ in todo)
-                self._line(f"{left} = {', '.join(text.text for _, text, _ in todo)}", op)
+                self._line(f"{left} = {', '.join(text.text for _, text, _ in todo)}")
                 return
 
-    def _define_carries(
-        self, values: Sequence[Value], names: Sequence[str], *, reusable: bool = True
-    ) -> None:
+    def _define_carries(self, values: Sequence[Value], names: Sequence[str]) -> None:
         for value, name in zip(values, names, strict=True):
             self._define(value, name)
-            if reusable:
-                self._variables[value] = self._loop
 
-    def _reusable(self, init: Value) -> str:
-        """The variable of a first value that nobody else reads: a loop goes on with it."""
-        mine = init in self._variables and self._variables[init] is self._loop
-        return self._texts[init].text if mine and self._uses[init] == 1 else ""
-
-    def _carry_names(
-        self, op: Operation, inits: Sequence[Value], params: Sequence[Value], body: Region
-    ) -> list[str]:
+    def _carry_names(self, op: Operation, inits: Sequence[Value]) -> list[str]:
         """The variables of a loop's carried values, set to their first values."""
-        found = [self._reusable(init) for init in inits]
-        start: list[tuple[str, Value]] = []
-        for number, (init, param, result) in enumerate(zip(inits, params, op.results, strict=True)):
-            target = self._claim(result)
-            if not found[number]:
-                hints = self._hint(param), self._hint(body.yields[number])
-                free = target and target not in found
-                found[number] = target if free else self._new_name(result, *hints)
-                start.append((found[number], init))
-        self._settle_words(found)
-        self._assign([name for name, _ in start], [init for _, init in start], op, first=True)
-        return found
+        self._settle_assigned(op)
+        names = [self._variable(result) for result in op.results]
+        self._settle_words(names)
+        self._assign(names, inits, first=True)
+        return names
 
-    def _loop_body(
-        self, op: Operation, body: Region, carried: Sequence[Value], names: list[str]
-    ) -> None:
+    def _loop_body(self, body: Region, carried: Sequence[Value], names: list[str]) -> None:
         """The statements of a loop's body, down to the next values of its variables."""
         self._define_carries(carried, names)
-        self._prefer(body, names)
         if self._operations(body):
-            self._assign(names, body.yields, op)
+            self._assign(names, body.yields)
         if not self.lines:
             self._line("pass")
-
-    @contextmanager
-    def _inside(self, op: Operation) -> Iterator[None]:
-        outer, self._loop = self._loop, op
-        try:
-            yield
-        finally:
-            self._loop = outer
 
     def _for(self, op: Operation, region: Region) -> None:
         (body,) = op.regions
@@ -306,16 +274,16 @@ class Body(Values):
         limits = _range(self._take(lo), self._take(hi), self._take(step))
         self._share_carried(op)
         self._settle_readers(self._written(op.regions))
-        names = self._carry_names(op, inits, carried, body)
+        names = self._carry_names(op, inits)
         kind = str(op.attributes.get("kind", "plain"))
         index = self.names.open_loop(counter.hint)
         maker = "prange" if kind == "parallel" else "range"
         head = self._line(f"for {index} in {maker}({limits}):")
         if kind not in ("plain", "parallel"):
             head.note = layout.safe(kind)
-        with self._below(head), self._inside(op):
+        with self._below(head):
             self._texts[counter] = Text(index)
-            self._loop_body(op, body, carried, names)
+            self._loop_body(body, carried, names)
         self.names.close_loop()
         self._define_carries(op.results, names)
 
@@ -323,11 +291,11 @@ class Body(Values):
         condition, body = op.regions
         self._share_carried(op)
         self._settle_readers(self._written(op.regions))
-        names = self._carry_names(op, op.operands, body.params, body)
+        names = self._carry_names(op, op.operands)
         head = self._line("while True:")
-        with self._below(head), self._inside(op):
+        with self._below(head):
             # The body starts from these very variables: the condition must leave them alone.
-            self._define_carries(condition.params, names, reusable=False)
+            self._define_carries(condition.params, names)
             if self._operations(condition):
                 test = self._take(condition.yields[0])
                 if self.lines:
@@ -336,7 +304,7 @@ class Body(Values):
                         self._line("break")
                 else:
                     head.code = f"while {test}:"
-                self._loop_body(op, body, body.params, names)
+                self._loop_body(body, body.params, names)
         self._define_carries(op.results, names)
 
     def _if(self, op: Operation, region: Region) -> None:
@@ -352,10 +320,9 @@ class Body(Values):
         for inner in op.regions:
             for param, value in zip(inner.params, arguments, strict=True):
                 self._texts[param] = self._texts[value]
-        targets = [self._claim(result) for result in op.results]
-        self._settle_words(name for name in targets if name)
+        self._settle_assigned(op)
         arms = [Line(""), Line("")]
-        simple = self._is_choice(op) and written == set() and not targets[0]
+        simple = self._is_choice(op) and written == set() and not self._goes_on(op.result)
         if simple:
             for arm, inner in zip(arms, op.regions, strict=True):
                 with self._below(arm):
@@ -366,16 +333,11 @@ class Body(Values):
                 choice = template("{1} if {0} else {2}", {}).fill([test, then, otherwise])
                 self._offer(op, op.result, choice, region)
                 return
-        names = [
-            name or self._new_name(result, *(self._hint(r.yields[number]) for r in op.regions))
-            for number, (name, result) in enumerate(zip(targets, op.results, strict=True))
-        ]
+        names = [self._variable(result) for result in op.results]
         for arm, inner in zip(arms, op.regions, strict=True):
             with self._below(arm):
-                if not simple:
-                    self._prefer(inner, names)
                 if simple or self._operations(inner):
-                    self._assign(names, inner.yields, op)
+                    self._assign(names, inner.yields)
         self._print_arms(op, test, *arms)
         self._define_carries(op.results, names)
 

@@ -69,7 +69,7 @@ class _Module:
         self.entry = entry_name(function)
         vector_maths = {name for op in function.walk() for name in op.opdef.vector_maths}
         self.names = Names([self.entry, *vector_maths])
-        self.texts = {p: self.names.new(p.hint or "x", array=p.rank > 0) for p in function.params}
+        self.texts = {p: self.names.new(p.hint or "x", rank=p.rank) for p in function.params}
         self.sources = function.size_sources()
         self.sizes = {name: self._size_name(name) for name in self._symbols()}
 

@@ -41,12 +41,14 @@ _UNARY = {"-": UNARY, "+": UNARY, "~": UNARY, "not": NOT}
 class Text:
     """An expression: its text, how tightly it binds, and how it may be split.
 
-    ``update`` is ``(operator, left, right)`` of a binary expression, for ``left += right``.
+    ``update`` is ``(operator, left, right)`` of a binary expression, for ``left += right``;
+    ``opposite`` is the expression that has a minus sign before it here.
     """
 
     text: str
     level: int = ATOM
     update: tuple[str, str, str] | None = None
+    opposite: Text | None = None
 
     def at(self, level: int) -> str:
         """The text for a place that needs at least ``level``."""
@@ -71,6 +73,8 @@ def unary(operator: str, operand: Text) -> Text:
     level = _UNARY[operator]
     # "--x" is right but reads like another language's operator.
     inner = operand.at(ATOM if operand.text.startswith(operator) else level)
+    if operator == "-":
+        return Text(f"-{inner}", level, opposite=operand)
     return Text(f"not {inner}" if operator == "not" else f"{operator}{inner}", level)
 
 
@@ -79,6 +83,8 @@ def infix(operator: str, operands: Sequence[Text]) -> Text:
     if len(operands) == 1:
         return unary(operator, operands[0])
     left, right = operands
+    if operator in ("+", "-") and right.opposite is not None:
+        operator, right = "-" if operator == "+" else "+", right.opposite
     return binary(operator, left, right)
 
 
@@ -128,7 +134,7 @@ def parse(text: str) -> Text:
 
 def numeral(text: str) -> Text:
     """A number, or a call that makes one."""
-    return Text(text, UNARY if text.startswith("-") else ATOM)
+    return unary("-", Text(text[1:])) if text.startswith("-") else Text(text)
 
 
 def _source(text: str, node: ast.expr) -> str:

@@ -48,31 +48,32 @@ class Names:
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = {*RESERVED, *reserved}
-        self._arrays: set[str] = set()
+        self._ranks: dict[str, int] = {}
         self._scopes: list[set[str]] = [set()]
         self._temporaries = 0
         self._loops: list[str] = []
         self._indices: set[str] = set()
 
-    def new(self, hint: str, *, array: bool = False) -> str:
-        """A name for a new value."""
+    def new(self, hint: str, *, rank: int = 0) -> str:
+        """A name for a new value: a scalar, or an array of that rank."""
         name = identifier(hint)
         if not name:
             return self._temporary()
-        if not array and name in self._arrays:
+        if not rank and name in self._ranks:
             # One element of an array that is in sight: x_ij for x at i and j.
-            name = f"{name}_{''.join(each for each in self._loops if len(each) == 1)}".rstrip("_")
+            places = [each for each in self._loops if len(each) == 1][-self._ranks[name] :]
+            name = f"{name}_{''.join(places)}".rstrip("_")
         found, number = name, 1
         while found in self._taken:
             number += 1
             found = f"{name}_{number}"
-        return self._take(found, array)
+        return self._take(found, rank)
 
-    def _take(self, name: str, array: bool = False) -> str:
+    def _take(self, name: str, rank: int = 0) -> str:
         self._taken.add(name)
         self._scopes[-1].add(name)
-        if array:
-            self._arrays.add(name)
+        if rank:
+            self._ranks[name] = rank
         return name
 
     @contextmanager
@@ -84,7 +85,8 @@ class Names:
         finally:
             gone = self._scopes.pop() - self._indices
             self._taken -= gone
-            self._arrays -= gone
+            for name in gone:
+                self._ranks.pop(name, None)
 
     def _temporary(self) -> str:
         # Numbers are not used again: t7 is one value wherever a reader meets it.
@@ -97,7 +99,9 @@ class Names:
     def open_loop(self, hint: str) -> str:
         """The name of a loop's index: sibling loops share names, nested loops don't."""
         wanted = identifier(hint)
-        candidates = [wanted] if wanted else list(_INDICES)
+        candidates = [wanted] if wanted else []
+        if wanted in ("", *_INDICES):
+            candidates += _INDICES
         for name in candidates:
             if name not in self._loops and (name in self._indices or name not in self._taken):
                 break

@@ -30,6 +30,7 @@ from tracegrad.backend.expression import (
 )
 from tracegrad.backend.lines import Line
 from tracegrad.backend.names import Names
+from tracegrad.backend.variables import assigned, share
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING
@@ -100,11 +101,10 @@ class Values:
         self._waiting: dict[Value, _Waiting] = {}
         self._memory: dict[Value, Value] = {}
         self._buffers: frozenset[Value] = frozenset()
-        #: Values that their region yields, and the variables that they go to.
-        self._preferred: dict[Value, tuple[str, Region]] = {}
-        #: Variables that control flow made, with the loop that they were made in.
-        self._variables: dict[Value, Operation | None] = {}
-        self._loop: Operation | None = None
+        #: The variables that have a name by now, by the class of values that they are for.
+        self._open: dict[Value, str] = {}
+        #: The results of control flow that inner regions yield values for.
+        self._yielded: dict[Value, Value] = {}
         self._reader: dict[Value, Region] = {}
         self._last_reader: dict[Value, Operation] = {}
         self._uses: Counter[Value] = Counter()
@@ -112,6 +112,9 @@ class Values:
         named = zip(function.results, function.result_names, strict=False)
         self._result_names = dict(reversed(list(named)))
         self._function = function
+        self._classes = share(
+            function, self._alive, self._uses.__getitem__, self._hint, rebind=loops
+        )
 
     def _count(self, region: Region) -> None:
         """Count the uses of values by what is alive, and note where each is read last."""
@@ -120,6 +123,8 @@ class Values:
         for op in reversed(region.ops):
             if self._alive(op):
                 for inner in op.regions:
+                    if len(inner.yields) == len(op.results):  # no condition of a loop
+                        self._yielded.update(zip(inner.yields, op.results, strict=True))
                     self._count(inner)
                 for operand in op.operands:
                     self._use(operand, region)
@@ -152,13 +157,13 @@ class Values:
     @contextmanager
     def _below(self, head: Line) -> Iterator[None]:
         """Lines made in the block stand below ``head``."""
-        saved, bound = self.lines, set(self._bound)
+        saved, bound, opened = self.lines, set(self._bound), dict(self._open)
         self.lines = head.below
         try:
             with self.names.scope():
                 yield
         finally:
-            self.lines, self._bound = saved, bound
+            self.lines, self._bound, self._open = saved, bound, opened
 
     # --- values and their texts
 
@@ -210,8 +215,8 @@ class Values:
                 self._settle(value)
 
     def _assign_new(self, op: Operation, value: Value, text: Text) -> None:
-        name = self._new_name(value)
-        line = self._line(f"{name} = {text}", op)
+        name = self._variable(value)
+        line = self._line(self._assignment(name, text, value), op)
         if not self._hint(value) and op.name == "load":
             line.note = line.place = ""
             line.part = None
@@ -219,9 +224,26 @@ class Values:
             line.part = None  # Counting serves both sweeps.
         self._define(value, name)
 
-    def _new_name(self, value: Value, *more_hints: str) -> str:
-        hint = next((hint for hint in (self._hint(value), *more_hints) if hint), "")
-        return self.names.new(hint, array=value.rank > 0)
+    def _assignment(self, name: str, text: Text, value: Value) -> str:
+        # An array must not be changed in place: it may be somebody else's.
+        return assignment(name, text, self.loops and not value.rank)
+
+    def _variable(self, value: Value, *more_hints: str) -> str:
+        """The variable for ``value``, which is about to change."""
+        key = self._classes.of(value)
+        name = self._open.get(key)
+        if name is None:
+            hints = (self._classes.hints.get(key), self._hint(value), *more_hints)
+            hint = next(filter(None, hints), "")
+            name = self._open[key] = self.names.new(hint, rank=value.rank)
+        else:
+            self._settle_words([name])
+        return name
+
+    def _settle_assigned(self, op: Operation) -> None:
+        """Write down what reads variables that the regions of ``op`` change."""
+        classes = {self._classes.of(value) for value in assigned(op.regions)}
+        self._settle_words(self._open[key] for key in classes if key in self._open)
 
     def _define(self, value: Value, name: str) -> None:
         """From here on ``value`` is the variable ``name``."""
@@ -275,14 +297,9 @@ class Values:
 
     def _offer(self, op: Operation, value: Value, text: Text, region: Region) -> None:
         """Keep an expression for its one reader, or write it down."""
-        target = self._claim(value)
-        if target:
-            self._settle_words([target])
-            self._line(assignment(target, text, self.loops and not value.rank), op)
-            self._define(value, target)
-        elif self._always_inline(op, text):
+        if self._always_inline(op, text):
             self._texts[value] = text
-        elif self._may_wait(op, value, text, region):
+        elif not self._goes_on(value) and self._may_wait(op, value, text, region):
             self._waiting[value] = _Waiting(op, text, self._buffers)
         else:
             self._assign_new(op, value, text)
@@ -295,9 +312,24 @@ class Values:
             return op.name == "view" and not self._hint(value) and len(text.text) <= _LIMIT
         if value.rank:
             return False
-        if self._hint(value) and not self._goes_home(value):
+        if self._hint(value) and not (self._goes_home(value) or self._is_next(value)):
             return False
         return len(text.text) <= (_LIMIT if not self._hint(value) else _LONG)
+
+    def _goes_on(self, value: Value) -> bool:
+        """Whether ``value`` is the next of a variable that control flow made."""
+        result = self._yielded.get(value)
+        if result is None or self._uses[value] != 1:
+            return False
+        key = self._classes.of(result)
+        return key in self._open and self._classes.of(value) is key
+
+    def _is_next(self, value: Value) -> bool:
+        """Whether all that becomes of ``value`` is the next of the variable of its name."""
+        result = self._yielded.get(value)
+        if result is None or self._uses[value] != 1:
+            return False
+        return self._hint(value) == self._classes.hints.get(self._classes.of(result))
 
     def _goes_home(self, value: Value) -> bool:
         """Whether all that becomes of ``value`` is an element of the array of its own name."""
@@ -359,37 +391,6 @@ class Values:
             return text
         return Text(f"{dtype_text(dtype)}({text})")
 
-    # --- variables that results go to
-
-    def _prefer(self, region: Region, targets: Sequence[str]) -> None:
-        """Let operations whose results ``region`` yields assign to their targets by themselves."""
-        for name, value in zip(targets, region.yields, strict=True):
-            op = value.op
-            if op is None or op.name == "const" or self._uses[value] != 1:
-                continue
-            if op in region.ops:
-                self._preferred[value] = (name, region)
-
-    def _claim(self, value: Value) -> str:
-        """The target that ``value`` may be assigned to where it is computed, or "".
-
-        What the target holds until then must not be read once it changes: by nothing after the
-        operation nor, if that is a loop, in it.
-        """
-        name, region = self._preferred.pop(value, ("", _NOWHERE))
-        op = value.op
-        if not name or op is None:
-            return ""
-        reads = [v for later in region.ops[region.ops.index(op) + 1 :] for v in _reads(later)]
-        reads += [v for v in region.yields if v is not value]
-        if op.name != "if":
-            reads += [v for inner in op.regions for v in _region_reads(inner)]
-        held = any(v in self._variables and self._texts[v].text == name for v in reads)
-        return "" if held else name
-
-
-_NOWHERE = Region()
-
 
 def _square(op: Operation, operands: Sequence[Text]) -> Text | None:
     (x,) = operands
@@ -430,16 +431,3 @@ def assignment(name: str, text: Text, inplace: bool) -> str:
         if operator in ("+", "*") and right == name:
             return f"{name} {operator}= {left}"
     return f"{name} = {text}"
-
-
-def _reads(op: Operation) -> Iterator[Value]:
-    """Every value that ``op`` or an operation inside it reads."""
-    yield from op.operands
-    for inner in op.regions:
-        yield from _region_reads(inner)
-
-
-def _region_reads(region: Region) -> Iterator[Value]:
-    for op in region.ops:
-        yield from _reads(op)
-    yield from region.yields

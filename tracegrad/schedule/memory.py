@@ -9,8 +9,6 @@ from tracegrad.ir.core import Value
 from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar
 from tracegrad.ops.registry import REGISTRY
 
-LOOP_NAMES = "jklpqrs"
-
 
 class MemoryBuilder(Builder):
     """Appends buffers, loads, stores and loops over elements."""
@@ -69,7 +67,7 @@ class MemoryBuilder(Builder):
                 return
             bounds = [self.size(0), self.size(rest[0]), self.size(1)]
             with self.open() as region:
-                index = self.param(scalar(i64), LOOP_NAMES[len(indices) % len(LOOP_NAMES)])
+                index = self.param(scalar(i64), "")
                 level([*indices, index], rest[1:])
             self.emit(REGISTRY["for"], bounds, {"kind": kind}, [region], ())
 

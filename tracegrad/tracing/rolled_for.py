@@ -14,7 +14,7 @@ from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.staging import Site
 from tracegrad.tracing.flags import any_flag, both, negated, replaced_flag
 from tracegrad.tracing.integers import as_dim, is_integer
-from tracegrad.tracing.iteration import Items
+from tracegrad.tracing.iteration import Items, Range
 from tracegrad.tracing.ranges import known_bounds
 from tracegrad.tracing.rolled import Rolled
 from tracegrad.tracing.state import Trace
@@ -55,8 +55,9 @@ class RolledFor(Rolled):
     def _leading_params(self) -> None:
         trace = self.trace
         target = self.site.target
-        hint = target[0] if len(target) == 1 else "i"
-        if not hint.isidentifier() or hint.startswith("__"):
+        # What a loop over an array binds is an element, not the place of one.
+        hint = target[0] if len(target) == 1 and isinstance(self.items, Range) else "i"
+        if not hint.isidentifier() or hint.startswith("_"):
             hint = "i"
         self.index = trace.build.param(scalar(i64), hint)
         trace.ranges[self.index] = self._range()

@@ -159,7 +159,7 @@ class Primal:
                 return op.results[body.params.index(param)]
         zero = self.before(op, lambda: constant(0, i64))
         trip = self.carry(op, zero)
-        trip.hint = "trip"
+        trip.hint = "trips"
         body.yields = (*body.yields, self.at_end(body, lambda: trip + 1))
         return self.result(op, zero.type, "trips")
 
