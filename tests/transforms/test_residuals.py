@@ -13,6 +13,7 @@ from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Location, Region
 from tracegrad.ir.types import ArrayType, f32, i64, symbol
 from tracegrad.ir.verifier import verify
+from tracegrad.ops.access import zeros
 from tracegrad.ops.control import branch, for_loop, while_loop
 from tracegrad.ops.registry import constant
 from tracegrad.passes import optimize
@@ -303,6 +304,138 @@ def test_a_final_read_in_an_arm():
 
     f = function([VECTOR], rule)
     assert tapes(adjoint(f)) == []
+    check_second(f, [X])
+
+
+def first_or_later(condition, *, swapped=False):
+    """A table whose first row, by ``condition``, is given, and others come from the row before."""
+
+    def rule(x):
+        def trip(i, a):
+            def first():
+                return [ops.update(a, ops.index(x, i) * 2.0, i)]
+
+            def later():
+                before = ops.index(a, i - 1)
+                return [ops.update(a, before * before * 0.5 + ops.index(x, i), i)]
+
+            arms = (later, first) if swapped else (first, later)
+            return branch(condition(i), *arms)
+
+        (a,) = for_loop(0, n, [zeros((n,))], trip)
+        return total(a * a)
+
+    return function([VECTOR], rule)
+
+
+@pytest.mark.parametrize(
+    ("condition", "swapped", "count"),
+    [
+        (lambda i: ops.equal(i, 0), False, 0),
+        (lambda i: i < 1, False, 0),
+        (lambda i: i > 0, True, 0),
+        (lambda i: ops.not_equal(i, 0), True, 0),
+        (lambda i: ops.logical_or(ops.equal(i, 0), ops.equal(i, 2)), False, 0),
+        (lambda i: ops.equal(i, 1), False, 1),  # in the first trip this is the last element
+        (lambda i: i >= 0, True, 1),
+        (lambda i: ops.remainder(i, 2) < 1, False, 1),  # true of 0, but nobody knows
+    ],
+)
+def test_the_condition_of_an_arm_tells_that_an_index_is_not_negative(condition, swapped, count):
+    f = first_or_later(condition, swapped=swapped)
+    assert len(tapes(adjoint(f))) == count
+    check_second(f, [X])
+
+
+def in_one_trip(*statements):
+    """A loop over rows that writes and reads elements of one row, one statement after the other."""
+
+    def rule(x):
+        def trip(i, a, s):
+            for statement in statements:
+                a, s = statement(x, i, a, s)
+            return a, s
+
+        a, s = for_loop(0, n, [zeros((n, 2)), constant(0.3)], trip)
+        return total(a * a) + s
+
+    return function([VECTOR], rule)
+
+
+def writing(column):
+    def statement(x, i, a, s):
+        return ops.update(a, ops.index(x, i) * 1.5, i, column()), s
+
+    return statement
+
+
+def reading(column):
+    def statement(x, i, a, s):
+        v = ops.index(a, i, column())
+        return a, s + v * v * ops.index(x, i)
+
+    return statement
+
+
+def in_loop(statement):
+    """The statement in a loop over the columns."""
+
+    def whole(x, i, a, s):
+        def trip(j, a, s):
+            return statement(lambda: j)(x, i, a, s)
+
+        return for_loop(0, 2, [a, s], trip)
+
+    return whole
+
+
+def halved(column):
+    def statement(x, i, a, s):
+        return ops.update(a, ops.index(a, i, column()) * 0.5, i, column()), s
+
+    return statement
+
+
+def in_arms(then, otherwise):
+    def statement(x, i, a, s):
+        return branch(
+            ops.index(x, i) > 0.4, lambda: then(x, i, a, s), lambda: otherwise(x, i, a, s)
+        )
+
+    return statement
+
+
+def one():
+    return constant(1, i64)
+
+
+ORDERS = {
+    "read after the write": ([writing(zero), reading(zero)], 0),
+    "read before the write": ([reading(zero), writing(zero)], 1),
+    "read between two writes": ([writing(zero), reading(zero), writing(zero)], 1),
+    "read after both writes": ([writing(zero), writing(zero), reading(zero)], 0),
+    "read in a loop after the loop that writes": ([in_loop(writing), in_loop(reading)], 0),
+    "read in a loop before one that writes": (
+        [in_loop(writing), in_loop(reading), in_loop(halved)],
+        1,
+    ),
+    "read in a loop after two that write": (
+        [in_loop(writing), in_loop(halved), in_loop(reading)],
+        0,
+    ),
+    "written in the other arm": ([writing(zero), in_arms(reading(zero), writing(zero))], 0),
+    "written after the branch": (
+        [writing(zero), in_arms(reading(zero), writing(one)), writing(zero)],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_a_read_is_final_after_the_writes_of_its_trip(case):
+    statements, count = ORDERS[case]
+    f = in_one_trip(*statements)
+    assert len(tapes(adjoint(f))) == count
     check_second(f, [X])
 
 

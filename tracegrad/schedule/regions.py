@@ -247,12 +247,10 @@ class _Regions(Stretches):
         (body,) = op.regions
         bounds = [self.env[v] for v in op.operands[:3]]
         inits = self._inits(op, 3)
-        location, part, facts = self._location, self._part, self.bounds.facts
-        self.bounds.open(body.params[0], *op.operands[:3])
-        with self._scope(), self.open() as region:
+        location, part = self._location, self._part
+        with self._scope(), self.bounds.within(op, body), self.open() as region:
             self._enter(body)
             region.yields = tuple(self._body(body))
-        self.bounds.close(facts)
         self._location, self._part = location, part
         self._close_loop(op, bounds, inits, [region])
 
@@ -262,7 +260,7 @@ class _Regions(Stretches):
         location, part = self._location, self._part
         regions = []
         for old in op.regions:
-            with self._scope(), self.open() as region:
+            with self._scope(), self.bounds.within(op, old), self.open() as region:
                 self._enter(old)
                 region.yields = tuple(self._body(old))
             regions.append(region)
@@ -315,7 +313,7 @@ class _Regions(Stretches):
         location, part = self._location, self._part
         regions = []
         for old in op.regions:
-            with self._scope(), self.open() as region:
+            with self._scope(), self.bounds.within(op, old), self.open() as region:
                 region.yields = tuple(self._body(old))
             regions.append(region)
         self._location, self._part = location, part

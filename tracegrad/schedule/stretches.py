@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
 from tracegrad.ir.types import Dim, Shape, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
-from tracegrad.schedule.bounds import Bounds
 from tracegrad.schedule.buffers import replace
 from tracegrad.schedule.inplace import EXTERNAL, Decisions, fill_value
 from tracegrad.schedule.memory import MemoryBuilder

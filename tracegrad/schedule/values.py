@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from tracegrad.ir import bounds
 from tracegrad.ir.core import Function, Value
-from tracegrad.ir.types import Dim, Size, i64, is_symbol, scalar
+from tracegrad.ir.types import Dim, i64, scalar
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import (
     Data,
@@ -52,12 +53,7 @@ _of_any_sign: ContextVar[frozenset[str]] = ContextVar("_of_any_sign", default=fr
 @contextmanager
 def signs_of(function: Function) -> Iterator[None]:
     """While ``function`` is scheduled: its int arguments may be negative, unlike its sizes."""
-    kept = {
-        is_symbol(guard.left)
-        for guard in function.guards
-        if guard.relation in (">=", ">", "==") and isinstance(guard.right, int) and guard.right >= 0
-    }
-    token = _of_any_sign.set(frozenset(function.size_params) - kept)
+    token = _of_any_sign.set(bounds.signed_symbols(function))
     try:
         yield
     finally:
@@ -66,13 +62,7 @@ def signs_of(function: Function) -> Iterator[None]:
 
 def non_negative(dim: Dim) -> bool:
     """Whether ``dim >= 0`` whatever the sizes, which are never negative."""
-    if isinstance(dim, int):
-        return dim >= 0
-    signed = _of_any_sign.get()
-    return isinstance(dim, Size) and all(
-        c >= 0 and all(isinstance(atom, str) and atom not in signed for atom in m)
-        for m, c in dim.terms
-    )
+    return bounds.non_negative(dim, _of_any_sign.get())
 
 
 class Evaluator:

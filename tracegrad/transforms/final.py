@@ -9,22 +9,26 @@ A loop that fills a table reads, in trip t, what earlier trips wrote::
 The element ``a[t - 1]`` has its last value then, so the way back can read it from the table as it
 is after the loop, and need not store it. It is so for a read at ``t + r`` in some dimension, if
 every write of the loop to the array is at ``t + w`` in this dimension, with w > r. With w = r, the
-same must hold one loop further in: ``a[t, j - 1]`` is final where only ``a[t, j]`` is written.
+same must hold one loop further in: ``a[t, j - 1]`` is final where only ``a[t, j]`` is written. And
+where no loop further in holds both, the write must stand before the read.
 
 What is written to ``a[t]`` can be read from there as well, if the same can be said of the write:
-each trip writes another element, and other writes reach it in earlier trips only.
+each trip writes another element, and other writes reach it earlier, in this trip or before. Since
+negative indices count from the end, it must be known of these that they are never negative: from
+the bounds of the loops, and the conditions of the arms they stand in.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
-from tracegrad.ir.types import Dim, never_negative
 from tracegrad.transforms.hoist import WRITES
 from tracegrad.transforms.primal import Primal, step_of, whole_number
-from tracegrad.transforms.trips import DEEPEST, dimension
+from tracegrad.transforms.trips import DEEPEST
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,19 @@ class Final:
     writes: dict[Value, tuple[Value, tuple[Value, ...]]] = field(default_factory=dict)
 
 
-def final_elements(primal: Primal) -> Final:
+def final_elements(primal: Primal, bounds: Bounds) -> Final:
     """What the arrays that the outermost loops write still hold when they are done."""
     found = Final()
+    order = _Order(primal, bounds)
     for op in primal.ops:
         if op.name in ("for", "while"):
             for k in range(len(op.results)):
                 if op.results[k].rank:
-                    _of_array(primal, op, k, found)
+                    _of_array(primal, order, op, k, found)
     return found
 
 
-def _of_array(primal: Primal, loop: Operation, carried: int, found: Final) -> None:
+def _of_array(primal: Primal, order: _Order, loop: Operation, carried: int, found: Final) -> None:
     """The final elements of one carried array of a loop."""
     body = loop.regions[-1]
     versions = _versions(body, first_carried(loop) + carried, carried)
@@ -64,14 +69,14 @@ def _of_array(primal: Primal, loop: Operation, carried: int, found: Final) -> No
     if not writes:
         return
     for op in members:
-        if op.name == "index" and all(_order(primal, op, w) == EARLIER for w in writes):
+        if op.name == "index" and all(order(op, w) == EARLIER for w in writes):
             found.reads[op] = array
         elif op.name == "update":
             value, indices = op.operands[1], op.operands[2:]
             if (
                 value.dtype.is_float
                 and primal.region_of(value) is primal.home(op)
-                and all(_order(primal, op, w) == (SAME if w is op else EARLIER) for w in writes)
+                and all(order(op, w) == (SAME if w is op else EARLIER) for w in writes)
                 and all(map(_plain, indices))
             ):
                 found.writes[value] = array, indices
@@ -80,32 +85,59 @@ def _of_array(primal: Primal, loop: Operation, carried: int, found: Final) -> No
 EARLIER, SAME, UNKNOWN = "earlier", "same", "unknown"
 
 
-def _order(primal: Primal, access: Operation, write: Operation) -> str:
-    """When the element that ``access`` reads or writes in a trip is written by ``write``.
+class _Order:
+    """When the element that an operation reads or writes is written by a ``write`` of the array."""
 
-    In earlier trips only; in the same trip only; or that is not known.
-    """
-    paths = (
-        [op for op, _ in primal.path(primal.home(each)) if op.name != "if"]
-        for each in (access, write)
-    )
-    for loop, same in zip(*paths, strict=False):
-        if loop is not same:
-            return UNKNOWN
-        first = 2 if access.name in WRITES else 1
-        axes = list(zip(access.operands[first:], write.operands[2:], strict=False))
-        behind = [
-            (w - r) * index.step
-            for index in _indices(loop)
-            for r, w in ((_offset(a, index.value), _offset(b, index.value)) for a, b in axes)
-            # A negative index would count from the end.
-            if r is not None and w is not None and never_negative(index.lowest + min(r, w))
-        ]
-        if any(b > 0 for b in behind):
-            return EARLIER
-        if 0 not in behind:
-            return UNKNOWN
-    return SAME if access is write else UNKNOWN
+    def __init__(self, primal: Primal, bounds: Bounds) -> None:
+        self.primal = primal
+        self.bounds = bounds
+        self._counted: dict[Operation, list[bool]] = {}
+
+    def __call__(self, access: Operation, write: Operation) -> str:
+        """In earlier trips only, or earlier in the same trip; as this very write; or not known."""
+        paths = [[*self.primal.path(self.primal.home(op)), (op, None)] for op in (access, write)]
+        offsets = list(zip(_places(access), _places(write), strict=False))
+        counted = zip(self._never_negative(access), self._never_negative(write), strict=False)
+        axes = [pair for pair, known in zip(offsets, counted, strict=False) if all(known)]
+        for (op, region), (other, elsewhere) in zip(*paths, strict=False):
+            if op is not other:
+                region = self.primal.home(op)
+                return EARLIER if _stands_before(region, other, op) else UNKNOWN
+            if region is not elsewhere:
+                return EARLIER if op.name == "if" else UNKNOWN  # one trip takes one arm
+            if op.name == "if" or region is None:
+                continue
+            behind = [
+                (w - r) * step
+                for index, step in _indices(op)
+                for r, w in ((_offset(a, index), _offset(b, index)) for a, b in axes)
+                if r is not None and w is not None
+            ]
+            if any(b > 0 for b in behind):
+                return EARLIER
+            if 0 not in behind:
+                return UNKNOWN
+        return SAME
+
+    def _never_negative(self, access: Operation) -> list[bool]:
+        """Which indices of an access never count from the end."""
+        if access not in self._counted:
+            with ExitStack() as stack:
+                for op, region in self.primal.path(self.primal.home(access)):
+                    stack.enter_context(self.bounds.within(op, region))
+                at = [self.bounds.polynomial(i) for i in _places(access)]
+                self._counted[access] = [
+                    a is not None and self.bounds.never_negative(a) for a in at
+                ]
+        return self._counted[access]
+
+
+def _places(access: Operation) -> tuple[Value, ...]:
+    return access.operands[2 if access.name in WRITES else 1 :]
+
+
+def _stands_before(region: Region, first: Operation, second: Operation) -> bool:
+    return region.ops.index(first) < region.ops.index(second)
 
 
 def _versions(body: Region, param: int, carried: int) -> set[Value] | None:
@@ -158,30 +190,17 @@ def _plain(index: Value, depth: int = DEEPEST) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Index:
-    """A value that changes by ``step``, 1 or -1, in each trip, and is never below ``lowest``."""
+def _indices(loop: Operation) -> list[tuple[Value, int]]:
+    """The values that change by 1 or -1 in each trip, with this step.
 
-    value: Value
-    lowest: Dim
-    step: int
-
-
-def _indices(loop: Operation) -> list[Index]:
-    """The index of a ``for``, the carried values of a ``while`` that count."""
+    They are the index of a ``for``, the carried values of a ``while`` that count.
+    """
     if loop.name == "for":
         step = whole_number(loop.operands[2])
-        lowest = dimension(loop.operands[0] if step == 1 else loop.operands[1])
-        if step not in (1, -1) or lowest is None:
-            return []
-        return [Index(loop.regions[0].params[0], lowest + (step == -1), step)]
+        return [(loop.regions[0].params[0], step)] if step in (1, -1) else []
     body = loop.regions[1]
-    found = []
-    for param, after, init in zip(body.params, body.yields, loop.operands, strict=True):
-        lowest = dimension(init)
-        if lowest is not None and step_of(param, after, frozenset()) == 1:
-            found.append(Index(param, lowest, 1))
-    return found
+    pairs = zip(body.params, body.yields, strict=True)
+    return [(param, 1) for param, after in pairs if step_of(param, after, frozenset()) == 1]
 
 
 def _offset(value: Value, index: Value) -> int | None:

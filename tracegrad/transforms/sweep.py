@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracegrad import ops
+from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.threads import Scope, Threads, Variable
@@ -38,7 +39,12 @@ class Sweep:
     """
 
     def __init__(
-        self, build: Threads, primal: Primal, active: set[Value], known: Sequence[str]
+        self,
+        build: Threads,
+        primal: Primal,
+        active: set[Value],
+        known: Sequence[str],
+        bounds: Bounds,
     ) -> None:
         self.build = build
         self.primal = primal
@@ -46,7 +52,7 @@ class Sweep:
         self.known = frozenset(known)
         self.root = build.scope
         self.indices: dict[Operation, Value] = {}
-        self.final = final_elements(primal)
+        self.final = final_elements(primal, bounds)
         self.inner_sizes = _inner_sizes(primal.body)
         self._mirrors: dict[int, Scope] = {id(primal.body): build.scope}
         self._bars: dict[Value, Variable] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.threads import Threads
 from tracegrad.ops.registry import constant
@@ -119,7 +120,9 @@ def _reverse(
     params = [env[function.params[i]] for i in wrt]
     hoist_reads(build.region)
     primal = Primal(build, build.region)
-    sweep = Sweep(build, primal, active_in(build.region, params), list(function.size_sources()))
+    bounds = Bounds(function, [env[p] for p in function.params])
+    active = active_in(build.region, params)
+    sweep = Sweep(build, primal, active, list(function.size_sources()), bounds)
     with build.at(function.origin, "reverse"):
         for index, seed in seeds.items():
             sweep.add(env[function.results[index]], seed)

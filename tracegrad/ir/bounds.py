@@ -1,0 +1,364 @@
+"""What is known of index values: which are never negative, which reads and writes need no check.
+
+An integer scalar is read as a polynomial over sizes, the indices of the loops around it and what
+these carry. Its least and greatest value follow from the bounds of those loops, from the inside
+out: for ``for i in range(1, n)`` the index ``i - 1`` is at least 0 and at most ``n - 2``. What
+the arms of branches and the conditions of ``while`` loops say holds as well: after ``if i == 0``,
+``i - 1`` is at least 0 in the other arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tracegrad.ir.core import Function, Guard, Operation, Region, Value
+from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.types import Dim, Extremum, Size, i64, is_symbol, substitute, symbol, symbols
+
+#: How the symbols of loop indices begin; no size of a user is called so.
+_INDEX = "__index_"
+
+_OPPOSITE = {
+    "less": "greater_equal",
+    "less_equal": "greater",
+    "greater": "less_equal",
+    "greater_equal": "less",
+    "equal": "not_equal",
+    "not_equal": "equal",
+}
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The bounds of an open loop's index; None for one that is not a polynomial."""
+
+    name: str
+    least: Dim | None
+    greatest: Dim | None
+
+
+class Bounds:
+    """Knows integer scalars of array form while the regions they stand in are walked.
+
+    Parameters
+    ----------
+    params : the parameters of ``function`` in a copy of it, if that is what is walked.
+    """
+
+    def __init__(self, function: Function, params: Sequence[Value] | None = None) -> None:
+        self._known: dict[Value, Dim | None] = {}
+        self._facts: list[Dim] = []
+        self._ranges: list[_Range] = []
+        self._symbols: dict[Value, str] = {}
+        self._signed = signed_symbols(function)
+        params = function.params if params is None else params
+        for name, index in function.size_params.items():
+            self._known[params[index]] = symbol(name)
+        for guard in function.guards:
+            self._facts += _facts(guard)
+
+    # --- regions
+
+    @contextmanager
+    def within(self, op: Operation, region: Region) -> Iterator[None]:
+        """What is known within a region of a loop or branch."""
+        facts, ranges = len(self._facts), len(self._ranges)
+        if op.name == "if":
+            self.assume(op.operands[0], region is op.regions[0])
+        else:
+            if op.name == "for":
+                self.open(region.params[0], *op.operands[:3])
+            self._open_carried(op)
+            if op.name == "while" and region is op.regions[1]:
+                self.assume(op.regions[0].yields[0], True)
+        try:
+            yield
+        finally:
+            del self._facts[facts:]
+            del self._ranges[ranges:]
+
+    def open(self, index: Value, lo: Value, hi: Value, step: Value) -> None:
+        """Enter the body of ``for index in range(lo, hi, step)``."""
+        first, end, by = (self.polynomial(v) for v in (lo, hi, step))
+        least = greatest = None
+        if isinstance(by, int) and by > 0:
+            least, greatest = first, None if end is None else end - 1
+        elif isinstance(by, int) and by < 0:
+            least, greatest = None if end is None else end + 1, first
+        if least is not None and greatest is not None:
+            # There is a trip, so there is room for one.
+            room = self._bound(greatest - least, upper=True)
+            if room is not None:
+                self._facts.append(room)
+        self._ranges.append(_Range(self._name(index), least, greatest))
+
+    def _open_carried(self, op: Operation) -> None:
+        """The integers that a loop carries; those that count are bounded by their first value."""
+        body = op.regions[-1]
+        carried = [
+            (param, k)
+            for k, param in enumerate(body.params[first_carried(op) :])
+            if not param.rank and param.dtype is i64
+        ]
+        for param, k in carried:
+            self._name(param)
+            if op.name == "while":
+                self._known[op.regions[0].params[k]] = self._known[param]
+        for param, k in carried:
+            name = self._name(param)
+            after = self.polynomial(body.yields[k])
+            step = None if after is None else after - symbol(name)
+            least = greatest = None
+            if isinstance(step, int):
+                first = self.polynomial(op.operands[leading(op) + k])
+                least = first if step >= 0 else None
+                greatest = first if step <= 0 else None
+            self._ranges.append(_Range(name, least, greatest))
+
+    def _name(self, param: Value) -> str:
+        """The symbol of a region's parameter; the same whenever the region is entered."""
+        if param not in self._symbols:
+            self._symbols[param] = f"{_INDEX}{len(self._symbols)}"
+        self._known[param] = symbol(self._symbols[param])
+        return self._symbols[param]
+
+    def assume(self, predicate: Value, holds: bool) -> None:
+        """From here on, until the region is left, ``predicate`` holds, or does not."""
+        op = predicate.op
+        if op is None or predicate.rank:
+            return
+        if op.name == "logical_not":
+            self.assume(op.operands[0], not holds)
+        elif op.name == ("logical_and" if holds else "logical_or"):
+            for operand in op.operands:
+                self.assume(operand, holds)
+        elif op.name == "if":
+            self._assume_chosen(op, op.results.index(predicate), holds)
+        elif op.name in _OPPOSITE and op.operands[0].dtype is i64:
+            left, right = (self.polynomial(v) for v in op.operands)
+            if left is not None and right is not None:
+                self._assume(op.name if holds else _OPPOSITE[op.name], left - right)
+
+    def _assume_chosen(self, op: Operation, k: int, holds: bool) -> None:
+        """``a and b`` where b is only evaluated if a holds: one arm can't have been taken."""
+        for arm, other in zip(op.regions, op.regions[::-1], strict=True):
+            made = other.yields[k].op
+            if (
+                made is not None
+                and made.name == "const"
+                and made.attributes["value"] is (not holds)
+            ):
+                self.assume(op.operands[0], arm is op.regions[0])
+                self.assume(arm.yields[k], holds)
+                return
+
+    def _assume(self, relation: str, difference: Dim) -> None:
+        if relation == "not_equal":
+            if self.never_negative(difference):
+                self._facts.append(difference - 1)
+            if self.never_negative(difference * -1):
+                self._facts.append(difference * -1 - 1)
+        else:
+            self._facts += _relation(relation, difference)
+
+    # --- values
+
+    def polynomial(self, value: Value) -> Dim | None:
+        """``value`` over sizes and loop indices, if it is one."""
+        if value not in self._known:
+            self._known[value] = self._read(value)
+        return self._known[value]
+
+    def _read(self, value: Value) -> Dim | None:
+        op = value.op
+        if op is None or value.rank or value.dtype is not i64:
+            return None
+        if op.name == "const":
+            number = op.attributes["value"]
+            return number if isinstance(number, int) else None
+        if op.name == "dim":
+            size: Dim = op.attributes["size"]
+            return size
+        if op.name not in ("add", "subtract", "multiply", "negative"):
+            return None
+        terms = [self.polynomial(v) for v in op.operands]
+        if op.name == "negative":
+            return None if terms[0] is None else terms[0] * -1
+        left, right = terms
+        if left is None or right is None:
+            return None
+        if op.name == "multiply":
+            return left * right
+        return left + right if op.name == "add" else left - right
+
+    def place(self, index: Value, size: Dim) -> Dim | None:
+        """What to add to ``index`` to get a position in ``range(size)``; None if not known."""
+        at = self.polynomial(index)
+        if at is None:
+            return None
+        if self.never_negative(at) and self.never_negative(size - 1 - at):
+            return 0
+        if self.never_negative(at + size) and self.never_negative(-1 - at):
+            return size
+        return None
+
+    def never_negative(self, value: Dim) -> bool:
+        """Whether ``value >= 0`` in every trip of the open loops that comes here."""
+        about_trips = [f for f in self._facts if any(s.startswith(_INDEX) for s in symbols(f))]
+        for known in (0, *about_trips):
+            least = self._bound(value - known, upper=False)
+            if least is not None and self._holds(least):
+                return True
+        return False
+
+    def _bound(self, value: Dim, *, upper: bool) -> Dim | None:
+        """The greatest (or least) value over the trips of the open loops, over sizes alone."""
+        for loop in reversed(self._ranges):
+            factor = _coefficient(value, loop.name)
+            if factor is None:
+                return None
+            if factor == 0:
+                continue
+            extreme = loop.greatest if (factor > 0) == upper else loop.least
+            if extreme is None:
+                return None
+            value = substitute(value, {loop.name: extreme})
+        # An index of a loop that is closed.
+        return None if any(name.startswith(_INDEX) for name in symbols(value)) else value
+
+    def _holds(self, value: Dim) -> bool:
+        """Whether ``value >= 0``."""
+        return any(
+            self._plain(least) or any(self._plain(least - fact) for fact in self._facts)
+            for least in _at_least(value)
+        )
+
+    def _plain(self, dim: Dim) -> bool:
+        return non_negative(dim, self._signed)
+
+    def inside(self, least: Dim, greatest: Dim, size: Dim) -> bool:
+        """Whether a range that depends on no loop lies in ``range(size)``."""
+        return self._holds(least) and self._holds(size - 1 - greatest)
+
+    def spread(self, index: Value) -> tuple[int, Dim, Dim] | None:
+        """(axis, factor, offset) of an array of indices that counts along one of its axes."""
+        op = index.op
+        if op is None or index.dtype is not i64:
+            return None
+        if op.name == "iota":
+            return 0, 1, 0
+        if op.name == "view":
+            return self._viewed(index)
+        if op.name not in ("add", "subtract", "multiply"):
+            return None
+        one, other = op.operands
+        if not one.rank and op.name != "subtract":
+            one, other = other, one
+        if not one.rank or other.rank:
+            return None
+        found, number = self.spread(one), self.polynomial(other)
+        if found is None or number is None or any(n.startswith(_INDEX) for n in symbols(number)):
+            return None
+        axis, factor, offset = found
+        if op.name == "multiply":
+            return axis, factor * number, offset * number
+        return axis, factor, offset + number if op.name == "add" else offset - number
+
+    def _viewed(self, index: Value) -> tuple[int, Dim, Dim] | None:
+        op = index.op
+        assert op is not None
+        (base,) = op.operands
+        if not base.rank:
+            return None
+        found = self.spread(base)
+        if found is None:
+            return None
+        axis, factor, offset = found
+        out, start, step = op.attributes["map"][axis]
+        if out is None:
+            return None
+        return out, factor * step, offset + factor * start
+
+
+def _at_least(value: Dim) -> Iterator[Dim]:
+    """``value``, and less than it: each of the two that it has the greater (or less) of."""
+    yield value
+    if not isinstance(value, Size):
+        return
+    for monomial, factor in value.terms:
+        if len(monomial) != 1 or not isinstance(monomial[0], Extremum):
+            continue
+        atom = monomial[0]
+        if (atom.kind == "max") == (factor > 0):
+            whole = Size(((monomial, factor),))
+            for part in (atom.left, atom.right):
+                yield from _at_least(value - whole + part * factor)
+
+
+def _coefficient(value: Dim, name: str) -> int | None:
+    """The factor of a symbol that stands alone in its terms; None where it does not."""
+    if not isinstance(value, Size):
+        return 0
+    found = 0
+    for monomial, factor in value.terms:
+        if monomial == (name,):
+            found = factor
+        elif any(_mentions(atom, name) for atom in monomial):
+            return None
+    return found
+
+
+def _mentions(atom: object, name: str) -> bool:
+    if isinstance(atom, str):
+        return atom == name
+    return any(name in symbols(d) for d in vars(atom).values() if isinstance(d, Size))
+
+
+def _facts(guard: Guard) -> Sequence[Dim]:
+    """What is at least 0 where the guard holds."""
+    return _relation(_GUARDS[guard.relation], guard.left - guard.right)
+
+
+def _relation(relation: str, difference: Dim) -> Sequence[Dim]:
+    """What is at least 0 where ``difference`` is in this relation to 0."""
+    below = difference * -1
+    return {
+        "less": [below - 1],
+        "less_equal": [below],
+        "greater": [difference - 1],
+        "greater_equal": [difference],
+        "equal": [difference, below],
+        "not_equal": [],
+    }[relation]
+
+
+_GUARDS = {
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
+}
+
+
+def signed_symbols(function: Function) -> frozenset[str]:
+    """The symbols that stand for int arguments, which may be negative, unlike sizes."""
+    kept = {
+        is_symbol(guard.left)
+        for guard in function.guards
+        if guard.relation in (">=", ">", "==") and isinstance(guard.right, int) and guard.right >= 0
+    }
+    return frozenset(function.size_params) - kept
+
+
+def non_negative(dim: Dim, signed: frozenset[str] = frozenset()) -> bool:
+    """Whether ``dim >= 0`` whatever the sizes, which are never negative, unlike ``signed`` ones."""
+    if isinstance(dim, int):
+        return dim >= 0
+    return isinstance(dim, Size) and all(
+        c >= 0 and all(isinstance(atom, str) and atom not in signed for atom in m)
+        for m, c in dim.terms
+    )
