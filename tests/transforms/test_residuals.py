@@ -135,6 +135,100 @@ def test_arms_share_their_residuals():
         check_second(f, [np.float64(v) for v in point])
 
 
+# --- what a trip hands to the next -------------------------------------------------------------
+
+
+def handing(trip, inits=2):
+    def rule(x, *starts):
+        return for_loop(0, n, [*starts, constant(0.0)], lambda i, *c: trip(x, i, *c))[-1]
+
+    return function([VECTOR, *[SCALAR] * inits], rule)
+
+
+def points(f):
+    return [X, *[np.float64(0.3 + 0.2 * k) for k in range(len(f.params) - 1)]]
+
+
+def test_the_state_after_a_trip_is_read_as_that_before_the_next():
+    """A misfit of the new state: the tapes hold the state before each trip, nothing else."""
+
+    def trip(x, i, p, q, s):
+        p, q = p + ops.sin(q) * 0.1, q - p * p * 0.1
+        return p, q, s + ops.square(p - ops.index(x, i)) + ops.square(q - 0.5)
+
+    f = handing(trip)
+    assert tapes(adjoint(f)) == ["f64[n]"] * 2
+    check_second(f, points(f))
+    check_second(f, points(f), optimized=True)
+    for size in (0, 1):
+        check_first(f, [X[:size], *points(f)[1:]])
+
+
+def test_a_state_that_is_not_stored_hands_nothing_on():
+    """Here the new state alone is read: it is stored itself."""
+
+    def trip(x, i, p, s):
+        p = p * 0.9 + ops.index(x, i)
+        return p, s + ops.sin(p)
+
+    f = handing(trip, 1)
+    assert tapes(adjoint(f)) == ["f64[n]"]
+    check_second(f, points(f))
+
+
+def test_states_that_change_places_hand_on_what_they_are():
+    def trip(x, i, p, q, s):
+        new = p * q + ops.index(x, i)
+        return q, new, s + ops.sin(new) + q * p * p
+
+    f = handing(trip)
+    check_second(f, points(f))
+    check_second(f, points(f), optimized=True)
+
+
+def test_a_state_is_handed_on_in_a_while_loop():
+    def rule(s):
+        def trip(k, p, t):
+            p = p - ops.sin(p) * 0.4
+            return k + 1, p, t + p * p * p
+
+        return while_loop([zero(), s, constant(0.0)], lambda k, p, t: p > 0.05, trip)[2]
+
+    f = function([SCALAR], rule)
+    assert len(tapes(adjoint(f))) == 1
+    check_second(f, [np.float64(0.9)])
+    check_second(f, [np.float64(0.01)])
+
+
+def test_a_state_is_handed_on_in_an_inner_loop():
+    """Where the inner loop's last state is stored once per outer trip."""
+
+    def rule(x, s):
+        def outer(i, s, t):
+            def inner(j, p, t):
+                p = p + ops.sin(p) * ops.index(x, j)
+                return p, t + ops.square(p - ops.index(x, i))
+
+            p, t = for_loop(0, i + 1, [s, t], inner)
+            return p * 0.5, t
+
+        return for_loop(0, n, [s, constant(0.0)], outer)[1]
+
+    f = function([VECTOR, SCALAR], rule)
+    check_second(f, [X, np.float64(0.4)])
+    check_second(f, [X, np.float64(0.4)], optimized=True)
+
+
+def test_a_state_chosen_by_a_branch_is_handed_on():
+    def trip(x, i, p, s):
+        (p,) = branch(p < 0.6, lambda: [p * 1.5 + ops.sin(p)], lambda: [p * 0.4])
+        return p, s + p * p * ops.index(x, i)
+
+    f = handing(trip, 1)
+    assert len(tapes(adjoint(f))) <= 2  # the state, and what the arm keeps
+    check_second(f, points(f))
+
+
 # --- final reads -------------------------------------------------------------------------------
 
 

@@ -10,6 +10,10 @@ head of the way back, from others that are. Which, is a minimum cut::
     v_made ─again(v)→ sink         cut: v is computed again
     v_made ─∞→ u_needed            for each operand u: then u is needed too
 
+What a trip hands to the next one under some carried parameter is the last such thing that the way
+back saw: if the parameter is there in each trip, its values of the trip after need neither a tape
+nor work. The way back then carries them from trip to trip, beginning with the loop's result.
+
 What is defined at the level of the function can be read from the way back as it is and costs
 nothing. A value of a region between is settled when that region is; reading it costs a share of a
 store, since it is stored less often. An element of an array that an outer loop writes is never read
@@ -66,12 +70,26 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
         step = step_of(param, after, inside)
         if step is not None:
             again.given[param] = _counted(sweep, loop, init, step)
+        elif after.op is not None and not after.rank:
+            again.next.setdefault(after, param)
 
     def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
         return [_popping(tapes, tapes.push(v)) for v in values]
 
     price = GROW if tapes.extent is None else STORE
-    _settle(sweep, body, back.regions[0], again, price, store)
+    replacement = _settle(sweep, body, back.regions[0], again, price, store)
+    for after, param in again.handed.items():
+        result = loop.results[params.index(param)]
+        _carry_back(back, result, replacement[after], replacement[param])
+
+
+def _carry_back(back: Operation, first: Value, param: Value, after: Value) -> None:
+    """Let a loop that is the way back of another carry one more value."""
+    (region,) = back.regions
+    back.operands = (*back.operands, first)
+    region.params = (*region.params, param)
+    region.yields = (*region.yields, after)
+    back.results = (*back.results, Value(param.type, "", back))
 
 
 def _popping(tapes: Tapes, tape: Value) -> Callable[[], Value]:
@@ -135,7 +153,8 @@ def _settle(
     again: _Again,
     price: float,
     store: Callable[[Sequence[Value]], list[Callable[[], Value]]],
-) -> None:
+) -> dict[Value, Value]:
+    """Settle what ``back`` reads of ``region``; value → what it is in ``back``."""
     drop_unread(back)
     forced = _sizes(region, back)
     grown = {op: _last_size(sweep, region, op) for op in forced if op.name == "tape"}
@@ -144,7 +163,7 @@ def _settle(
     local = set(sweep.primal.defined_in(region))
     needed = [*grown.values(), *(v for v in free_values(back) if v in local)]
     if not needed and not forced:
-        return
+        return {}
     stored, made = _choose(sweep, region, needed, forced, again, price)
     replacement: dict[Value, Value] = {}
     reads = store(stored)
@@ -154,6 +173,8 @@ def _settle(
         for value, make in again.given.items():
             if value in made:
                 replacement[value] = make()
+        for value in again.handed:
+            replacement[value] = Value(value.type, value.hint)
         for op, size in grown.items():
             sweep.build.emit(op.opdef, [replacement[size]], op.attributes)
         for value in sweep.primal.defined_in(region):
@@ -163,6 +184,7 @@ def _settle(
             if op.results[0] not in replacement:
                 again.clone(op, replacement)
     substitute(back, {old: new for old, new in replacement.items() if old is not new})
+    return replacement
 
 
 def _last_size(sweep: Sweep, region: Region, tape: Operation) -> Value:
@@ -186,15 +208,27 @@ def _sizes(region: Region, back: Region) -> list[Operation]:
 
 
 class _Again:
-    """What can be computed again in the way back of a region, how, and at what price."""
+    """What can be computed again in the way back of a region, how, and at what price.
+
+    Attributes
+    ----------
+    given : value → what appends it, from the number of the trip.
+    kept : to be stored in any case.
+    next : value that a trip hands to the next one → the parameter that it becomes there.
+    handed : those of ``next`` that the way back is to carry.
+    """
 
     def __init__(self, sweep: Sweep, region: Region) -> None:
         self.sweep = sweep
         self.region = region
         self.given: dict[Value, Callable[[], Value]] = {}
-        self.kept: set[Value] = set()  # to be stored in any case
+        self.kept: set[Value] = set()
+        self.next: dict[Value, Value] = {}
+        self.handed: dict[Value, Value] = {}
 
     def price(self, value: Value) -> float:
+        if value in self.handed:
+            return 1.0
         if value in self.given:
             return 0.0 if value.op is None and value is self.region.params[0] else 1.0
         if self.held(value):
@@ -218,6 +252,8 @@ class _Again:
         return operation_price(op)
 
     def operands(self, value: Value) -> Sequence[Value]:
+        if value in self.handed:
+            return (self.handed[value],)
         if value in self.given:
             return ()
         if self.held(value):
@@ -328,6 +364,33 @@ def _choose(
     price: float,
 ) -> tuple[list[Value], set[Value]]:
     """The values to store, in the order of the region, and those to compute again."""
+    total, stored, made, asked = _minimum(sweep, region, needed, forced, again, price)
+    again.handed = {
+        after: param
+        for after, param in again.next.items()
+        if after in asked and (param in made or param in stored)
+    }
+    if again.handed:
+        other = _minimum(sweep, region, needed, forced, again, price)
+        if other[0] < total:
+            total, stored, made, _ = other
+            again.handed = {v: p for v, p in again.handed.items() if v in made}
+        else:
+            again.handed = {}
+    if total == INFINITE:
+        _refuse(region, needed, again, price)
+    return stored, made
+
+
+def _minimum(
+    sweep: Sweep,
+    region: Region,
+    needed: Sequence[Value],
+    forced: Sequence[Operation],
+    again: _Again,
+    price: float,
+) -> tuple[float, list[Value], set[Value], set[Value]]:
+    """The minimum cut: its price, what to store, what to compute again, of what it was asked."""
     network = Network()
     source, sink = "source", "sink"
     network.node(source), network.node(sink)
@@ -359,15 +422,13 @@ def _choose(
                 network.edge(("made", value), ("needed", operand), INFINITE)
                 need(operand)
     total, near = network.minimum_cut(source, sink)
-    if total == INFINITE:
-        _refuse(region, needed, again, price)
     stored, made = [], set()
     for value in sweep.primal.defined_in(region):
         if ("made", value) in near:
             made.add(value)
         elif ("needed", value) in near:
             stored.append(value)
-    return stored, made
+    return total, stored, made, seen
 
 
 def _refuse(region: Region, needed: Sequence[Value], again: _Again, price: float) -> None:
