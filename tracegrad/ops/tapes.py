@@ -124,7 +124,8 @@ ensure = general(
     elements one after the other is O(n) in all.""",
     infer=_ensure_type,
     reference=_ensure_reference,
-    array="runtime.ensure({0}, {1})",
+    # Most of the time there is nothing to do: the test is not left to the call.
+    array="{0} if len({0}) >= {1} else runtime.ensure({0}, {1})",
     vjp=_ensure_vjp,
     jvp=_ensure_jvp,
     samples=_ensure_samples,
