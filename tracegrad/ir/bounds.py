@@ -15,7 +15,17 @@ from dataclasses import dataclass
 
 from tracegrad.ir.core import Function, Guard, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
-from tracegrad.ir.types import Dim, Extremum, Size, i64, is_symbol, substitute, symbol, symbols
+from tracegrad.ir.types import (
+    Dim,
+    Extremum,
+    Shape,
+    Size,
+    i64,
+    is_symbol,
+    substitute,
+    symbol,
+    symbols,
+)
 
 #: How the symbols of loop indices begin; no size of a user is called so.
 _INDEX = "__index_"
@@ -265,6 +275,31 @@ class Bounds:
         if op.name == "multiply":
             return axis, factor * number, offset * number
         return axis, factor, offset + number if op.name == "add" else offset - number
+
+    def window(
+        self, shape: Shape, indices: Sequence[Value]
+    ) -> tuple[tuple[int, Dim, int], ...] | None:
+        """The map of the view of an array of ``shape`` that reads it at ``indices``.
+
+        None unless each index counts along an axis of its own and stays in the array.
+        """
+        grid = indices[0].shape
+        found: list[tuple[int, Dim, int]] = []
+        for index, size in zip(indices, shape, strict=False):
+            counts = self.spread(index)
+            if counts is None:
+                return None
+            along, factor, offset = counts
+            if not isinstance(factor, int) or factor == 0:
+                return None
+            last = offset + factor * (grid[along] - 1)
+            if not self.inside(*((offset, last) if factor > 0 else (last, offset)), size):
+                return None
+            found.append((along, offset, factor))
+        if sorted(axis for axis, _, _ in found) != list(range(len(grid))):
+            return None
+        rest = range(len(grid), len(grid) + len(shape) - len(indices))
+        return (*found, *((axis, 0, 1) for axis in rest))
 
     def _viewed(self, index: Value) -> tuple[int, Dim, Dim] | None:
         op = index.op

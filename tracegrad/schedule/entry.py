@@ -6,6 +6,7 @@ from tracegrad.ir.core import Function, Operation
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.pipeline import schedule_straight
 from tracegrad.schedule.regions import schedule_regions
+from tracegrad.schedule.windows import open_windows
 
 
 def schedule(function: Function) -> Function:
@@ -19,6 +20,7 @@ def schedule(function: Function) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
+    function = open_windows(function)
     if any(op.regions or op.opdef.effects or _writes(op) for op in function.body.ops):
         return schedule_regions(function)
     return schedule_straight(function)

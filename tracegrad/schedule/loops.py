@@ -186,7 +186,9 @@ def _write_peeled(
         _write_once(low, loop, stmts, 0, some, ((0,), (first, end)))
     elif first != 0:
         _write_range(low, loop, stmts, 0, dim_min(first, end), ((0,), (first, end)))
-    _write_range(low, loop, stmts, first, last, ((0, first), (last, end)))
+    # That the end is not before the start is clear to LLVM only if it is said, once there is a
+    # guard on the size; without it the loop does not vectorise.
+    _write_range(low, loop, stmts, first, dim_max(first, last), ((0, first), (last, end)))
     if end - last == 1:
         beyond = writer.emit("less_equal", (writer.dim(first), writer.dim(last)))
         _write_once(low, loop, stmts, last, beyond, ((0, first, last), (end,)))

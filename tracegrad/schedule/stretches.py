@@ -7,7 +7,7 @@ needs one of them, or just before something that one of them reads is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
@@ -191,7 +191,12 @@ class Stretches(MemoryBuilder):
             for i in (op.operands[1:] if op.name == "index" else ())
             if not i.rank and i in self.env
         }
+        self._drop_checks(region, indices, top=True)
+
+    def _drop_checks(self, region: Region, indices: Mapping[Value, Value], *, top: bool) -> None:
         for op in list(region.ops):
+            for inner in op.regions:
+                self._drop_checks(inner, indices, top=False)
             if op.name != "check_index" or op.operands[0] not in indices:
                 continue
             at, end = op.operands
@@ -200,8 +205,11 @@ class Stretches(MemoryBuilder):
                 continue
             if self._grows(size) or self.bounds.place(indices[at], size) == 0:
                 self.checked[at, size] = at
-            known = self.checked.setdefault((at, size), op.result)
-            if known is not op.result:
+            # A check in a loop or an arm may not be done; it can't stand for one that must be.
+            known = self.checked.get((at, size))
+            if known is None and top:
+                self.checked[at, size] = op.result
+            elif known is not None:
                 region.ops.remove(op)
                 replace(region, op.result, known)
 

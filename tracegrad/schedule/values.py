@@ -6,10 +6,10 @@ level, so an expression is written once per iteration, in the outermost loop tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracegrad.ir import bounds
@@ -17,6 +17,7 @@ from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import Dim, i64, scalar
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import (
+    Bound,
     Data,
     Entry,
     Index,
@@ -65,6 +66,16 @@ def non_negative(dim: Dim) -> bool:
     return bounds.non_negative(dim, _of_any_sign.get())
 
 
+def _chooses_a_window(node: Node) -> bool:
+    """Whether ``node`` is ``select(c, x, y)`` where c is True in a window and False elsewhere."""
+    if node.name != "select" or node.operands[0].kind != "pad":
+        return False
+    filling = node.operands[0].operands[0]
+    if filling.kind == "view":
+        filling = filling.operands[0]
+    return filling.kind == "const" and filling.attributes["value"] is True
+
+
 class Evaluator:
     """Writes single elements of nodes."""
 
@@ -104,6 +115,8 @@ class Evaluator:
         if kind == "ew":
             if node.op is None:
                 return self.value(node.operands[0], index)
+            if _chooses_a_window(node):
+                return self._choice(node, index)
             operands = [self.value(x, index if x.rank else ()) for x in node.operands]
             saved = writer.location, writer.part
             writer.location, writer.part = node.location, node.part
@@ -188,23 +201,57 @@ class Evaluator:
     # --- pads --------------------------------------------------------------------------
 
     def _pad(self, node: Node, index: Index) -> Value:
-        writer = self.writer
         inner, bounds = through_pad(node, index)
+
+        def outside() -> Value:
+            return self.writer.constant(0, node.type.dtype)
+
+        return self._where(bounds, lambda: self.value(node.operands[0], inner), outside)
+
+    def _choice(self, node: Node, index: Index) -> Value:
+        """A choice whose condition is whether a place is in the window of a pad."""
+        window, there, elsewhere = node.operands
+        _, bounds = through_pad(window, index)
+
+        def of(x: Node) -> Callable[[], Value]:
+            return lambda: self.value(x, index if x.rank else ())
+
+        return self._where(bounds, of(there), of(elsewhere))
+
+    def _where(
+        self, bounds: Sequence[Bound], inside: Callable[[], Value], outside: Callable[[], Value]
+    ) -> Value:
+        """``inside()`` where the loop variables keep to ``bounds``, elsewhere ``outside()``.
+
+        Only one of the two is written where it is known which.
+        """
+        writer = self.writer
         unknown: list[Value] = []
         for axis, low, high in bounds:
             for test in self._tests(axis, low, high):
                 if test is None:
-                    return writer.constant(0, node.type.dtype)
+                    return outside()
                 unknown.append(test)
         if not unknown:
-            return self.value(node.operands[0], inner)
+            return inside()
         condition = unknown[0]
         for test in unknown[1:]:
             condition = writer.emit("logical_and", (condition, test))
+        otherwise = outside()
         writer.open_arm()
-        inside = self.value(node.operands[0], inner)
-        outside = writer.constant(0, node.type.dtype)
-        (result,) = writer.close_arm(condition, (inside,), (outside,))
+        saved = dict(self.bound)
+        for axis, low, high in bounds:
+            if isinstance(axis, int):
+                known = self.bound[axis]
+                self.bound[axis] = replace(
+                    known,
+                    lows=(*known.lows, low),
+                    highs=(*known.highs, high),
+                    depth=writer.level.depth,
+                )
+        chosen = inside()
+        self.bound.update(saved)
+        (result,) = writer.close_arm(condition, (chosen,), (otherwise,))
         return result
 
     def _tests(self, axis: int | Data | None, low: Dim, high: Dim) -> list[Value | None]:

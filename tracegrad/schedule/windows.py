@@ -1,0 +1,194 @@
+"""Reads and writes at ranges of indices: views, and sums that are made in one loop.
+
+``x[1:-1]`` within a loop is ``index(x, i)``, and its adjoint ``accumulate(x_bar, v, i)``, where i
+counts: a *window* of x. A window that is known to lie within x needs neither an array of indices
+nor checks:
+
+- reading it is a ``view``;
+- several writes to one array one after the other, each to nearly all of it, are an expression in
+  which every element is read: ``accumulate`` adds a ``pad``, ``update`` is a choice between a
+  ``pad`` and what was there. The scheduler makes one loop of all of them, with its ends peeled.
+  Written in place, each of them would be a loop that reads and writes all of the array.
+
+A window of a small part of an array stays a write in place: the expression would cost as much as
+the whole array has elements.
+
+Before::
+
+    %y1 = update(%y0, zeros, 1..n-2)          # y_bar of u[1:-1] = ...
+    %y2 = accumulate(%y1, %a, 0..n-3)
+    %y3 = accumulate(%y2, %b, 2..n-1)
+
+After::
+
+    %y3 = select(pad(True, at 1), 0, %y0) + pad(%a, at 0) + pad(%b, at 2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tracegrad.ir.bounds import Bounds
+from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.rewrite import Rewriter
+from tracegrad.ir.types import Shape, boolean
+from tracegrad.ops.access import full, pad_into, view_of
+from tracegrad.ops.access_samples import Map
+from tracegrad.ops.registry import REGISTRY
+from tracegrad.passes import dce
+from tracegrad.schedule.inplace import fill_value
+
+MARGIN = 8
+"""A window of nearly all of an array leaves out at most so many places of each dimension."""
+
+Window: TypeAlias = Map
+"""The map of the view that reads a window, or of the pad that writes it."""
+
+
+def open_windows(function: Function) -> Function:
+    """``function`` with views for reads at ranges, and one expression for a chain of writes."""
+    if not any(_at_arrays(op) for op in function.walk()):
+        return function
+    return dce(_Windows(function).rewrite(function))
+
+
+def _at_arrays(op: Operation) -> bool:
+    """Whether ``op`` reads or writes at arrays of indices."""
+    if op.name not in ("index", "update", "accumulate"):
+        return False
+    return bool(op.operands[-1].rank)
+
+
+@dataclass
+class _Chain:
+    """Writes to one array, each to the version that the last one made.
+
+    Attributes
+    ----------
+    writes : the operations, and the windows that they write.
+    """
+
+    writes: list[tuple[Operation, Window]] = field(default_factory=list)
+
+    @property
+    def last(self) -> Operation:
+        return self.writes[-1][0]
+
+
+class _Windows(Rewriter):
+    """Copies a function, with windows for ranges."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.bounds = Bounds(function)
+        self.chains: dict[Operation, _Chain] = {}
+        self.users = _users(function.body)
+        self.owners: dict[Region, Operation] = {}
+
+    def walk(self, ops: Iterable[Operation]) -> None:
+        ops = list(ops)
+        for chain in self._find_chains(ops):
+            self.chains.update((op, chain) for op, _ in chain.writes)
+        for op in ops:
+            self._location, self._part = op.location, op.part
+            part_of = self.chains.get(op)
+            if part_of is None:
+                self.replace(op.results, self.visit(op))
+            elif op is part_of.last:
+                self.replace(op.results, [self._gathered(part_of)])
+
+    def visit_control(self, op: Operation) -> Sequence[Value]:
+        self.owners.update((region, op) for region in op.regions)
+        return super().visit_control(op)
+
+    def copied(self, region: Region, params: Iterable[Value], yields: Iterable[Value]) -> Region:
+        with self.bounds.within(self.owners[region], region):
+            return super().copied(region, params, yields)
+
+    def visit(self, op: Operation) -> Sequence[Value]:
+        if op.name == "index" and _at_arrays(op):
+            window = self.bounds.window(op.operands[0].shape, op.operands[1:])
+            if window is not None:
+                return [
+                    view_of(self.env.get(op.operands[0], op.operands[0]), op.result.shape, window)
+                ]
+        return super().visit(op)
+
+    # --- chains of writes
+
+    def _find_chains(self, ops: Sequence[Operation]) -> list[_Chain]:
+        """Two writes or more that follow one another, each to nearly all of the array."""
+        open_: dict[Value, _Chain] = {}
+        found: list[_Chain] = []
+        for op in ops:
+            if op.name not in ("update", "accumulate") or not _at_arrays(op):
+                continue
+            base, v, *indices = op.operands
+            window = self.bounds.window(base.shape, indices)
+            if window is None or not _nearly_all(base.shape, v.shape, window):
+                continue
+            chain = open_.pop(base, None)
+            if chain is None:
+                chain = _Chain()
+                found.append(chain)
+            chain.writes.append((op, window))
+            if len(self.users[op.result]) == 1:
+                open_[op.result] = chain
+        return [chain for chain in found if len(chain.writes) > 1]
+
+    def _gathered(self, chain: _Chain) -> Value:
+        """What a chain of writes makes, as an expression."""
+        first = chain.writes[0][0].operands[0]
+        total = self.env.get(first, first)
+        shape = total.shape
+        added: dict[tuple[Window, Shape], Value] = {}
+        for op, window in chain.writes:
+            v = self.env.get(op.operands[1], op.operands[1])
+            if op.name == "accumulate":
+                with self.at(op.location, op.part):
+                    place = window, v.shape
+                    added[place] = added[place] + v if place in added else v
+                continue
+            total = self._sum(total, added)
+            added = {}
+            inside = pad_into(full(v.shape, True, boolean), shape, window)
+            number = fill_value(v)
+            there = pad_into(v, shape, window) if number is None else view_of(number, shape, [])
+            with self.at(op.location, op.part):
+                total = REGISTRY["select"](inside, there, total)
+        return self._sum(total, added)
+
+    def _sum(self, total: Value, added: Mapping[tuple[Window, Shape], Value]) -> Value:
+        for (window, _), v in added.items():
+            total = total + pad_into(v, total.shape, window)
+        return total
+
+
+def _nearly_all(shape: Shape, part: Shape, window: Window) -> bool:
+    """Whether a window leaves out but a few places of each dimension, whatever the sizes."""
+    for size, (axis, _, step) in zip(shape, window, strict=True):
+        left_out = size - (1 if axis is None else part[axis])
+        if abs(step) != 1 or not isinstance(left_out, int) or left_out > MARGIN:
+            return False
+    return True
+
+
+def _users(region: Region) -> dict[Value, list[object]]:
+    """Who reads each value: operations, and the regions that yield it."""
+    found: dict[Value, list[object]] = {}
+
+    def walk(region: Region) -> None:
+        for op in region.ops:
+            for result in op.results:
+                found.setdefault(result, [])
+            for operand in op.operands:
+                found.setdefault(operand, []).append(op)
+            for inner in op.regions:
+                walk(inner)
+        for value in region.yields:
+            found.setdefault(value, []).append(region)
+
+    walk(region)
+    return found
