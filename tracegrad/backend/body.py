@@ -362,6 +362,7 @@ class Body(Values):
 
 _HANDLERS: dict[str, Callable[[Body, Operation, Region], None]] = {
     "alloc": Body._alloc,
+    "bind": Body._bind,
     "load": Body._load,
     "store": Body._store,
     "add_store": Body._store,

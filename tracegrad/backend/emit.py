@@ -83,7 +83,9 @@ class _Module:
                 dims += value.shape
             dims += _dims_in(op.attributes.values())
         found = [*self.sources, *(name for dim in dims for name in symbols(dim))]
-        return list(dict.fromkeys(found))
+        # What is bound to a scalar gets a name where that is printed.
+        later = {str(op.attributes["size"]) for op in self.function.walk() if op.name == "bind"}
+        return [name for name in dict.fromkeys(found) if name not in later]
 
     def _size_name(self, name: str) -> str:
         index, axis = self.sources.get(name, (0, 0))

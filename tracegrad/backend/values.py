@@ -254,6 +254,18 @@ class Values:
                 self._bound.add(size)
                 self._line(f"{size} = {name}.shape[{axis}]").binds = (size,)
 
+    def _bind(self, op: Operation, region: Region) -> None:
+        """A symbol gets the value of a scalar, under whose name it goes if that has one."""
+        (value,) = op.operands
+        text = self._take(value)
+        if not text.text.isidentifier() or value in self._variables:
+            name = self.names.new(str(op.attributes["size"]))
+            self._line(f"{name} = {text}").binds = (name,)
+            text = Text(name)
+        self._texts[op.result] = text
+        self._sizes[str(op.attributes["size"])] = symbol(text.text)
+        self._bound.add(text.text)
+
     def _grew(self, value: Value, dim: Dim) -> bool:
         """Whether ``value`` may be longer than the earlier arrays of the size ``dim``."""
         op = value.op

@@ -59,6 +59,7 @@ class Bounds:
 
     def __init__(self, function: Function, params: Sequence[Value] | None = None) -> None:
         self._known: dict[Value, Dim | None] = {}
+        self._meant: dict[str, Dim] = {}
         self._facts: list[Dim] = []
         self._ranges: list[_Range] = []
         self._symbols: dict[Value, str] = {}
@@ -173,7 +174,19 @@ class Bounds:
         else:
             self._facts += _relation(relation, difference)
 
+    def bind(self, op: Operation) -> None:
+        """From here on the symbol of a ``bind`` stands for its operand."""
+        name, meaning = str(op.attributes["size"]), self.polynomial(op.operands[0])
+        self._meant.pop(name, None)
+        if meaning is not None:
+            self._meant[name] = meaning
+        self._known[op.result] = symbol(name) if meaning is None else meaning
+
     # --- values
+
+    def meaning(self, size: Dim) -> Dim:
+        """``size`` over the sizes of arguments and loop indices, as far as it is known."""
+        return substitute(size, self._meant) if self._meant else size
 
     def polynomial(self, value: Value) -> Dim | None:
         """``value`` over sizes and loop indices, if it is one."""
@@ -189,8 +202,7 @@ class Bounds:
             number = op.attributes["value"]
             return number if isinstance(number, int) else None
         if op.name == "dim":
-            size: Dim = op.attributes["size"]
-            return size
+            return self.meaning(op.attributes["size"])
         if op.name not in ("add", "subtract", "multiply", "negative"):
             return None
         terms = [self.polynomial(v) for v in op.operands]
@@ -205,12 +217,12 @@ class Bounds:
 
     def place(self, index: Value, size: Dim) -> Dim | None:
         """What to add to ``index`` to get a position in ``range(size)``; None if not known."""
-        at = self.polynomial(index)
+        at, end = self.polynomial(index), self.meaning(size)
         if at is None:
             return None
-        if self.never_negative(at) and self.never_negative(size - 1 - at):
+        if self.never_negative(at) and self.never_negative(end - 1 - at):
             return 0
-        if self.never_negative(at + size) and self.never_negative(-1 - at):
+        if self.never_negative(at + end) and self.never_negative(-1 - at):
             return size
         return None
 

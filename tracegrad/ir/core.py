@@ -228,7 +228,8 @@ class Function:
     body : its region; the region's parameters and yields are the function's.
     size_params : symbol → index of the i64 scalar parameter that gives its value (an int
         argument used as a size). Every other symbol is bound by the first parameter dimension
-        that is the bare symbol, or is *opaque*: bound by the first result that has it.
+        that is the bare symbol, or is *opaque*: bound by the first result that has it, or by
+        ``bind``.
     guards : assumptions on sizes beyond those that the parameter types state.
     hints : symbol → size seen when the function was traced. For cost only, never correctness.
     origin : where the user's function is defined.

@@ -118,6 +118,8 @@ class _Machine:
             raise InternalError(f"{op.name} gave {len(results)} results, not {len(op.results)}")
         if op.name in ("tape", "ensure"):
             self.grow(op.result, len(results[0]))
+        elif op.name == "bind":
+            self.sizes[str(op.attributes["size"])] = int(results[0])
         for value, result in zip(op.results, results, strict=True):
             self.env[value] = self.checked(op, value, result)
         if self.observer is not None:

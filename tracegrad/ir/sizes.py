@@ -8,8 +8,10 @@ from typing import Any
 from tracegrad.ir.core import Operation
 from tracegrad.ir.types import ArrayType, Size, symbols
 
-BINDING = frozenset(("nonzero", "tape"))
-"""Operations whose attribute ``size`` is an opaque symbol that their own results bind."""
+BINDING = frozenset(("nonzero", "tape", "bind"))
+"""Operations whose attribute ``size`` is an opaque symbol that their own results bind.
+
+The symbol is the length of the results; the result of ``bind`` is the number itself."""
 
 
 def attribute_symbols(attribute: Any) -> Iterator[str]:

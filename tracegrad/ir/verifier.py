@@ -24,7 +24,8 @@ Control flow
 Symbols
 10. Every symbol in a type or attribute is bound where it is used: by an int argument
     (``size_params``), by a parameter dimension that is the bare symbol, or, opaque, by an earlier
-    visible result with such a dimension. Parameters and guards use symbols of the first two kinds.
+    visible result with such a dimension, or by ``bind``. Parameters and guards use symbols of the
+    first two kinds.
 11. ``size_params`` name i64 scalar parameters; guards have a known relation; hints are ints.
 
 Forms
@@ -192,6 +193,8 @@ class _Verifier:
             self.inferred(op)
         self.check_map(op)
         self.check_form(op)
+        if op.name == "bind":
+            self.symbols.update(attribute_symbols(op.attributes["size"]))
         for result in op.results:
             if result.op is not op:
                 self.fail(2, f"{result!r} does not know its operation")

@@ -19,6 +19,7 @@ from tracegrad.ops import reductions as reductions
 from tracegrad.ops import rounding as rounding
 from tracegrad.ops import scans as scans
 from tracegrad.ops import selection as selection
+from tracegrad.ops import spans as spans
 from tracegrad.ops import special as special
 from tracegrad.ops import tapes as tapes
 from tracegrad.ops import trigonometric as trigonometric

@@ -21,7 +21,10 @@ def schedule(function: Function) -> Function:
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
     function = open_windows(function)
-    if any(op.regions or op.opdef.effects or _writes(op) for op in function.body.ops):
+    if any(
+        op.regions or op.opdef.effects or op.name == "bind" or _writes(op)
+        for op in function.body.ops
+    ):
         return schedule_regions(function)
     return schedule_straight(function)
 

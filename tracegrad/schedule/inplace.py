@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.sizes import operation_symbols
 from tracegrad.schedule.graph import captures
 
 WRITES = frozenset(("update", "accumulate", "ensure"))
@@ -123,6 +124,7 @@ def _readers_first(ops: list[Operation], write: Operation) -> list[Operation]:
     # What a ``raise`` keeps from being read must not be read before it.
     end = next((k for k, op in enumerate(later) if op.has_effects), len(later))
     position = {op: n for n, op in enumerate(later)}
+    binders = {str(op.attributes["size"]): op for op in reversed(later) if op.name == "bind"}
     moved: set[Operation] = set()
     for op in later[:end]:
         if old not in op.operands or not _movable(op):
@@ -130,8 +132,10 @@ def _readers_first(ops: list[Operation], write: Operation) -> list[Operation]:
         needed = {op}
         pending = [op]
         while pending:
-            for operand in pending.pop().operands:
-                maker = operand.op
+            reader = pending.pop()
+            names = operation_symbols(reader) if binders else ()
+            makers = [v.op for v in reader.operands] + [binders.get(name) for name in names]
+            for maker in makers:
                 if maker is write or (maker in position and not _movable(maker)):
                     needed = set()
                     pending = []

@@ -94,6 +94,10 @@ class _Regions(Stretches):
             self._ensure(op)
         elif op.name == "raise":
             self.copy(op, {})
+        elif op.name == "bind":
+            self._flush(op.operands)
+            self.bounds.bind(op)
+            self.env[op.result] = self.copy(op, self.env).result
         elif op.opdef.effects:
             raise UnsupportedError(f"the scheduler does not take {op.name} within control flow")
         elif not self._scalar(op):

@@ -42,7 +42,7 @@ class Stretches(MemoryBuilder):
         self.finders = {
             name: op
             for op in function.walk()
-            if op.name in BINDING
+            if op.name in BINDING and op.results[0].rank
             for name in attribute_symbols(op.attributes["size"])
         }
         self.users = self._users(function)

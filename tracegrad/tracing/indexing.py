@@ -15,12 +15,10 @@ import numpy as np
 
 from tracegrad.errors import IndexOutOfRange, UnsupportedError
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import Dim, Shape, evaluate, floor_div
+from tracegrad.ir.types import Dim, Shape, dim_max, evaluate, floor_div
 from tracegrad.ops import access
-from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.integers import as_dim, is_integer
-from tracegrad.tracing.memory import At, Fancy, Place, Select, ranged, same_value
-from tracegrad.tracing.ranges import difference, is_at_least, known_bounds
+from tracegrad.tracing.memory import At, Fancy, Place, Select, same_value
 from tracegrad.tracing.sizes import Sizes, shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer, joined, part_of
@@ -247,7 +245,8 @@ def position(sizes: Sizes, index: Any, size: Dim, axis: int) -> Dim:
 def _slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
     """The length of a slice, and its place."""
     trace = current_trace()
-    if isinstance(part.start, Tracer) or isinstance(part.stop, Tracer):
+    bounds = [bound for bound in (part.start, part.stop) if bound is not None]
+    if any(isinstance(bound, Tracer) for bound in bounds):
         return _moving_slice(part, size, axis)
     start, length, step = sliced(trace.sizes, part, size)
     return length, (axis, start, step)
@@ -259,93 +258,63 @@ def _moving_slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
     Bounds at a fixed distance (``x[i - 1 : i + 2]``) give a window of fixed length, which has to
     lie within the array. Others give a length known at run time.
     """
-    trace = current_trace()
-    if part.step is not None and (isinstance(part.step, Tracer) or int(part.step) != 1):
+    spans = current_trace().spans
+    step = 1 if part.step is None else _step(part.step)
+    start, stop = (None if bound is None else _bound(bound) for bound in (part.start, part.stop))
+    if step == 1 and start is not None and stop is not None:
+        distance = spans.dim(stop) - spans.dim(start)
+        if isinstance(distance, int) and distance >= 0:
+            return distance, (axis, spans.size(_window(start, distance, size)), 1)
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    first, last = (low, high) if step > 0 else (high, low)
+    begin = first if start is None else spans.clipped(start, size, low, high)
+    end = last if stop is None else spans.clipped(stop, size, low, high)
+    extent = end - begin if step > 0 else begin - end
+    if not spans.not_negative(extent):
+        extent = dim_max(extent, 0)
+    if not spans.not_negative(begin):
+        begin = dim_max(begin, 0)  # where there is nothing
+    length = spans.size(floor_div(extent + (abs(step) - 1), abs(step)))
+    return length, (axis, spans.size(begin), step)
+
+
+def _step(step: Any) -> int:
+    if isinstance(step, Tracer):
         raise UnsupportedError(
-            "a slice with a step and with bounds that are known only at run time",
-            way_out="slice with step 1 first: x[i:][::2]",
+            "a slice with a step that is known only at run time",
+            way_out="index with an array of positions: x[np.arange(n) * step]",
         )
-    start, stop = (
-        _bound(bound, default) for bound, default in ((part.start, 0), (part.stop, size))
-    )
-    if isinstance(part.start, Tracer) and isinstance(part.stop, Tracer):
-        length = difference(stop, start)
-        if length is not None and trace.sizes.decide(length, ">=", 0):
-            _require_within(start, stop, size)
-            positions = trace.run(_window, start, length)
-            return length, At(axis, positions)
-    if "span" not in REGISTRY:
-        raise UnsupportedError(
-            "a slice whose length is known only at run time",
-            way_out="write the inner loop over its elements",
-        )
-    low, high = _clipped_at(start, size), _clipped_at(stop, size)
-    positions = _span(low, high)
-    return positions.shape[0], At(axis, positions)
+    if int(step) == 0:
+        raise ValueError("slice step cannot be zero")
+    return int(step)
 
 
-def _span(low: Value, high: Value) -> Value:
-    """The positions from ``low`` to ``high``; of two spans of one length, the sizes are one."""
-    trace = current_trace()
-    for (known_low, known_high), positions, region in trace.spans:
-        if not trace.is_visible(region):
-            continue
-        shift = difference(low, known_low)
-        if shift is not None and difference(high, known_high) == shift:
-            if shift == 0:
-                return positions
-            moved: Value = trace.run(REGISTRY["add"], positions, trace.size_value(shift))
-            return moved
-    (positions,) = trace.emit_all("span", low, high, size=trace.sizes.new("length", None))
-    trace.spans.append(((low, high), positions, trace.build.region))
-    return positions
-
-
-def _bound(bound: Any, default: Dim) -> Value:
-    trace = current_trace()
-    if bound is None:
-        return trace.size_value(default)
+def _bound(bound: Any) -> Value:
     value = lift(bound)
     if value.ndim or value.dtype.kind not in "iu":
         raise TypeError("slice indices must be integers or None or have an __index__ method")
     return cast(value, np.int64).value
 
 
-def _window(start: Value, length: Dim) -> Value:
-    result: Value = REGISTRY["add"](ranged(length, 0, 1), start)
-    return result
-
-
-def _require_within(start: Value, stop: Value, size: Dim) -> None:
-    """Raise at run time when a window is not within the array."""
+def _window(start: Value, length: int, size: Dim) -> Dim:
+    """Where a window of fixed length begins; that it is within the array is checked."""
     from tracegrad.tracing.raising import raise_if
 
     trace = current_trace()
-    outside: list[Tracer] = []
-    if not is_at_least(start, 0):
+    spans = trace.spans
+    at = spans.dim(start)
+    outside = []
+    if not spans.not_negative(at):
         outside.append(wrap(start) < 0)
-    _, most = known_bounds(stop)
-    if most is None or not trace.sizes.never_negative(size - most):
-        outside.append(wrap(stop) > wrap(trace.size_value(size)))
+    if not spans.not_negative(size - length - at):
+        outside.append(wrap(start) > wrap(spans.value(size - length)))
     for condition in outside:
         raise_if(
             condition,
             IndexError,
             "a slice between two run-time bounds at a fixed distance reaches beyond the array",
         )
-
-
-def _clipped_at(bound: Value, size: Dim) -> Value:
-    """A bound as Python clips it: negative ones count from the end, none is outside."""
-    trace = current_trace()
-    whole = wrap(trace.size_value(size))
-    at: Any = wrap(bound)
-    least, most = known_bounds(bound)
-    if least is None or not trace.sizes.never_negative(least):
-        at = np.where(at < 0, np.maximum(at + whole, 0), at)
-    if most is None or not trace.sizes.never_negative(size - most):
-        at = np.minimum(at, whole)
-    return lift(at).value
+    return spans.known(start, 0, size - length) if outside else spans.known(start)
 
 
 def sliced(sizes: Sizes, part: slice, size: Dim) -> tuple[Dim, Dim, int]:

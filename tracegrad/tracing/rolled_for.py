@@ -61,6 +61,7 @@ class RolledFor(Rolled):
             hint = "i"
         self.index = trace.build.param(scalar(i64), hint)
         trace.ranges[self.index] = self._range()
+        trace.spans.loops[self.index] = (self.operands[0], self.operands[1], self.operands[2])
 
     def _range(self) -> tuple[Dim | None, Dim | None]:
         lo, hi, step = self.bounds

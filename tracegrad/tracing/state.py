@@ -17,6 +17,7 @@ from tracegrad.ops.access import simple_entry
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import REGISTRY, OpDef
 from tracegrad.tracing.sizes import Sizes
+from tracegrad.tracing.spans import Spans
 
 if TYPE_CHECKING:
     from tracegrad.staging import Site
@@ -89,7 +90,8 @@ class Trace:
     build : receives the operations; a trace within a trace puts its own here for a while.
     sizes : symbols, hints, substitutions and guards.
     captures : arrays and values found outside the arguments.
-    masks, spans : positions whose number is known at run time only, with what they come from.
+    masks : positions whose number is known at run time only, with what they come from.
+    spans : integers known at run time that are used as sizes.
     ranges : the least and the greatest value that a loop's index takes, where they are known.
     opened : the regions that are open now, outer before inner.
     journal : how to undo what was changed on Python's side, last change last.
@@ -100,7 +102,7 @@ class Trace:
         self.sizes = Sizes(self._replaced)
         self.captures = captures
         self.masks: list[tuple[Value, tuple[Value, ...], Region]] = []
-        self.spans: list[tuple[tuple[Value, Value], Value, Region]] = []
+        self.spans = Spans(self)
         self.ranges: dict[Value, tuple[Dim | None, Dim | None]] = {}
         self.opened: list[Opened] = []
         self.journal: list[Callable[[], Any]] = []
