@@ -265,7 +265,8 @@ def dim_text(dim: Dim) -> Text:
     if not isinstance(dim, Size):
         return Text(str(int(dim)), ATOM if dim >= 0 else UNARY)
     total: Text | None = None
-    for monomial, coefficient in dim.terms:
+    # n - i, not -i + n.
+    for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0 and term[0] != ()):
         factors = [_atom_text(atom) for atom in monomial]
         if abs(coefficient) != 1 or not factors:
             factors.insert(0, Text(str(abs(coefficient))))

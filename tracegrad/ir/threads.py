@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType
 
 if TYPE_CHECKING:
@@ -331,17 +332,30 @@ def free_values(region: Region) -> list[Value]:
 
 
 def drop_unread(region: Region) -> None:
-    """Remove operations without effects that nothing in the region reads. Only while building."""
+    """Remove operations without effects that nothing in the region reads. Only while building.
+
+    Who mentions a size reads what gives it.
+    """
     read: set[Value] = set()
+    mentioned: set[str] = set()
 
     def walk(region: Region) -> None:
         read.update(region.yields)
+        mentioned.update(s for v in region.yields for s in type_symbols(v.type))
         for op in reversed(region.ops):
-            if op.has_effects or any(r in read for r in op.results):
+            if op.has_effects or any(r in read for r in op.results) or gives_size(op):
                 kept.add(op)
                 read.update(op.operands)
+                for attribute in op.attributes.values():
+                    mentioned.update(attribute_symbols(attribute))
+                mentioned.update(s for v in op.results for s in type_symbols(v.type))
                 for inner in op.regions:
                     walk(inner)
+
+    def gives_size(op: Operation) -> bool:
+        return op.name in BINDING and not mentioned.isdisjoint(
+            attribute_symbols(op.attributes["size"])
+        )
 
     kept: set[Operation] = set()
     walk(region)

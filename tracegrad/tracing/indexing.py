@@ -78,10 +78,10 @@ def selection(x: Tracer, key: Any) -> tuple[Select, bool]:
             shape.append(1)
             continue
         size = trace.sizes.resolve(x.value.shape[dimension])
-        if item.kind == "int":
+        if item.kind == "int" and trace.sizes.number(size - as_dim(item.value)) is not None:
             places.append((None, position(trace.sizes, item.value, size, dimension), 1))
-        elif item.kind == "at":
-            places.append(At(None, cast(item.value, np.int64).value))
+        elif item.kind in ("int", "at"):
+            places.append(At(None, cast(lift(item.value), np.int64).value))
         elif item.kind == "array":
             places.append(Fancy(start, _positions(item.value, common)))
         else:
@@ -246,7 +246,9 @@ def _slice(part: slice, size: Dim, axis: int) -> tuple[Dim, Place]:
     """The length of a slice, and its place."""
     trace = current_trace()
     bounds = [bound for bound in (part.start, part.stop) if bound is not None]
-    if any(isinstance(bound, Tracer) for bound in bounds):
+    dims: list[Dim] = [size, *(as_dim(bound) for bound in bounds if is_integer(bound))]
+    unknown = bounds and any(trace.sizes.number(dim) is None for dim in dims)
+    if unknown or any(isinstance(bound, Tracer) for bound in bounds):
         return _moving_slice(part, size, axis)
     start, length, step = sliced(trace.sizes, part, size)
     return length, (axis, start, step)

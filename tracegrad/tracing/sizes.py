@@ -99,6 +99,9 @@ class Sizes:
         if isinstance(left - right, int):
             return bool(RELATIONS[relation](left - right, 0))
         low, high = self.number(left), self.number(right)
+        if (low is None or high is None) and self.number(left - right) is not None:
+            # What is known at run time only is on both sides: n - i and m - i.
+            return self.decide(left - right, relation, 0)
         if low is None or high is None:
             if relation == "==":
                 return False
@@ -264,7 +267,7 @@ class Sizes:
         if other == 1:
             return one
         low, high = self.number(one), self.number(other)
-        if low is not None and low == high:
+        if (low is not None and low == high) or self.number(one - other) == 0:
             self.unify(one, other)
             return self.resolve(one)
         if low == 1 or high == 1:

@@ -11,6 +11,7 @@ A shape mentions atoms that are never negative, each bound (``bind``) in the reg
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from tracegrad.ir.core import Region, Value
@@ -26,7 +27,6 @@ from tracegrad.ir.types import (
     symbol,
     symbols,
 )
-
 from tracegrad.ops.registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _DEEPEST = 24
 Limits: TypeAlias = "tuple[Dim | None, Dim | None]"
 """The least and the greatest that an integer can be, as far as they are known."""
 
-_COMBINE = {
+_COMBINE: dict[str, Callable[..., Dim]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: a * b,
@@ -106,7 +106,7 @@ class Spans:
     def _atom(self, value: Value, limits: Limits) -> Dim:
         """A new symbol for ``value``; among the lengths if it is never negative."""
         least, _ = limits
-        length = least is not None and self._holds(least, False)
+        length = least is not None and self.not_negative(least)
         atom = self._trace.sizes.new(value.hint or "at", None, length=length)
         name = str(is_symbol(atom))
         self._values[name], self._limits[name] = value, limits
@@ -195,27 +195,36 @@ class Spans:
         """
         at = self.dim(bound)
         if not self.not_negative(at):
-            return self._clipped_at_run_time(bound, size, low, high)
+            from_end = at + size
+            if self._signed(from_end) or not self.not_negative(-1 - at):
+                return self._clipped_at_run_time(bound, size, low, high)
+            return from_end if self.not_negative(from_end - low) else dim_max(from_end, low)
         at = self.known(bound)
         return at if self.not_negative(high - at) else dim_min(at, high)
 
     def known(self, value: Value, least: Dim = 0, most: Dim | None = None) -> Dim:
         """An integer that has turned out not to be negative, as a dimension without signs."""
-        at, lengths = self.dim(value), self._trace.sizes.lengths
-        signed = any(name in self._values and name not in lengths for name in symbols(at))
-        if not signed and most is None:
+        at = self.dim(value)
+        if most is None and not self._signed(at):
             return at
         named = self._name(("known", at, least, most), value, (least, most))
         if most is None:
             self._meant[str(is_symbol(named))] = at
         return named
 
+    def _signed(self, dim: Dim) -> bool:
+        """Whether a dimension mentions an atom that may be negative."""
+        lengths = self._trace.sizes.lengths
+        return any(name in self._values and name not in lengths for name in symbols(dim))
+
     def _clipped_at_run_time(self, bound: Value, size: Dim, low: Dim, high: Dim) -> Dim:
         key = ("clipped", self.dim(bound), size, low, high)
 
         def clip() -> Value:
             from_end = bound + self.value(size)
-            at = REGISTRY["select"](bound < 0, REGISTRY["maximum"](from_end, self.value(low)), bound)
+            at = REGISTRY["select"](
+                bound < 0, REGISTRY["maximum"](from_end, self.value(low)), bound
+            )
             result: Value = REGISTRY["minimum"](at, self.value(high))
             return result
 

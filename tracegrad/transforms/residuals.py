@@ -195,16 +195,21 @@ def _last_size(sweep: Sweep, region: Region, tape: Operation) -> Value:
 
 def _sizes(region: Region, back: Region) -> list[Operation]:
     """The operations of ``region`` that give a size, opaque, which ``back`` mentions."""
-    binding = {
-        name: op
-        for op in region.ops
-        if op.name in BINDING and (name := is_symbol(op.attributes["size"])) is not None
-    }
+    binding = _binding(region)
     if not binding:
         return []
     used = {s for op in back.ops for s in operation_symbols(op)}
     used.update(s for v in (*back.params, *back.yields) for s in type_symbols(v.type))
     return [op for name, op in binding.items() if name in used]
+
+
+def _binding(region: Region) -> dict[str, Operation]:
+    """The operations of ``region`` itself that give a size, by its symbol."""
+    return {
+        name: op
+        for op in region.ops
+        if op.name in BINDING and (name := is_symbol(op.attributes["size"])) is not None
+    }
 
 
 class _Again:
@@ -221,6 +226,7 @@ class _Again:
     def __init__(self, sweep: Sweep, region: Region) -> None:
         self.sweep = sweep
         self.region = region
+        self.binding = _binding(region)
         self.given: dict[Value, Callable[[], Value]] = {}
         self.kept: set[Value] = set()
         self.next: dict[Value, Value] = {}
@@ -260,7 +266,16 @@ class _Again:
             return self.sweep.final.writes[value][1]
         assert value.op is not None
         operands = value.op.operands
-        return operands[1:] if value.op in self.sweep.final.reads else operands
+        if value.op in self.sweep.final.reads:
+            operands = operands[1:]
+        return (*operands, *self.sizes(value.op))
+
+    def sizes(self, op: Operation) -> list[Value]:
+        """What gives the sizes that ``op`` mentions, as far as the region itself does."""
+        if not self.binding:
+            return []
+        makers = (self.binding.get(name) for name in dict.fromkeys(operation_symbols(op)))
+        return [maker.results[0] for maker in makers if maker is not None and maker is not op]
 
     def store_price(self, value: Value, price: float) -> float:
         """Of a value of this region."""
