@@ -258,7 +258,9 @@ class Values:
         """A symbol gets the value of a scalar, under whose name it goes if that has one."""
         (value,) = op.operands
         text = self._take(value)
-        if not text.text.isidentifier() or value in self._variables:
+        # The index of a loop and an argument keep their values as long as they are in sight.
+        steady = value.op is None and self._classes.alone(value)
+        if not steady:
             name = self.names.new(str(op.attributes["size"]))
             self._line(f"{name} = {text}").binds = (name,)
             text = Text(name)
