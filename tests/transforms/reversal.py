@@ -185,15 +185,30 @@ def copies_in_loops(function):
     ]
 
 
+def stored_by(op):
+    """The tapes that come out of an operation: of a loop that fills them."""
+    if op.name not in ("for", "while"):
+        return []
+    inits = op.operands[len(op.operands) - len(op.results) :]
+    return [r for r, init in zip(op.results, inits, strict=True) if is_tape(init)]
+
+
+def is_tape(value):
+    while value.op is not None and value.op.name in ("update", "ensure"):
+        value = value.op.operands[0]
+    if value.op is not None and value.op.name in ("for", "while"):
+        return value in stored_by(value.op)
+    return value.op is not None and value.op.name in ("blank", "tape")
+
+
 def tape_elements(function, *arrays):
     """The elements of all tapes of a function."""
     sizes = []
 
     def observer(op, operands, results):
-        if op in outermost and op.name in ("for", "while"):
-            sizes.extend(
-                r.size for v, r in zip(op.results, results, strict=True) if v.hint.endswith("tape")
-            )
+        if op in outermost:
+            stored = stored_by(op)
+            sizes.extend(r.size for v, r in zip(op.results, results, strict=True) if v in stored)
 
     outermost = set(function.body.ops)
     run(function, *arrays, observer=observer)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from tests.transforms.programs import PROGRAMS, SCALAR, VECTOR, n, total, zero
-from tests.transforms.reversal import adjoint, check_first, check_second, draw, run, second
+from tests.transforms.reversal import (
+    adjoint,
+    check_first,
+    check_second,
+    draw,
+    run,
+    second,
+    stored_by,
+)
 from tests.transforms.test_vjp import function
 from tests.transforms.test_vjp import no_derivative as no_derivative
 from tracegrad import ops
@@ -25,13 +33,7 @@ X = np.array([0.3, 0.7, 0.2, 0.9, 0.5])
 
 def tapes(function):
     """The types of the tapes that come out of the loops of the function, in order."""
-    return [
-        str(r.type)
-        for op in function.body.ops
-        if op.name in ("for", "while")
-        for r in op.results
-        if r.hint.endswith("tape")
-    ]
+    return [str(r.type) for op in function.body.ops for r in stored_by(op)]
 
 
 # --- tapes -------------------------------------------------------------------------------------
@@ -69,8 +71,8 @@ TAPES = {
     "recurrent_network": ["f64[n, m]", "f64[n, m]"],
     "dynamic_programming_table": ["f64[max(0, n - 1), 2]"] * 2,  # the logarithms
     "stepped_by_three": ["f64[max((n + 1)//3, 0)]"],
-    "trips_known_at_run_time": ["f64[x0_tape_length]"],
-    "newton": ["f64[x0_tape_length]"],
+    "trips_known_at_run_time": ["f64[tape_x0_length]"],
+    "newton": ["f64[tape_x0_length]"],
 }
 
 

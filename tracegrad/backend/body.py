@@ -18,6 +18,7 @@ from tracegrad.backend.expression import (
     ATOM,
     SUM,
     Text,
+    dim_text,
     dtype_text,
     literal,
     template,
@@ -112,11 +113,37 @@ class Body(Values):
         # Zeros would be written before anybody could ask for large pages.
         maker = "np.empty" if large else maker
         # Buffers serve both sweeps: they get no label of their own.
-        self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
+        line = self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
+        if "residual" in op.attributes:
+            line.note, line.place = layout.residual(op), layout.place(op.location)
         if large:
             self._line(f"large_pages({name})")
             if fill is not None:
                 self._line(f"{name}.fill(0)")
+        self._define(op.result, name)
+
+    def _tape(self, op: Operation, region: Region) -> None:
+        length = self._take(op.operands[0])
+        shape = [length.text, *(dim_text(self._dim(d)).text for d in op.attributes["shape"])]
+        dtype = op.attributes["dtype"]
+        kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
+        inside = f"({', '.join(shape)})" if len(shape) > 1 else shape[0]
+        maker = "np.empty" if length.text == "0" else "np.zeros"
+        line = self._line(f"{self._variable(op.result)} = {maker}({inside}{kind})")
+        line.note, line.place = layout.residual(op), layout.place(op.location)
+        self._define(op.result, line.code.split(" = ")[0])
+
+    def _ensure(self, op: Operation, region: Region) -> None:
+        array, length = op.operands
+        before, least = self._take(array), self._take(length)
+        name = self._variable(op.result)
+        if before.text != name:
+            self._line(f"{name} = {before}")
+        # Most of the time there is nothing to do: the test is not left to the call.
+        head = self._line(f"if len({name}) < {least.at(SUM)}:")
+        with self._below(head):
+            self._line(f"{name} = runtime.ensure({name}, {least})")
+        self._share(op.result, array)
         self._define(op.result, name)
 
     def _is_large(self, buffer: Value) -> bool:
@@ -363,6 +390,9 @@ class Body(Values):
 _HANDLERS: dict[str, Callable[[Body, Operation, Region], None]] = {
     "alloc": Body._alloc,
     "bind": Body._bind,
+    "blank": Body._alloc,
+    "tape": Body._tape,
+    "ensure": Body._ensure,
     "load": Body._load,
     "store": Body._store,
     "add_store": Body._store,

@@ -65,9 +65,9 @@ def safe(text: str) -> str:
     return shown if len(shown) <= _NOTE_WIDTH else shown[: _NOTE_WIDTH - 1].rstrip() + "…"
 
 
-def place(location: Location) -> str:
+def place(location: Location | None) -> str:
     """``file:line``."""
-    return safe(str(location))
+    return "" if location is None else safe(str(location))
 
 
 def note(op: Operation) -> str:
@@ -80,6 +80,19 @@ def note(op: Operation) -> str:
         return safe(line)
     shown = safe(location.segment or line)
     return f"from {shown}" if shown else ""
+
+
+def residual(op: Operation) -> str:
+    """What the tape that ``op`` makes holds: the value and how the user computes it."""
+    location, name = op.location, op.attributes.get("residual", "")
+    if location is None:
+        return safe(f"residual of {name}") if name else "residual"
+    shown = location.segment or location.source_line.removeprefix("return ")
+    if not name:
+        return safe(f"residual of {shown}")
+    # An augmented assignment says itself what it changes.
+    said = re.match(rf"{re.escape(name)}\s*([-+*/%@&|^]|//|\*\*|<<|>>)?=[^=]", shown)
+    return safe(f"residual of {shown if said else f'{name} = {shown}'}")
 
 
 def layout(lines: Sequence[Line]) -> list[str]:

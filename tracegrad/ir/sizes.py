@@ -1,12 +1,12 @@
-"""Which size symbols operations mention."""
+"""Sizes: which symbols operations mention, what guards say of one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tracegrad.ir.core import Operation
-from tracegrad.ir.types import ArrayType, Size, symbols
+from tracegrad.ir.core import Guard, Operation
+from tracegrad.ir.types import ArrayType, Dim, Size, dim_max, never_negative, symbols
 
 BINDING = frozenset(("nonzero", "tape", "bind"))
 """Operations whose attribute ``size`` is an opaque symbol that their own results bind.
@@ -40,3 +40,15 @@ def operation_symbols(op: Operation) -> Iterator[str]:
             yield from type_symbols(value.type)
         for inner in region.ops:
             yield from operation_symbols(inner)
+
+
+def no_less_than_zero(dim: Dim, guards: Iterable[Guard] = ()) -> Dim:
+    """``max(dim, 0)``; ``dim`` itself where that is known, perhaps from a guard."""
+    for guard in guards:
+        away = guard.left - guard.right
+        if guard.relation == ">":
+            away = away - 1
+        # The guard says that ``away`` is not negative.
+        if guard.relation in (">", ">=") and never_negative(dim - away):
+            return dim
+    return dim if never_negative(dim) else dim_max(dim, 0)

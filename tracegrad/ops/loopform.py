@@ -34,13 +34,15 @@ def _place(buffer: np.ndarray, indices: tuple[Any, ...]) -> tuple[int, ...]:
 # --- alloc, alias -----------------------------------------------------------------------------
 
 
-def _alloc_type(*, shape: Any, dtype: Any, fill: Any = None) -> ArrayType:
+def _alloc_type(*, shape: Any, dtype: Any, fill: Any = None, residual: str = "") -> ArrayType:
     if fill is not None and (isinstance(fill, bool) or fill != 0):
         raise TypeError(f"alloc: fill must be None or 0, not {fill!r}")
     return ArrayType(checked_dtype(dtype, "alloc"), checked_shape(shape, "alloc"))
 
 
-def _alloc_reference(*, shape: tuple[int, ...], dtype: Any, fill: Any = None) -> np.ndarray:
+def _alloc_reference(
+    *, shape: tuple[int, ...], dtype: Any, fill: Any = None, residual: str = ""
+) -> np.ndarray:
     if fill == 0:
         return np.zeros(shape, dtype.numpy)
     # What is read before it is written should show.
@@ -49,7 +51,9 @@ def _alloc_reference(*, shape: tuple[int, ...], dtype: Any, fill: Any = None) ->
 
 alloc = structural(
     "alloc",
-    doc="A new buffer: of zeros if ``fill`` is 0, of anything if it is None.",
+    doc="""A new buffer: of zeros if ``fill`` is 0, of anything if it is None.
+
+    ``residual`` is there on a tape, as for ``blank``.""",
     infer=_alloc_type,
     reference=_alloc_reference,
     effects=True,

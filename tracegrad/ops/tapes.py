@@ -1,10 +1,11 @@
-"""Arrays that grow: what a loop of unknown length stores for its way back.
+"""Arrays that a loop fills trip by trip: what it stores for its way back.
 
-The leading dimension of such an array is an opaque symbol of its own, and all versions of the array
-share it. ``ensure`` may raise what the symbol stands for; earlier versions are then shorter than
-the symbol says, and later arrays of this dimension (the cotangent of the last version, say) have
-the new length. So the size is to be asked for only after the last ``ensure``, and from an earlier
-version only places that were written may be read. Reversal, which makes these arrays, does so.
+``blank`` makes one of a known size. A loop of unknown length needs a ``tape``, which grows. Its
+leading dimension is an opaque symbol of its own, and all versions of the array share it. ``ensure``
+may raise what the symbol stands for; earlier versions are then shorter than the symbol says, and
+later arrays of this dimension (the cotangent of the last version, say) have the new length. So the
+size is to be asked for only after the last ``ensure``, and from an earlier version only places that
+were written may be read. Reversal, which makes these arrays, does so.
 """
 
 from __future__ import annotations
@@ -23,12 +24,41 @@ from tracegrad.ops.constants import (
     dtype_text,
     is_dim,
 )
-from tracegrad.ops.registry import Contribution, Sample, general
+from tracegrad.ops.registry import Contribution, Sample, general, structural
+
+# --- blank ------------------------------------------------------------------------------------
+
+
+def _blank_type(*, shape: Any, dtype: Any, name: str, residual: str = "") -> ArrayType:
+    if not isinstance(name, str) or not isinstance(residual, str):
+        raise TypeError("blank: name and residual must be texts")
+    return ArrayType(checked_dtype(dtype, "blank"), checked_shape(shape, "blank"))
+
+
+def _blank_reference(
+    *, shape: tuple[int, ...], dtype: DType, name: str, residual: str = ""
+) -> np.ndarray:
+    # What is read before it is written should show.
+    return np.full(shape, np.nan if dtype.is_float else 77, dtype.numpy)
+
+
+blank = structural(
+    "blank",
+    doc="""A new array whose elements have no meaning until they are written.
+
+    ``name`` is its own: no two of a function are one array. ``residual`` is what the user calls the
+    value that it is to hold, if anything.""",
+    infer=_blank_type,
+    reference=_blank_reference,
+)
+
 
 # --- tape -------------------------------------------------------------------------------------
 
 
-def _tape_type(length: ArrayType, *, size: Any, shape: Any, dtype: Any) -> ArrayType:
+def _tape_type(
+    length: ArrayType, *, size: Any, shape: Any, dtype: Any, residual: str = ""
+) -> ArrayType:
     if length != scalar(i64):
         raise TypeError(f"tape: an i64 length is needed, not {length}")
     if not is_dim(size) or is_symbol(size) is None:
@@ -37,7 +67,7 @@ def _tape_type(length: ArrayType, *, size: Any, shape: Any, dtype: Any) -> Array
 
 
 def _tape_reference(
-    length: np.ndarray, *, size: Any, shape: tuple[int, ...], dtype: DType
+    length: np.ndarray, *, size: Any, shape: tuple[int, ...], dtype: DType, residual: str = ""
 ) -> np.ndarray:
     return np.zeros((int(length), *shape), dtype.numpy)
 
@@ -62,7 +92,8 @@ tape = general(
     "tape",
     doc="""An array of a length known at run time, with elements of ``shape``.
 
-    ``size`` is the opaque symbol of its length, bound by the result.""",
+    ``size`` is the opaque symbol of its length, bound by the result; ``residual`` is as for
+    ``blank``.""",
     infer=_tape_type,
     reference=_tape_reference,
     array=_tape_text,

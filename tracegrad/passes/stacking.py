@@ -22,7 +22,8 @@ from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.types import Dim, DType, dim_max, evaluate, never_negative, product, symbols
+from tracegrad.ir.sizes import no_less_than_zero
+from tracegrad.ir.types import Dim, DType, evaluate, never_negative, product, symbols
 from tracegrad.ops.access import reshaped, transpose, view_of, zeros
 from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value
@@ -124,6 +125,7 @@ class _Stacker(Rewriter):
         super().__init__()
         self.known = set(function.size_sources())
         self.hints = function.hints
+        self.guards = function.guards
         self.uses = Counter(_uses(function.body))
         self.changed = False
 
@@ -145,7 +147,7 @@ class _Stacker(Rewriter):
         if any(name not in self.known for name in (*symbols(lo), *symbols(hi))):
             return None
         count, first = (hi - lo, lo) if step == 1 else (lo - hi, hi + 1)
-        return _Trips(count if never_negative(count) else dim_max(count, 0), first)
+        return _Trips(no_less_than_zero(count, self.guards), first)
 
     def size(self, dim: Dim) -> int:
         sizes = {s: self.hints.get(s, DEFAULT_SIZE) for s in symbols(dim)}

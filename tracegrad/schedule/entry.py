@@ -32,4 +32,4 @@ def schedule(function: Function) -> Function:
 def _writes(op: Operation) -> bool:
     """Whether ``op`` writes to an array that may hold something."""
     new = op.name == "accumulate" and fill_value(op.operands[0]) is not None
-    return op.name in WRITES and not new
+    return op.name == "blank" or (op.name in WRITES and not new)

@@ -13,9 +13,13 @@ from tracegrad.ops.registry import REGISTRY
 class MemoryBuilder(Builder):
     """Appends buffers, loads, stores and loops over elements."""
 
-    def alloc(self, type: ArrayType, hint: str, fill: int | None = None) -> Value:
-        """A new buffer: of anything, or of zeros if ``fill`` is 0."""
+    def alloc(
+        self, type: ArrayType, hint: str, fill: int | None = None, residual: str | None = None
+    ) -> Value:
+        """A new buffer: of anything, or of zeros if ``fill`` is 0; a tape, if of a ``residual``."""
         attributes = {"shape": type.shape, "dtype": type.dtype, "fill": fill}
+        if residual is not None:
+            attributes["residual"] = residual
         made = self.emit(REGISTRY["alloc"], (), attributes, (), [type]).result
         made.hint = hint
         return made

@@ -98,6 +98,9 @@ class _Regions(Stretches):
             self._flush(op.operands)
             self.bounds.bind(op)
             self.env[op.result] = self.copy(op, self.env).result
+        elif op.name == "blank":
+            residual = op.attributes.get("residual", "")
+            self.env[op.result] = self.alloc(op.result.type, op.result.hint, residual=residual)
         elif op.opdef.effects:
             raise UnsupportedError(f"the scheduler does not take {op.name} within control flow")
         elif not self._scalar(op):

@@ -252,7 +252,7 @@ class _Again:
             or op is None
             or op.regions
             or op.opdef.effects
-            or op.name in ("tape", "ensure")
+            or op.name in ("blank", "tape", "ensure")
         ):
             return INFINITE
         return operation_price(op)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tracegrad import ops
 from tracegrad.ir.bounds import Bounds
-from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.core import Guard, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.threads import Scope, Threads, Variable
 from tracegrad.ir.types import Dim, symbol
@@ -36,6 +36,7 @@ class Sweep:
     final : elements that the arrays of outermost loops still hold after these.
     inner_sizes : opaque symbols that have a value only within a region.
     known : symbols that have their value from the beginning of the function.
+    guards : what is known of them.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Sweep:
         active: set[Value],
         known: Sequence[str],
         bounds: Bounds,
+        guards: Sequence[Guard] = (),
     ) -> None:
         self.build = build
         self.primal = primal
         self.active = active
         self.known = frozenset(known)
+        self.guards = tuple(guards)
         self.root = build.scope
         self.indices: dict[Operation, Value] = {}
         self.final = final_elements(primal, bounds)
@@ -57,6 +60,8 @@ class Sweep:
         self._mirrors: dict[int, Scope] = {id(primal.body): build.scope}
         self._bars: dict[Value, Variable] = {}
         self._symbols = {s for op in primal.body.walk() for s in operation_symbols(op)}
+        blanks = (op for op in primal.body.walk() if op.name == "blank")
+        self._symbols.update(op.attributes["name"] for op in blanks)
         self._symbols.update(s for p in primal.body.params for s in type_symbols(p.type))
 
     def mirror(self, region: Region, scope: Scope) -> None:

@@ -4,7 +4,7 @@ A tape is an ordinary array at the level of the function, carried through all lo
 that writes it. So a derivative of the derivative needs nothing new.
 
 - Where all loops around are ``for`` loops whose bounds are sizes, a tape has exactly one
-  element per trip: an axis for each loop.
+  element per trip: an axis for each loop. All are written before one is read, so it starts `blank`.
 - Elsewhere its length is found at run time (see `tracegrad.ops.tapes`). For a ``for`` in no other
   region it is exact. Else the tape grows: before a ``for`` by the trips that it is about to make,
   in a ``while`` geometrically. All trips of an inner loop follow each other on
@@ -17,11 +17,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracegrad import ops
-from tracegrad.ir.core import Operation, Value
+from tracegrad.ir.core import Location, Operation, Value
 from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.threads import Variable
 from tracegrad.ir.types import Dim, i64
-from tracegrad.ops.access import zeros
 from tracegrad.ops.registry import constant
 from tracegrad.transforms.trips import dimension, trip_count, trip_dimension, trip_number
 
@@ -52,7 +51,9 @@ class Tapes:
         """The trips of each loop around the body, if they are sizes known from the start."""
         found: list[Dim] = []
         for op, _ in self.path:
-            dim = trip_dimension(op, self.sweep.known) if op.name == "for" else None
+            dim = None
+            if op.name == "for":
+                dim = trip_dimension(op, self.sweep.known, self.sweep.guards)
             if dim is None:
                 return None
             found.append(dim)
@@ -79,8 +80,18 @@ class Tapes:
     def _push_exact(self, value: Value, extent: list[Dim]) -> Value:
         outermost = self.path[0][0]
         shape = (*extent, *value.shape)
-        empty = self.primal.before(outermost, lambda: zeros(shape, value.dtype))
-        empty.hint = self.name(value)
+        name = self.name(value)
+        own = str(self.sweep.fresh_symbol(name))
+
+        def allocated() -> Value:
+            with self.sweep.build.at(self.made_at(value), "forward"):
+                new: Value = ops.blank(
+                    shape=shape, dtype=value.dtype, name=own, residual=value.hint
+                )
+            return new
+
+        empty = self.primal.before(outermost, allocated)
+        empty.hint = name
 
         def store(tape: Value) -> Value:
             return self.primal.after(value, self.body, lambda: written(tape))
@@ -102,7 +113,26 @@ class Tapes:
         return trip_number(self.sweep.indices[op], lo, step)
 
     def name(self, value: Value) -> str:
-        return f"{value.hint}_tape" if value.hint else "tape"
+        return f"tape_{value.hint}" if value.hint else "tape"
+
+    def made_at(self, value: Value) -> Location | None:
+        """Where the user computes ``value``: for one that a loop carries, its next value."""
+        first = first_carried(self.loop)
+        params = self.body.params[first:]
+        if value in params:
+            value = self.body.yields[params.index(value)]
+        made = _made(value)
+        return self.loop.location if made is None else made.location
+
+
+def _made(value: Value) -> Operation | None:
+    """The operation that computes ``value``, in whatever region."""
+    op = value.op
+    if op is None or not op.regions:
+        return None if op is None or op.name in ("const", "dim") else op
+    k = op.results.index(value)
+    inner = [_made(region.yields[k]) for region in op.regions if len(region.yields) > k]
+    return next((made for made in reversed(inner) if made is not None), op)
 
 
 def _again(value: Value) -> Value:
@@ -156,7 +186,14 @@ class Growing:
 
         def allocated() -> Value:
             length = self.trips if exact else constant(0, i64)
-            new: Value = ops.tape(length, size=size, shape=value.shape, dtype=value.dtype)
+            with self.sweep.build.at(self.tapes.made_at(value), "forward"):
+                new: Value = ops.tape(
+                    length,
+                    size=size,
+                    shape=value.shape,
+                    dtype=value.dtype,
+                    residual=value.hint,
+                )
             return new
 
         empty = primal.before(outermost, allocated)

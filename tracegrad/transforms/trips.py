@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from tracegrad import ops
-from tracegrad.ir.core import Operation, Value
-from tracegrad.ir.types import Dim, dim_max, floor_div, never_negative, symbols
+from tracegrad.ir.core import Guard, Operation, Value
+from tracegrad.ir.sizes import no_less_than_zero
+from tracegrad.ir.types import Dim, floor_div, symbols
 from tracegrad.ops.constants import dim_value
 from tracegrad.transforms.primal import whole_number
 
@@ -35,7 +36,9 @@ def dimension(value: Value, depth: int = DEEPEST) -> Dim | None:
     return left + right if op.name == "add" else left - right
 
 
-def trip_dimension(op: Operation, known: Collection[str]) -> Dim | None:
+def trip_dimension(
+    op: Operation, known: Collection[str], guards: Iterable[Guard] = ()
+) -> Dim | None:
     """The trip count of a ``for`` as a dimension of symbols that are ``known``, if it is one."""
     lo, hi, step = (dimension(v) for v in op.operands[:3])
     if lo is None or hi is None or not isinstance(step, int) or step == 0:
@@ -45,7 +48,7 @@ def trip_dimension(op: Operation, known: Collection[str]) -> Dim | None:
     count = (
         floor_div(hi - lo + step - 1, step) if step > 0 else floor_div(lo - hi - step - 1, -step)
     )
-    return count if never_negative(count) else dim_max(count, 0)
+    return no_less_than_zero(count, guards)
 
 
 def trip_count(op: Operation) -> Value:

@@ -122,7 +122,7 @@ def _reverse(
     primal = Primal(build, build.region)
     bounds = Bounds(function, [env[p] for p in function.params])
     active = active_in(build.region, params)
-    sweep = Sweep(build, primal, active, list(function.size_sources()), bounds)
+    sweep = Sweep(build, primal, active, list(function.size_sources()), bounds, function.guards)
     with build.at(function.origin, "reverse"):
         for index, seed in seeds.items():
             sweep.add(env[function.results[index]], seed)
