@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
@@ -28,6 +28,9 @@ from tracegrad.calls import MISS, direct_call
 from tracegrad.errors import ArgumentError, GuardFailed
 from tracegrad.ir.core import Function
 from tracegrad.verbs import Recipe, Verb
+
+if TYPE_CHECKING:
+    from tracegrad.inspect.memory import MemoryReport
 
 MAX_VERSIONS = 64
 """Versions kept per signature; beyond it the oldest is dropped."""
@@ -55,8 +58,7 @@ class Version:
         traced = self.traced
         if not traced.captures_hold():
             raise GuardFailed("a captured name was bound to something else")
-        arguments = [leaves[i] for i in self.dynamic]
-        arguments += [kernel_array(a) for a in traced.captured_arrays()]
+        arguments = self.arguments(leaves)
         shared = traced.overlapping(arguments)
         if shared is not None:
             raise ArgumentError(
@@ -65,6 +67,11 @@ class Version:
                 way_out="pass a copy of one of them",
             )
         return self.recipe.assemble(self.kernel.entry_point(*arguments))
+
+    def arguments(self, leaves: Sequence[Any]) -> list[Any]:
+        """The arguments of the kernel: checked leaves, then captured arrays."""
+        captured = [kernel_array(a) for a in self.traced.captured_arrays()]
+        return [*(leaves[i] for i in self.dynamic), *captured]
 
     def direct(self, careful: bool) -> Callable[..., Any] | None:
         """The direct way of this version; see `direct_call`."""
@@ -296,6 +303,38 @@ class Compiled:
         if form == "array":
             return kernel.array_source()
         raise ArgumentError(f"form is 'loop' or 'array', not {form!r}")
+
+    def memory_report(self, *args: Any, run: bool = False, **kwargs: Any) -> MemoryReport:
+        """The arrays that a call makes: tapes, scratch arrays and results, with their bytes.
+
+        Parameters
+        ----------
+        args, kwargs : the arguments of a call; without any, the latest compiled version is shown,
+            with formulas and without numbers.
+        run : whether to run the generated source on the arguments, slowly, as plain Python. That
+            gives the number for an array whose length is found at run time, such as the
+            tape of a ``while``; otherwise it has only a formula.
+
+        Returns
+        -------
+        report : prints as a table. ``report.tape_bytes`` is the number for all tapes,
+            ``report.tape_formula`` the formula, ``report.tapes`` tells each by name, type,
+            and the line of the function that it is a residual of; ``scratch`` and ``results``
+            likewise.
+
+        Notes
+        -----
+        A tape is what the forward part of a loop keeps for the reverse part. A tape of unknown
+        length grows by doubling; its formula tells what it has room for.
+        """
+        from tracegrad.inspect.memory import report
+
+        version = self._version_for(args, kwargs)
+        kernel = version.kernel
+        if not args and not kwargs:
+            return report(kernel.loop_form, kernel.source, None, run=False)
+        _, leaves, _ = self._binder.bind(args, kwargs)
+        return report(kernel.loop_form, kernel.source, version.arguments(leaves), run=run)
 
     def inspect_llvm(self, *args: Any, **kwargs: Any) -> str:
         """The optimised LLVM text of the kernel."""

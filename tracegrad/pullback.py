@@ -46,6 +46,11 @@ class Pullback:
     source: str = ""
     """The generated source of the pullback kernel."""
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the arrays kept from the forward sweep."""
+        return sum(r.nbytes for r in self.residuals if isinstance(r, np.ndarray))
+
     def __call__(self, out_bar: Any) -> tuple[Any, ...]:
         return self._rebuild(self._call(*self.residuals, *self._flatten(out_bar)))
 

@@ -12,6 +12,8 @@ nested loops, or in the arm of an ``if``, is ``out += …`` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tracegrad.backend import lines as layout
 from tracegrad.backend.expression import (
@@ -32,8 +34,29 @@ from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import evaluate, f64
 
 
+@dataclass(frozen=True)
+class Made:
+    """An array that the printed function makes, by the line that makes it."""
+
+    value: Value
+    name: str
+    line: Line
+    tape: bool = False
+    loops: int = 0
+
+
 class Body(Values):
-    """Prints the body of one function; the parameters are those of `Values`."""
+    """Prints the body of one function; the parameters are those of `Values`.
+
+    Attributes
+    ----------
+    made : the arrays that the function makes, in the order of the text.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made: list[Made] = []
+        self._depth = 0
 
     # --- results
 
@@ -99,6 +122,9 @@ class Body(Values):
         if op.name in SHARING and op.operands and op.operands[0].rank:
             self._share(op.result, op.operands[0])
         self._offer(op, op.result, text, region)
+        if op.result.rank and op.name not in SHARING and op.result in self._texts:
+            name = self._texts[op.result].text
+            self.made.append(Made(op.result, name, self.lines[-1], False, self._depth))
 
     # --- memory (loop form)
 
@@ -114,8 +140,10 @@ class Body(Values):
         maker = "np.empty" if large else maker
         # Buffers serve both sweeps: they get no label of their own.
         line = self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
-        if "residual" in op.attributes:
+        tape = "residual" in op.attributes
+        if tape:
             line.note, line.place = layout.residual(op), layout.place(op.location)
+        self.made.append(Made(op.result, name, line, tape, self._depth))
         if large:
             self._line(f"large_pages({name})")
             if fill is not None:
@@ -129,9 +157,11 @@ class Body(Values):
         kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
         inside = f"({', '.join(shape)})" if len(shape) > 1 else shape[0]
         maker = "np.empty" if length.text == "0" else "np.zeros"
-        line = self._line(f"{self._variable(op.result)} = {maker}({inside}{kind})")
+        name = self._variable(op.result)
+        line = self._line(f"{name} = {maker}({inside}{kind})")
         line.note, line.place = layout.residual(op), layout.place(op.location)
-        self._define(op.result, line.code.split(" = ")[0])
+        self.made.append(Made(op.result, name, line, True, self._depth))
+        self._define(op.result, name)
 
     def _ensure(self, op: Operation, region: Region) -> None:
         array, length = op.operands
@@ -165,7 +195,7 @@ class Body(Values):
         buffer, *indices = op.operands
         self._buffers = frozenset()
         text = Text(self._element(buffer, indices))
-        self._buffers |= {self._root(buffer)}
+        self._buffers |= {self.root(buffer)}
         self._offer(op, op.result, text, region)
 
     def _store(self, op: Operation, region: Region) -> None:
@@ -175,7 +205,7 @@ class Body(Values):
             noted = value.op
         text = self._take(value)
         element = self._element(buffer, indices)
-        self._settle_readers([self._root(buffer)])
+        self._settle_readers([self.root(buffer)])
         sign = "+=" if op.name == "add_store" else "="
         if op.name == "add_store" and text.opposite is not None:
             sign, text = "-=", text.opposite
@@ -204,7 +234,7 @@ class Body(Values):
             f"{self._take(v).at(ATOM)}.T" if turn else self._take(v).text
             for v, turn in zip((a, b), turned, strict=True)
         )
-        self._settle_readers([self._root(out)])
+        self._settle_readers([self.root(out)])
         self._line(f"np.dot({left}, {right}, {self._take(out)})", op)
         for result in op.results:
             self._share(result, out)
@@ -225,7 +255,7 @@ class Body(Values):
             for op in region.walk():
                 position = WRITES.get(op.name)
                 if position is not None:
-                    found.add(self._root(op.operands[position]))
+                    found.add(self.root(op.operands[position]))
                 elif op.name == "alias":
                     self._share(op.result, op.operands[0])
                 elif op.regions:
@@ -289,10 +319,12 @@ class Body(Values):
     def _loop_body(self, body: Region, carried: Sequence[Value], names: list[str]) -> None:
         """The statements of a loop's body, down to the next values of its variables."""
         self._define_carries(carried, names)
+        self._depth += 1
         if self._operations(body):
             self._assign(names, body.yields)
         if not self.lines:
             self._line("pass")
+        self._depth -= 1
 
     def _for(self, op: Operation, region: Region) -> None:
         (body,) = op.regions

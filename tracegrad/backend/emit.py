@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import tracegrad
 from tracegrad.backend import lines as layout
@@ -20,7 +21,7 @@ from tracegrad.backend.names import RESERVED, Names, identifier
 from tracegrad.backend.values import words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Guard, Value
-from tracegrad.ir.types import Dim, is_symbol, substitute, symbol, symbols
+from tracegrad.ir.types import Dim, DType, is_symbol, substitute, symbol, symbols
 
 _WIDTH = 100
 
@@ -47,6 +48,37 @@ def emit_loop_form(function: Function) -> str:
 def emit_array_form(function: Function) -> str:
     """``function``, which is in array form, as NumPy statements."""
     return _Module(function, loops=False).text()
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """An array that a kernel makes.
+
+    Attributes
+    ----------
+    name : its name in the source.
+    dtype : of its elements.
+    shape : its sizes as symbols of the function. The first of a tape that is as long as turns out
+        at run time is a symbol of its own.
+    texts : the sizes as the source has them; ``len(name)`` where they are found at run time.
+    role : "tape", "result" or "scratch".
+    note, place : of a tape, what it is a residual of, and where.
+    loops : how many loops stand around the line that makes it.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+    texts: tuple[str, ...]
+    role: str
+    note: str
+    place: str
+    loops: int
+
+
+def allocations(function: Function) -> list[Allocation]:
+    """The arrays that the source of ``function``, which is in loop form, makes."""
+    return _Module(function, loops=True).allocations()
 
 
 def entry_name(function: Function) -> str:
@@ -94,8 +126,8 @@ class _Module:
 
     # --- the text
 
-    def text(self) -> str:
-        body = Body(
+    def _body(self) -> Body:
+        return Body(
             self.function,
             loops=self.loops,
             names=self.names,
@@ -103,6 +135,41 @@ class _Module:
             sizes=self.sizes,
             bound=[self.sizes[name] for name in self.sources],
         )
+
+    def allocations(self) -> list[Allocation]:
+        body = self._body()
+        body.print()
+        given = [(r, body.root(r)) for r in self.function.results if r.rank]
+        found = []
+        for made in body.made:
+            root, type = body.root(made.value), made.value.type
+            role = "tape" if made.tape else "scratch"
+            of = next((g for g in given if g[1] is root and g[0].type == type), None)
+            if of is not None and not made.tape:
+                role = "result"
+                given.remove(of)
+            grows = made.value.op is not None and made.value.op.name == "tape"
+            texts = [self._dim(dim) for dim in type.shape]
+            if grows:
+                texts[0] = f"len({made.name})"
+            note, place = (made.line.note, made.line.place) if made.tape else ("", "")
+            found.append(
+                Allocation(
+                    made.name, type.dtype, type.shape, tuple(texts), role, note, place, made.loops
+                )
+            )
+        names = dict(zip(self.function.results, self._result_names(), strict=True))
+        for result, _ in given:  # an argument, or one array a second time: copied at the end
+            texts = [self._dim(dim) for dim in result.shape]
+            found.append(
+                Allocation(
+                    names[result], result.dtype, result.shape, tuple(texts), "result", "", "", 0
+                )
+            )
+        return found
+
+    def text(self) -> str:
+        body = self._body()
         lines = [*self._sizes_and_checks(), *body.print()]
         lines = _without_unread(lines)
         if not lines:

@@ -200,10 +200,10 @@ class Values:
 
     def _settle_readers(self, buffers: Iterable[Value] | None) -> None:
         """Write down what reads any of ``buffers`` (None: any at all) before they change."""
-        roots = None if buffers is None else {self._root(b) for b in buffers}
+        roots = None if buffers is None else {self.root(b) for b in buffers}
         for value, waiting in list(self._waiting.items()):
             # More memory may be known to be the same than when the expression began to wait.
-            read = {self._root(b) for b in waiting.buffers}
+            read = {self.root(b) for b in waiting.buffers}
             if read and (roots is None or read & roots):
                 self._settle(value)
 
@@ -275,7 +275,7 @@ class Values:
             return False
         return op.name == "ensure" or bool(op.regions)
 
-    def _root(self, buffer: Value) -> Value:
+    def root(self, buffer: Value) -> Value:
         """The buffer whose memory ``buffer`` shows."""
         while buffer in self._memory:
             buffer = self._memory[buffer]
@@ -283,7 +283,7 @@ class Values:
 
     def _share(self, one: Value, other: Value) -> None:
         """``one`` and ``other`` are, or may be, the same memory."""
-        first, second = self._root(one), self._root(other)
+        first, second = self.root(one), self.root(other)
         if first is not second:
             self._memory[first] = second
 
