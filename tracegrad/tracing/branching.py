@@ -19,14 +19,15 @@ from tracegrad.tracing.joining import (
     Perhaps,
     Spec,
     Torn,
-    arrays_in,
     converted,
     join,
+    paired,
     rebuilt,
     same,
     spec_of,
+    stale,
 )
-from tracegrad.tracing.memory import Memory
+from tracegrad.tracing.memory import COPY, share_results
 from tracegrad.tracing.state import Opened, Trace, user_location
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import lift, wrap
@@ -84,6 +85,10 @@ def choose(
     after: list[Any] = list(first)
     for k, (a, b) in enumerate(zip(first, second, strict=True)):
         if same(a, b) or (one.dead and two.dead):
+            continue
+        live = [v for arm, v in ((one, a), (two, b)) if not arm.dead]
+        if any(map(stale, live)):
+            after[k] = Torn(next(filter(None, map(stale, live))), COPY)
             continue
         # Control never comes out of a dead arm: it needs no value there, only a type.
         sides = [] if one.dead else [_spec_in(trace, one, a)]
@@ -153,26 +158,9 @@ def _share(
     two: Opened,
 ) -> None:
     """A chosen array is one of two memories: whoever else has these shares it."""
-    holders: dict[Memory, list[Memory]] = {}
-    for k in specs:
-        chosen = list(arrays_in(after[k]))
-        for arm, value in ((one, first[k]), (two, second[k])):
-            if arm.dead:
-                continue
-            sources = list(arrays_in(value))
-            if len(sources) != len(chosen):
-                continue
-            for source, result in zip(sources, chosen, strict=True):
-                assert source.memory is not None
-                assert result.memory is not None
-                holders.setdefault(source.memory, []).append(result.memory)
-    for memory, results in holders.items():
-        group = [*results]
-        if trace.is_visible(memory.region):
-            group.append(memory)
-        for left in group:
-            for right in group:
-                left.share_with(trace, right)
+    for arm, values in ((one, first), (two, second)):
+        if not arm.dead:
+            share_results(trace, [pair for k in specs for pair in paired(values[k], after[k])])
 
 
 class _Tracing:

@@ -19,13 +19,14 @@ from tracegrad.ir.types import ArrayType, Shape
 from tracegrad.ops import access
 from tracegrad.staging import UNBOUND
 from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import cast, common_dtype, ir_dtype, lift, to_shape, wrap
 
 __all__ = [
     "Clash", "Const", "Leaf", "Maybe", "Node", "Nothing", "Perhaps", "Spec", "Torn", "Unset",
-    "converted", "is_clash", "join", "leaf_types", "rebuilt", "same", "spec_of",
+    "converted", "is_clash", "join", "leaf_types", "paired", "rebuilt", "same", "spec_of", "stale",
 ]  # fmt: skip
 
 
@@ -61,8 +62,9 @@ class Maybe:
 class Torn:
     """What a name holds that two sides left with values that can't be one."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, way_out: str = "") -> None:
         self.__dict__["message"] = message
+        self.__dict__["way_out"] = way_out or "give it the same kind of value on both sides"
         self.__dict__["place"] = user_place()
 
     def settled_value(self) -> NoReturn:
@@ -71,7 +73,7 @@ class Torn:
     def refuse(self) -> NoReturn:
         raise UnsupportedError(
             self.__dict__["message"],
-            way_out="give it the same kind of value on both sides",
+            way_out=self.__dict__["way_out"],
             place=self.__dict__["place"],
         )
 
@@ -160,8 +162,8 @@ def spec_of(value: Any) -> Spec:
     if is_gone(value):
         return Nothing()
     if isinstance(value, Tracer):
-        shape = current_trace().sizes.shape(value.value.shape)
-        return Leaf(value.dtype, shape, value.weak)
+        dtype, shape = _type_of(value)
+        return Leaf(dtype, current_trace().sizes.shape(shape), value.weak)
     if isinstance(value, TracedInt):
         return Leaf(np.dtype(np.int64), (), True)
     if isinstance(value, np.ndarray):
@@ -177,6 +179,20 @@ def spec_of(value: Any) -> Spec:
     if type(value) is dict:
         return Node(dict, tuple(value), tuple(map(spec_of, value.values())))
     return Const(value)
+
+
+def _type_of(value: Tracer) -> tuple[np.dtype, Shape]:
+    """Of what dtype and shape it is; this is not to read it."""
+    if value.memory is None:
+        return value.dtype, ()
+    whole = value.memory.variable.type
+    return whole.dtype.numpy, value.stages[-1].shape if value.stages else whole.shape
+
+
+def stale(value: Any) -> str | None:
+    """Why an array, or one among the leaves of a value, can't be used any more."""
+    memories = [array.memory for array in arrays_in(value)]
+    return next((m.stale for m in memories if m is not None and m.stale is not None), None)
 
 
 def join(one: Spec, other: Spec) -> Spec:
@@ -362,3 +378,11 @@ def arrays_in(value: Any) -> Iterator[Tracer]:
     elif type(value) is dict:
         for each in value.values():
             yield from arrays_in(each)
+
+
+def paired(value: Any, other: Any) -> list[tuple[Memory, Memory]]:
+    """The memories of the leaves of two values that were joined, side by side."""
+    one, two = ([a.memory for a in arrays_in(each) if a.memory] for each in (value, other))
+    if len(one) == len(two):
+        return list(zip(one, two, strict=True))
+    return [(a, b) for a in one for b in two]

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from tracegrad.tracing.state import Trace
 
 __all__ = [
-    "At", "Fancy", "Memory", "Place", "Reshape", "Select", "Stage", "composed", "index_values",
-    "put", "ranged", "same_value",
+    "COPY", "At", "Fancy", "Memory", "Place", "Reshape", "Select", "Stage", "composed",
+    "index_values", "put", "ranged", "same_value", "share_results",
 ]  # fmt: skip
+
+COPY = "make a copy first: b = a.copy()"
 
 
 class Memory:
@@ -66,7 +68,7 @@ class Memory:
     def get(self, trace: Trace) -> Value:
         """The present value."""
         if self.stale is not None:
-            raise UnsupportedError(self.stale, way_out="make a copy first: b = a.copy()")
+            raise UnsupportedError(self.stale, way_out=COPY)
         trace.require_visible(self.region)
         for opened in trace.opened:
             opened.touched[self] = None
@@ -76,12 +78,13 @@ class Memory:
 
     def set(self, trace: Trace, value: Value) -> None:
         """Give it a new value."""
-        if self.outside is not None:
-            raise UnsupportedError(
-                f"the function writes into {self.outside}, which it shares with its surroundings; "
-                "a compiled kernel would not",
-                way_out="write to a copy (a = a.copy()) and return it",
-            )
+        for each in (self, *self.shares):
+            if each.outside is not None:
+                raise UnsupportedError(
+                    f"the function writes into {each.outside}, which it shares with its "
+                    "surroundings; a compiled kernel would not",
+                    way_out="write to a copy (a = a.copy()) and return it",
+                )
         if self.build is not trace.build:
             raise UnsupportedError(
                 "a function that is differentiated inside another writes into an array of the "
@@ -107,24 +110,49 @@ class Memory:
 
     def make_stale(self, trace: Trace, writer: str) -> None:
         """It can't be used from now on: ``writer`` was written to and may be the same memory."""
+        self.set_stale(
+            trace,
+            f"{self.words()} may or may not be the same memory as {writer}, which was written "
+            "to: it depends on a branch or on the number of trips of a loop",
+        )
+
+    def set_stale(self, trace: Trace, why: str) -> None:
         if self.stale is None:
-            self.stale = (
-                f"{self.words()} may or may not be the same memory as {writer}, which was written "
-                "to: it depends on a branch or on the number of trips of a loop"
-            )
+            self.stale = why
 
             def undo() -> None:
                 self.stale = None
 
             trace.journal.append(undo)
+            for opened in trace.opened:
+                opened.stale[self] = why
+
+    def may_be(self, other: Memory) -> bool:
+        """Whether the two are one memory, or may be."""
+        return self is other or other in self.shares
 
     def share_with(self, trace: Trace, other: Memory) -> None:
+        """This one may be ``other``, and so whatever ``other`` may be."""
+        for each in (other, *other.shares):
+            if trace.is_visible(each.region):
+                self.share(trace, each)
+
+    def share(self, trace: Trace, other: Memory) -> None:
         """The two may be one memory."""
-        if other is self or other in self.shares:
+        if self.may_be(other):
             return
         self.shares[other] = None
         other.shares[self] = None
         trace.journal.append(lambda: (self.shares.pop(other, None), other.shares.pop(self, None)))
+
+
+def share_results(trace: Trace, pairs: Sequence[tuple[Memory, Memory]]) -> None:
+    """Of each pair of memories, the second may be the first, which a region left behind."""
+    for k, (source, result) in enumerate(pairs):
+        result.share_with(trace, source)
+        for other_source, other in pairs[:k]:
+            if source.may_be(other_source):
+                result.share(trace, other)
 
 
 # --- stages -----------------------------------------------------------------------------------
@@ -233,6 +261,11 @@ class Select:
             is_full(place, d, size)
             for d, (place, size) in enumerate(zip(self.places, shape, strict=True))
         )
+
+    @property
+    def moves(self) -> bool:
+        """Whether positions are known only at run time."""
+        return any(not isinstance(place, tuple) for place in self.places)
 
     @property
     def repeats(self) -> bool:

@@ -35,11 +35,12 @@ from tracegrad.tracing.joining import (
     is_gone,
     join,
     leaf_types,
+    paired,
     rebuilt,
     same,
     spec_of,
 )
-from tracegrad.tracing.memory import Memory
+from tracegrad.tracing.memory import Memory, share_results
 from tracegrad.tracing.state import Trace, user_location
 from tracegrad.tracing.tracer import Tracer
 
@@ -87,6 +88,8 @@ class Rolled:
         self.slots: dict[Any, tuple[Slot, Carried]] = {}
         self.start: tuple[Any, ...] = ()
         self.flags: tuple[Any, ...] = ()
+        self.aliases: dict[tuple[tuple[Any, int], Memory | tuple[Any, int]], None] = {}
+        self.stale: dict[Memory, str] = {}
         self.attempts = 0
         self.reason: TracegradError | None = None
 
@@ -111,7 +114,7 @@ class Rolled:
         trace = self.trace
         self.attempts += 1
         self.phase, self.live, self.flags = "trial", True, ()
-        carried = [*self.lifted.values(), *(c for _, c in self.slots.values())]
+        carried = [each for _, each in self._carried()]
         for each in carried:
             each.inits = trace.run(converted, each.spec, each.start)
         self.opened = trace.open(self.site, loop=True)
@@ -122,10 +125,7 @@ class Rolled:
             hint = "" if hint.startswith("__tracegrad") else hint
             each.params = [trace.build.param(type, hint) for type in leaf_types(each.spec)]
             each.entry = rebuilt(each.spec, iter(each.params))
-            for array, source in zip(arrays_in(each.entry), arrays_in(each.start), strict=False):
-                assert array.memory is not None
-                assert source.memory is not None
-                array.memory.share_with(trace, source.memory)
+        self._enter_memories()
         env = list(self.start)
         for k, value in enumerate(env):
             if k in self.lifted:
@@ -198,6 +198,7 @@ class Rolled:
             clash, again = self._differences(end)
         if clash is not None:
             return self._give_up(clash)
+        again = self._aliases_differ(end) or again
         if again:
             trace.undo(opened.mark)
             trace.settle(opened)
@@ -205,7 +206,6 @@ class Rolled:
                 return self._give_up("the types of what it carries change in every trip")
             self.lifted = dict(sorted(self.lifted.items()))
             return self._attempt()
-        self._check_sharing(end)
         return self._finish(end)
 
     def _differences(self, end: tuple[Any, ...]) -> tuple[str | None, bool]:
@@ -281,43 +281,50 @@ class Rolled:
 
     # -- aliasing
 
-    def _check_sharing(self, end: tuple[Any, ...]) -> None:
-        """Refuse programs where it matters which of several memories a carried array is."""
-        opened = self.opened
-        holders: dict[Memory, list[Memory]] = {}
-        for each, value in self._pairs(end):
-            params = [array.memory for array in arrays_in(each.entry)]
-            ends = [array.memory for array in arrays_in(value)]
-            if len(params) != len(ends):
-                continue
-            for param, memory in zip(params, ends, strict=True):
-                assert param is not None
-                assert memory is not None
-                holders.setdefault(memory, []).append(param)
-        groups = [[*params, memory] for memory, params in holders.items()]
-        for group in groups:
-            known = [m for m in dict.fromkeys(group) if self._outlives(m) or m in group[:-1]]
-            for one in known:
-                for other in known:
-                    seen = one in opened.written and other in opened.touched
-                    if one is not other and seen and (len(group) > 2 or self._outlives(group[-1])):
-                        raise self._shared(one, other)
-        # What was chosen within a trip is gone with it; what it shares is seen by the write itself.
-        carried = {array.memory for each, _ in self._pairs(end) for array in arrays_in(each.entry)}
-        for memory in opened.written:
-            for other in memory.shares:
-                if other in opened.touched and (self._outlives(other) or other in carried):
-                    raise self._shared(memory, other)
+    def _enter_memories(self) -> None:
+        """What the carried arrays may be at the beginning of a trip, as far as is known by now."""
+        trace = self.trace
+        self.params: dict[tuple[Any, int], Memory] = {}
+        for key, each in self._carried():
+            for source, param in paired(each.start, each.entry):
+                param.share_with(trace, source)
+            for place, array in enumerate(arrays_in(each.entry)):
+                assert array.memory is not None
+                self.params[key, place] = array.memory
+        for one, other in self.aliases:
+            found = other if isinstance(other, Memory) else self.params.get(other)
+            if one in self.params and found is not None:
+                self.params[one].share(trace, found)
+        for memory, why in self.stale.items():
+            memory.set_stale(trace, why)
+
+    def _aliases_differ(self, end: tuple[Any, ...]) -> bool:
+        """Whether a trip may find memories to be one, or stale, and was not traced so.
+
+        What a trip leaves the next one finds: there the memory of a carried array is the one that
+        its name had at the end of the trip before.
+        """
+        known = len(self.aliases), len(self.stale)
+        keys = {param: key for key, param in self.params.items()}
+        ends = [pair for each, value in self._pairs(end) for pair in paired(value, each.entry)]
+        for k, (last, param) in enumerate(ends):
+            for memory in (last, *last.shares):
+                if self._outlives(memory) and not param.may_be(memory):
+                    self.aliases[keys[param], memory] = None
+            for other_last, other in ends[:k]:
+                if last.may_be(other_last) and not param.may_be(other):
+                    self.aliases[keys[param], keys[other]] = None
+        for memory, why in self.opened.stale.items():
+            if memory in self.opened.touched and self._outlives(memory):
+                self.stale.setdefault(memory, why)
+        return known != (len(self.aliases), len(self.stale))
 
     def _outlives(self, memory: Memory) -> bool:
         return self.trace.is_visible(memory.region)
 
-    def _shared(self, one: Memory, other: Memory) -> UnsupportedError:
-        return UnsupportedError(
-            f"in the loop of line {self.site.line}, {one.words()} is written to, and in some trips "
-            f"{other.words()} is the same memory",
-            way_out="copy the array where its name is bound: a = b.copy()",
-        )
+    def _carried(self) -> list[tuple[Any, Carried]]:
+        """Names (by their position) and slots (by their key) that are carried."""
+        return [*self.lifted.items(), *((key, each) for key, (_, each) in self.slots.items())]
 
     def _pairs(self, end: Sequence[Any]) -> list[tuple[Carried, Any]]:
         found = [(each, end[k]) for k, each in self.lifted.items()]
@@ -344,7 +351,7 @@ class Rolled:
         after: dict[int, Any] = {}
         for k, (each, _value) in enumerate(pairs):
             after[k] = rebuilt(each.spec, results) if k in kept else settled[k]
-        self._share_results(pairs, kept, after, end)
+        self._share_results(pairs, kept, after)
         env = [
             start if start is UNBOUND or same(entry, value) or same(start, value) else value
             for start, entry, value in zip(self.start, self.entry, end, strict=True)
@@ -430,37 +437,16 @@ class Rolled:
         pairs: list[tuple[Carried, Any]],
         kept: list[int],
         after: dict[int, Any],
-        end: tuple[Any, ...],
     ) -> None:
         """After the loop, a carried array may be one that was there before."""
-        trace = self.trace
-        params = {array.memory for each, _ in pairs for array in arrays_in(each.entry)}
-        starts = [array.memory for each, _ in pairs for array in arrays_in(each.start)]
-        by_end: dict[Memory, list[Memory]] = {}
+        lasts, starts = [], []
         for k in kept:
             each, value = pairs[k]
-            results = [array.memory for array in arrays_in(after[k])]
-            ends = [array.memory for array in arrays_in(value)]
-            own = [array.memory for array in arrays_in(each.start)]
-            for place, result in enumerate(results):
-                assert result is not None
-                last = ends[place] if place < len(ends) else None
-                if last is not None:
-                    by_end.setdefault(last, []).append(result)
-                    if self._outlives(last):
-                        result.share_with(trace, last)
-                    if last in params:
-                        for start in starts:
-                            if start is not None:
-                                result.share_with(trace, start)
-                if place < len(own) and not self._has_trip():
-                    before = own[place]
-                    if before is not None:
-                        result.share_with(trace, before)
-        for group in by_end.values():
-            for one in group:
-                for other in group:
-                    one.share_with(trace, other)
+            lasts += paired(value, after[k])
+            starts += paired(each.start, after[k])
+        share_results(self.trace, lasts)
+        if not self._has_trip():
+            share_results(self.trace, starts)
 
 
 def _unwrapped(spec: Spec) -> Spec:

@@ -54,7 +54,8 @@ class Opened:
     ----------
     site, frame, line : where the construct stands in the user's file.
     dead : an exception is raised in it at run time; control never comes to its end.
-    touched, written : the memories that were read, or written, while it was open.
+    touched, written, stale : the memories that were read, were written, or became stale while it
+        was open.
     stores : places outside the frame (an item, an attribute, a cell) that were stored to, with
         what they held before; ``after`` has what they held when the region was closed.
     known : containers and objects that were there before the region was opened.
@@ -62,7 +63,7 @@ class Opened:
 
     __slots__ = (
         "after", "dead", "frame", "known", "line", "mark", "rolled", "scope", "site",
-        "stores", "touched", "written",
+        "stale", "stores", "touched", "written",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,7 @@ class Opened:
         self.dead = False
         self.touched: dict[Memory, None] = {}
         self.written: dict[Memory, None] = {}
+        self.stale: dict[Memory, str] = {}
         self.stores: dict[Any, tuple[Slot, Any]] = {}
         self.after: dict[Any, Any] = {}
         self.known: dict[int, Any] = {}

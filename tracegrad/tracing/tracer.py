@@ -428,9 +428,11 @@ def part_of(memory: Memory, stages: tuple[Stage, ...]) -> Tracer:
     """The tracer of a view."""
     view = Tracer.__new__(Tracer)
     view.weak = False
-    view.context = current_trace()
+    view.context = trace = current_trace()
     view._value = view._seen = None
-    view._region = memory.region
+    # Positions that are known only here are gone with this region.
+    moving = any(isinstance(stage, Select) and stage.moves for stage in stages)
+    view._region = trace.build.region if moving else memory.region
     view.memory = memory
     view.stages = stages
     return view
