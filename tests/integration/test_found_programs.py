@@ -10,6 +10,7 @@ import pytest
 import tracegrad as tg
 from tests.integration.loop_programs_checks import Checked
 from tests.integration.stages import Stages
+from tracegrad.errors import TraceError
 
 
 def checked(fun, *args):
@@ -104,6 +105,92 @@ def test_a_name_given_an_older_array_in_each_trip_is_not_carried():
     stages = checked(f, np.linspace(0.2, 0.9, 6))
     (loop,) = [op for op in stages.traced.function.walk() if op.name == "for"]
     assert len(loop.results) == 1
+
+
+# --- memories that may be one -----------------------------------------------------------------
+
+
+def refused(fun, *args):
+    with pytest.raises(TraceError, match="may or may not be the same memory"):
+        Stages(fun, args)
+
+
+def test_a_choice_of_a_choice_may_be_the_first_of_all():
+    def f(x, s):
+        a = x * 1.0
+        b = a if s[0] > 0.0 else x * 2.0
+        c = b if s[1] > 0.0 else x * 3.0
+        c[0] = 5.0 * x[1]
+        return a[0] + c[1]
+
+    refused(f, np.ones(3), np.array([1.0, 1.0]))
+
+
+def test_what_a_trip_left_may_be_what_the_next_one_writes():
+    def f(x, s):
+        a, b = x * 1.0, x * 2.0
+        total = 0.0
+        for i in range(len(x)):
+            b[0] = 5.0 * x[i] * (i + 1)
+            total += a[0]
+            a = b if s[i] > 0.0 else x * 3.0
+        return total
+
+    refused(f, np.ones(3), np.array([1.0, 1.0, -1.0]))
+
+
+def test_an_array_from_before_may_be_written_under_another_name_in_each_trip():
+    def f(x, s):
+        a = x * 1.0
+        b = a
+        total = 0.0
+        for i in range(len(x)):
+            total += a[0]
+            b[0] = 5.0 * x[i]
+            b = x * 2.0 if s[i] > 0.0 else b
+        return total
+
+    refused(f, np.ones(3), np.array([1.0, 1.0, -1.0]))
+
+
+def test_a_chosen_array_that_is_written_while_nobody_reads_the_others():
+    def f(x, s):
+        a = x * 1.0
+        total = 0.0
+        for i in range(len(x)):
+            if s[i] > 0.0:
+                a = np.sin(a) * s[i]
+            a[i] = 5.0 * x[i] * a[i - 1]
+            total += a[0]
+        return total + np.sum(a)
+
+    checked(f, np.linspace(0.2, 0.9, 3), np.array([1.0, -1.0, 2.0]))
+
+
+CAPTURED = np.array([1.0, 2.0, 3.0])
+
+
+def test_a_captured_array_is_not_written_under_a_chosen_name():
+    def f(x):
+        c = CAPTURED if x[0] > 0.0 else x * 1.0
+        c[0] = x[0] * 2.0
+        return np.sum(c)
+
+    with pytest.raises(TraceError, match="captured array 'CAPTURED'"):
+        Stages(f, (np.ones(3),))
+
+
+def test_a_view_of_a_trip_is_not_looked_at_after_its_loop():
+    def f(x, A):
+        total = 0.0
+        for i in range(len(x)):
+            for row in A:
+                total += row[0] * x[i]
+            for v in x:
+                total *= v
+        return total
+
+    checked(f, np.linspace(0.5, 1.4, 3), np.linspace(0.2, 0.9, 6).reshape(2, 3))
 
 
 def test_a_kernel_raises_what_the_program_raises():
