@@ -83,7 +83,7 @@ def test_the_strongest_of_several_guards_is_kept():
 
 def test_a_size_that_python_needs_is_fixed():
     def f(x):
-        return sum([v * k for k, v in enumerate(x)])
+        return sum(v * k for k, v in enumerate(tuple(x)))
 
     traced = check(f, np.ones(5))
     assert types_of(traced) == ["f64[5]"]

@@ -92,6 +92,34 @@ class Evaluator:
 
     def value(self, node: Node, index: Index) -> Value:
         """The element of ``node`` at ``index``."""
+        found = self.writer.memo.get((node, index))
+        if found is not None:
+            return found
+        # What it is computed from comes first, without recursion: chains can be long.
+        pending = [(node, index)]
+        while pending:
+            missing = self._sources(*pending[-1])
+            if missing:
+                pending.extend(reversed(missing))
+            else:
+                found = self._value(*pending.pop())
+        assert found is not None
+        return found
+
+    def _sources(self, node: Node, index: Index) -> list[tuple[Node, Index]]:
+        """The elements not yet known that a computed node needs."""
+        key = (node, index)
+        if node.kind not in ("ew", "view") or key in self.writer.memo:
+            return []
+        if self.program.of_node.get(node) is not None:
+            return []
+        if node.kind == "view":
+            needed = [(node.operands[0], through_view(node, index))]
+        else:
+            needed = [(x, index if x.rank else ()) for x in node.operands]
+        return [each for each in needed if each not in self.writer.memo]
+
+    def _value(self, node: Node, index: Index) -> Value:
         key = (node, index)
         found = self.writer.memo.get(key)
         if found is not None:

@@ -9,6 +9,7 @@ of control flow as plain Python answers them.
 from tracegrad.staging.plain import (
     PlainBranch,
     PlainControl,
+    PlainFold,
     PlainLogic,
     PlainLoop,
     PlainStep,
@@ -32,6 +33,7 @@ __all__ = [
     "Hooks",
     "PlainBranch",
     "PlainControl",
+    "PlainFold",
     "PlainLogic",
     "PlainLoop",
     "PlainStep",

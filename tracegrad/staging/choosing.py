@@ -6,9 +6,11 @@ import ast
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
+from tracegrad.staging.folds import Folded
 from tracegrad.staging.names import Flow, bound_by
 from tracegrad.staging.rewrite import Rewriter, mangled
 from tracegrad.staging.sites import Site
+from tracegrad.staging.source import copied
 
 __all__ = ["ChoosingRewriter", "asked", "at_place", "of", "site_constant"]
 
@@ -271,6 +273,23 @@ class ChoosingRewriter(Rewriter):
                 setattr(node, field, self.visit(getattr(node, field)))
         self._place = outer
         return node
+
+    def visit_Folded(self, node: Folded) -> ast.expr:
+        """The loop that stands for a comprehension, where the hooks want it."""
+        first = node.comprehension.generators[0]
+        function: ast.expr = ast.Constant(None)
+        if isinstance(node.call, ast.Call):
+            function = self.visit(copied(node.call.func))
+        start = [self.visit(each) for each in node.start]
+        items, holder = self._fresh(), self._fresh()
+        over = ast.NamedExpr(ast.Name(items, ast.Store()), self.visit(first.iter))
+        first.iter = at_place(ast.Name(items, ast.Load()), first.iter)
+        alone = self.visit(node.call)
+        site = self._site("comprehension", node)
+        made = self._hook("fold", node, function, node.func, at_place(over, first.iter), site)
+        told = ast.NamedExpr(ast.Name(holder, ast.Store()), made)
+        test = ast.Attribute(told, "folds", ast.Load())
+        return at_place(ast.IfExp(test, asked(holder, "of", *start), alone), node)
 
     visit_ListComp = _comprehension
     visit_SetComp = _comprehension

@@ -37,7 +37,7 @@ stands for the site, ``b``, ``s`` for internal names)::
 
 Jumps are made structured beforehand (``jumps``). After ``x, y = b.env`` each name that is
 ``b.unbound`` is deleted. In a comprehension the object is the parameter of a lambda, since
-comprehensions can run interleaved.
+comprehensions can run interleaved; a loop that may stand for one is told of in ``folds``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from tracegrad.staging.choosing import ChoosingRewriter, asked, at_place, of
+from tracegrad.staging.folds import with_folds
 from tracegrad.staging.jumps import Guard, SetFlag, Unfinished, structured
 from tracegrad.staging.names import Flow, arguments_of, bound_by, header_binds
 from tracegrad.staging.patterns import as_branches
@@ -98,7 +99,10 @@ class ControlRewriter(ChoosingRewriter):
             return super().visit_ClassDef(node)
 
     def _chains(self, statement: ast.stmt) -> list[ast.stmt]:
-        """``statement`` with each ``match`` over plain values made a chain of ``if``."""
+        """``statement`` with each ``match`` over plain values made a chain of ``if``.
+
+        Before it come functions for its comprehensions (``folds``).
+        """
         if isinstance(statement, _SCOPES):
             return [statement]
         for part in (
@@ -112,7 +116,7 @@ class ControlRewriter(ChoosingRewriter):
                     setattr(part, field, [new for each in inner for new in self._chains(each)])
         if isinstance(statement, ast.Match):
             return as_branches(statement, self._fresh) or [statement]
-        return [statement]
+        return with_folds(statement, self._fresh)
 
     def _block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
         out: list[ast.stmt] = []

@@ -14,6 +14,7 @@ from tracegrad.staging.sites import UNBOUND, Site
 __all__ = [
     "PlainBranch",
     "PlainControl",
+    "PlainFold",
     "PlainLogic",
     "PlainLoop",
     "PlainStep",
@@ -189,6 +190,20 @@ class PlainTrying:
 _TRYING = PlainTrying()
 
 
+class PlainFold:
+    """A comprehension that runs as it stands."""
+
+    __slots__ = ()
+
+    folds = False
+
+    def of(self, *start: Any) -> Any:
+        """What the loop gives that stands for the comprehension, if ``folds``."""
+
+
+_ALONE = PlainFold()
+
+
 class PlainControl:
     """The hooks of control flow, answering as plain Python does."""
 
@@ -238,6 +253,10 @@ class PlainControl:
 
     def contains(self, value: Any, container: Any) -> Any:
         return value in container
+
+    def fold(self, function: Any, loop: Callable[..., Any], items: Any, site: Site) -> Any:
+        """Whether ``loop`` stands for ``function`` (None: a list) of a comprehension over items."""
+        return _ALONE
 
     def each(self, iterable: Any, site: Site) -> Any:
         """What a comprehension iterates over."""

@@ -8,6 +8,7 @@ at once in two threads do not see each other.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from tracegrad.staging.choosing import site_constant
 from tracegrad.staging.control import ControlRewriter
 from tracegrad.staging.jumps import NotRewritable
-from tracegrad.staging.rewrite import HOOK, Rewriter
+from tracegrad.staging.rewrite import HOOK, Rewriter, is_internal
 from tracegrad.staging.sites import Site
 from tracegrad.staging.source import (
     FACTORY,
@@ -95,6 +96,9 @@ class Scope(Protocol):
 
     def contains(self, value: Any, container: Any) -> Any:
         """``value in container``."""
+
+    def fold(self, function: Any, loop: Callable[..., Any], items: Any, site: Site) -> Any:
+        """The `PlainFold` of a comprehension."""
 
     def each(self, iterable: Any, site: Site) -> Any:
         """What a comprehension iterates over."""
@@ -207,8 +211,17 @@ def _compile_with_hooks(function: FunctionType) -> CodeType | None:
 
 def _compiled(definition: Definition, rewriter: Rewriter, like: CodeType) -> CodeType:
     node = copied(definition.node)
+    if isinstance(node, ast.Lambda):
+        node = _as_function(node)
     rewriter.rewrite(node)
     return compile_alone(definition, node, like, (HOOK,))
+
+
+def _as_function(node: ast.Lambda) -> ast.FunctionDef:
+    """A lambda as a function of one statement: there, more can be hooked."""
+    body = ast.copy_location(ast.Return(node.body), node.body)
+    function = ast.FunctionDef("_", node.args, [body], [], None)
+    return ast.copy_location(function, node)
 
 
 def _finished(
@@ -230,6 +243,8 @@ def _finished(
 
     qualified = hasattr(code, "co_qualname")  # not in Python 3.10
     changes: dict[str, Any] = {"co_consts": tuple(map(finished, code.co_consts))}
+    if is_internal(code.co_name):
+        changes["co_name"] = "<comprehension>"
     if qualified:
         changes["co_qualname"] = named(code.co_qualname)
     return code.replace(**changes)

@@ -18,6 +18,7 @@ from tracegrad.errors import NeedsValue
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import TracedInt, dim_or_int, is_integer, largest, smallest
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import cast, elementwise, is_traced, lift
 
@@ -157,8 +158,13 @@ def int_(x: Any = 0, /) -> Any:
     return _weak(cast(value, np.int64))
 
 
+def _as_array(x: Any) -> Any:
+    return x.array if isinstance(x, RolledList) else x
+
+
 @implements(len)
 def len_(obj: Any, /) -> Any:
+    obj = _as_array(obj)
     if isinstance(obj, Tracer) and obj.ndim:
         return dim_or_int(obj.value.shape[0])
     return builtins.len(obj)
@@ -168,6 +174,8 @@ def len_(obj: Any, /) -> Any:
 def isinstance_(obj: Any, class_or_tuple: Any, /) -> bool:
     if isinstance(obj, TracedInt):
         return builtins.isinstance(0, class_or_tuple)
+    if isinstance(obj, RolledList):
+        return builtins.isinstance([], class_or_tuple)
     if not isinstance(obj, Tracer):
         return builtins.isinstance(obj, class_or_tuple)
     if obj.ndim:
@@ -183,11 +191,37 @@ def isscalar(element: Any) -> bool:
     return isinstance(element, TracedInt) or not lift(element).ndim
 
 
+@implements(list)
+def list_(iterable: Any = (), /) -> Any:
+    """A list of more items than known stays an array."""
+    return iterable.copy() if isinstance(iterable, RolledList) else builtins.list(iterable)
+
+
+@implements(sorted)
+def sorted_(iterable: Any, /, *, key: Any = None, reverse: bool = False) -> Any:
+    """Numbers in order, by a sort of an array."""
+    rolled = isinstance(iterable, RolledList) or (isinstance(iterable, Tracer) and iterable.ndim)
+    items: Any = _as_array(iterable) if rolled else builtins.list(iterable)
+    if not is_traced(items) or (key is not None and not any(map(is_traced, map(key, items)))):
+        return builtins.sorted(items, key=key, reverse=reverse)
+    if key is not None:
+        raise TypeError("sorted with key= needs keys that are known while tracing")
+    if (items.ndim if rolled else max(lift(each).ndim for each in items)) != int(bool(rolled)):
+        raise ValueError(
+            "The truth value of an array with more than one element is ambiguous. "
+            "Use a.any() or a.all()"
+        )
+    array: Any = np.sort(lift(items))
+    array = array[::-1] if reverse else array
+    return RolledList(array) if rolled else [array[k] for k in range(len(items))]
+
+
 # --- sums and extremes ------------------------------------------------------------------------
 
 
 @implements(sum)
 def sum_(iterable: Iterable[Any], /, start: Any = 0) -> Any:
+    iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim:
         total = np.sum(iterable, axis=0)
         return total if isinstance(start, int) and start == 0 else start + total
@@ -201,7 +235,7 @@ def _extreme(name: str, args: tuple[Any, ...], key: Any, default: Any) -> Any:
     pick = np.maximum if name == "max" else np.minimum
     native = getattr(builtins, name)
     if len(args) == 1:
-        (only,) = args
+        only = _as_array(args[0])
         if isinstance(only, Tracer) and only.ndim == 1 and key is None:
             return getattr(np, name)(only)
         args = tuple(only)
@@ -242,6 +276,7 @@ def min_(*args: Any, key: Any = None, default: Any = _MISSING) -> Any:
 
 @implements(any)
 def any_(iterable: Any, /) -> Any:
+    iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim == 1:
         return np.any(iterable)
     return builtins.any(iterable)
@@ -249,6 +284,7 @@ def any_(iterable: Any, /) -> Any:
 
 @implements(all)
 def all_(iterable: Any, /) -> Any:
+    iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim == 1:
         return np.all(iterable)
     return builtins.all(iterable)

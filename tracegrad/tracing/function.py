@@ -24,6 +24,7 @@ from tracegrad.tracing.hooks import TraceHooks
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import Items
 from tracegrad.tracing.joining import Maybe, Torn
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.raising import settled
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
@@ -267,6 +268,9 @@ def _outputs(
     # One traced value, the common case, does not need the tree library, whose import takes time.
     lone = isinstance(out, Tracer | TracedInt)
     leaves, structure = ([out], tree.LEAF) if lone else tree.flatten(out)
+    if any(isinstance(leaf, RolledList) for leaf in leaves):
+        listed = [leaf.items() if isinstance(leaf, RolledList) else leaf for leaf in leaves]
+        return _outputs(tree.unflatten(structure, listed))
     results: list[Value] = []
     found: list[OutputLeaf] = []
     constants: list[Any] = []

@@ -22,12 +22,14 @@ from tracegrad.errors import NeedsValue, UnsupportedError
 from tracegrad.staging import UNBOUND, PlainControl, PlainTrying, Site, cell_of, is_staged, stage
 from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
+from tracegrad.tracing.comprehensions import fold_of
 from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
 from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation, item_proxy
 from tracegrad.tracing.flags import clear
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import as_items
 from tracegrad.tracing.joining import Maybe, Torn, Unset
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.raising import raise_here, settled
 from tracegrad.tracing.rolled import ABORTS
 from tracegrad.tracing.state import Trace, current_trace
@@ -350,6 +352,8 @@ class FunctionScope(PlainControl):
         return not value
 
     def contains(self, value: Any, container: Any) -> Any:
+        if isinstance(container, RolledList):
+            container = container.array
         if isinstance(container, Tracer):
             return np.any(container == value)
         if isinstance(value, Tracer) and isinstance(container, list | tuple | range):
@@ -363,6 +367,10 @@ class FunctionScope(PlainControl):
                 found = np.logical_or(found, value == each)
             return found
         return value in container
+
+    def fold(self, function: Any, loop: Callable[..., Any], items: Any, site: Site) -> Any:
+        found = fold_of(current_trace(), function, loop, _read(items), site)
+        return super().fold(function, loop, items, site) if found is None else found
 
     def truth(self, value: Any, site: Site) -> Any:
         return bool(value)

@@ -14,6 +14,7 @@ from tracegrad.errors import NeedsValue
 from tracegrad.ir.types import floor_div
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import TracedInt, as_dim, dim_or_int, is_integer
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.tracer import Tracer
 
 __all__ = ["Items", "as_items"]
@@ -98,6 +99,17 @@ class Elements(Items):
 
     def item(self, index: Any) -> Any:
         return self.array[index]
+
+
+class ListItems(Elements):
+    """The items of a list that is kept as an array."""
+
+    def __init__(self, items: RolledList) -> None:
+        super().__init__(items.array)
+        self.items = items
+
+    def item(self, index: Any) -> Any:
+        return self.items[index]
 
 
 class Listed(Items):
@@ -190,6 +202,8 @@ def as_items(iterable: Any) -> Items | None:
         return Range(iterable.start, iterable.stop, iterable.step)
     if isinstance(iterable, Tracer):
         return Elements(iterable)
+    if isinstance(iterable, RolledList):
+        return ListItems(iterable)
     return None
 
 

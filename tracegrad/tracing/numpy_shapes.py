@@ -14,6 +14,7 @@ from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer, view_by
@@ -284,6 +285,8 @@ def stack(
     arrays: Any, axis: int = 0, out: None = None, *, dtype: Any = None, casting: str = "same_kind"
 ) -> Any:
     no_out(out, "np.stack")
+    if isinstance(arrays, RolledList):
+        return np.moveaxis(operand(arrays), 0, axis)
     xs = [operand(x) for x in arrays]
     if not xs:
         raise ValueError("need at least one array to stack")

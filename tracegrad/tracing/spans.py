@@ -11,7 +11,7 @@ A shape mentions atoms that are never negative, each bound (``bind``) in the reg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from tracegrad.ir.core import Region, Value
@@ -211,6 +211,10 @@ class Spans:
         if most is None:
             self._meant[str(is_symbol(named))] = at
         return named
+
+    def bound_in(self, shape: Sequence[Dim]) -> bool:
+        """Whether a shape is made of integers that the program computes, not of sizes alone."""
+        return any(name in self._values for dim in shape for name in symbols(dim))
 
     def _signed(self, dim: Dim) -> bool:
         """Whether a dimension mentions an atom that may be negative."""

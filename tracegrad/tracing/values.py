@@ -19,6 +19,7 @@ from tracegrad.ops import access
 from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.registry import REGISTRY, OpDef, constant
 from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 
@@ -46,7 +47,7 @@ def is_number(x: object) -> bool:
 
 def is_traced(x: object) -> bool:
     """Whether ``x`` is a tracer or a list or tuple that holds one."""
-    if isinstance(x, Tracer | TracedInt):
+    if isinstance(x, Tracer | TracedInt | RolledList):
         return True
     return isinstance(x, list | tuple) and any(map(is_traced, x))
 
