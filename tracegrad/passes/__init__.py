@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracegrad.ir.core import Function
+from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
 from tracegrad.passes.dce import dce as dce
 from tracegrad.passes.fold import fold as fold
@@ -22,7 +23,7 @@ from tracegrad.passes.stacking import stack_products as stack_products
 STANDARD = Pipeline((("simplify", simplify),))
 """Folding, rewriting, sharing and dropping dead code; `simplify` does all of it in one walk."""
 
-LAST = Pipeline((*STANDARD.passes, ("stack_products", stack_products)))
+LAST = Pipeline((*STANDARD.passes, ("cells", cells), ("stack_products", stack_products)))
 """The standard pipeline, and what only makes sense once all is known that a loop does."""
 
 
