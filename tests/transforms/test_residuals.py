@@ -231,6 +231,91 @@ def test_a_state_chosen_by_a_branch_is_handed_on():
     check_second(f, points(f))
 
 
+# --- arrays stored once for the trips of an inner loop --------------------------------------------
+
+
+def stepping(reads, *, hi=n, before=0):
+    """Steps over an array that each rebuild it: what ``reads`` make of the old one is needed."""
+
+    def rule(x, s):
+        def step(t, u):
+            def trip(i, v):
+                return [ops.update(v, reads(u, i, ops.index(x, i)), i)]
+
+            return for_loop(before, hi, [u], trip)
+
+        (u,) = for_loop(0, 3, [x * s], step)
+        return total(u * u)
+
+    return function([VECTOR, SCALAR], rule)
+
+
+def checked(f, size=5):
+    given = [X[:size], np.float64(0.6)]
+    check_second(f, given)
+    check_second(f, given, optimized=True)
+
+
+def test_an_array_is_stored_where_several_values_of_each_trip_would_be():
+    f = stepping(
+        lambda u, i, x: ops.index(u, i) * ops.index(u, i - 1) * (ops.index(u, i) - x), before=1
+    )
+    assert tapes(adjoint(f)) == ["f64[3, n]"]
+    checked(f)
+
+
+def test_one_value_of_each_trip_is_stored_itself():
+    f = stepping(lambda u, i, x: ops.square(ops.index(u, i)) + x)
+    assert tapes(adjoint(f)) == ["f64[3, n]"]
+    back = [op for op in adjoint(f).walk() if op.name == "index" and op.part == "reverse"]
+    assert not any(r.rank for op in back for r in op.results)  # element by element
+    checked(f)
+
+
+def test_an_array_is_not_stored_for_a_few_of_its_elements():
+    f = stepping(lambda u, i, x: ops.index(u, i) * ops.index(u, i + 1) * x, hi=2)
+    assert all(t == "f64[3, 2]" for t in tapes(adjoint(f)))
+    checked(f)
+
+
+def test_an_array_is_not_stored_where_trips_are_not_known():
+    """The length of the inner loop is that of the trip: it may be short."""
+
+    def rule(x, s):
+        def step(t, u):
+            def trip(i, v):
+                return [ops.update(v, ops.index(u, i) * ops.index(u, i + 1), i)]
+
+            return for_loop(0, t, [u], trip)
+
+        (u,) = for_loop(0, n, [x * s], step)
+        return total(u * u)
+
+    f = function([VECTOR, SCALAR], rule)
+    assert not any("n, n" in t for t in tapes(adjoint(f)))
+    checked(f)
+
+
+def test_an_array_of_an_arm_is_not_stored_for_a_loop_in_it():
+    def rule(x, s):
+        def step(t, u):
+            def arm():
+                w = u * 1.5
+
+                def trip(i, v):
+                    a, b = ops.index(w, i), ops.index(u, i)
+                    return [ops.update(v, a * b * ops.sin(a), i)]
+
+                return for_loop(0, n, [u], trip)
+
+            return branch(ops.index(x, t) > 0.4, arm, lambda: [u * 0.5])
+
+        (u,) = for_loop(0, n, [x * s], step)
+        return total(u * u)
+
+    checked(function([VECTOR, SCALAR], rule))
+
+
 # --- final reads -------------------------------------------------------------------------------
 
 

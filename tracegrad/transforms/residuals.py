@@ -16,9 +16,10 @@ nor work. The way back then carries them from trip to trip, beginning with the l
 
 What is defined at the level of the function can be read from the way back as it is and costs
 nothing. A value of a region between is settled when that region is; reading it costs a share of a
-store, since it is stored less often. An element of an array that an outer loop writes is never read
-again from it, for that would store the whole array; see `tracegrad.transforms.final` for where
-that is not so.
+store, since it is stored less often. To read an element again of an array that an outer loop writes
+is to store the whole array in each trip of that loop, which may be cheaper than to store what the
+trips of the inner loop read or make of it; see `tracegrad.transforms.final` for where it need not
+be stored.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tracegrad.transforms.contributions import place_of
 from tracegrad.transforms.maxflow import INFINITE, Network
 from tracegrad.transforms.primal import step_of
 from tracegrad.transforms.tapes import Tapes
-from tracegrad.transforms.trips import trip_number
+from tracegrad.transforms.trips import trip_dimension, trip_number
 
 if TYPE_CHECKING:
     from tracegrad.transforms.sweep import Sweep
@@ -296,8 +297,28 @@ class _Again:
         if value.op is not None and value.op.name in ("const", "dim"):
             return 0.0
         if value.rank and written_in_loop(value):
-            return INFINITE
+            trips = self._trips_within(region)
+            if trips is None or any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
+                return INFINITE
+            return STORE * extent(value) / trips
         return STORE * SHARE * extent(value)
+
+    def _trips_within(self, outer: Region) -> float | None:
+        """How often this region runs in each trip of the loop with the body ``outer``."""
+        path = self.sweep.primal.path(self.region)
+        first = next((k for k, (_, region) in enumerate(path) if region is outer), None)
+        if first is None or path[first][0].name == "if":
+            return None
+        total = 1.0
+        for op, _ in path[first + 1 :]:
+            if op.name == "while":
+                return None
+            if op.name == "for":
+                count = trip_dimension(op, self.sweep.known)
+                if count is None:
+                    return None
+                total *= max(_size(count), 1.0)
+        return total
 
     def make(self, value: Value, replacement: dict[Value, Value]) -> None:
         """Append what gives ``value`` again; what the region made before it is there."""
