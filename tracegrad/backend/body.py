@@ -32,6 +32,7 @@ from tracegrad.backend.values import SHARING, WRITES, Values, words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import evaluate, f64
+from tracegrad.ops.loopform import out_of_bounds
 
 
 @dataclass(frozen=True)
@@ -218,13 +219,15 @@ class Body(Values):
         name = self._variable(op.result, "at")
         # A check serves both sweeps.
         self._line(f"{name} = {text}", op).part = None
-        head = self._line(f"if {name} < 0:")
+        if op.attributes.get("negative", True):
+            head = self._line(f"if {name} < 0:")
+            with self._below(head):
+                self._line(f"{name} += {limit}")
+            head = self._line(f"if not 0 <= {name} < {limit.at(SUM)}:")
+        else:
+            head = self._line(f"if {name} >= {limit.at(SUM)}:")
         with self._below(head):
-            self._line(f"{name} += {limit}")
-        head = self._line(f"if not 0 <= {name} < {limit.at(SUM)}:")
-        with self._below(head):
-            axis = int(op.attributes.get("axis", 0))
-            self._line(f'raise IndexError("index is out of bounds for axis {axis}")')
+            self._line(f"raise IndexError({literal(out_of_bounds(op))})")
         self._texts[op.result] = Text(name)
 
     def _gemm(self, op: Operation, region: Region) -> None:
@@ -332,8 +335,8 @@ class Body(Values):
         counter, *carried = body.params
         limits = _range(self._take(lo), self._take(hi), self._take(step))
         self._share_carried(op)
-        self._settle_readers(self._written(op.regions))
         names = self._carry_names(op, inits)
+        self._settle_readers(self._written(op.regions))
         kind = str(op.attributes.get("kind", "plain"))
         index = self.names.open_loop(counter.hint)
         maker = "prange" if kind == "parallel" else "range"

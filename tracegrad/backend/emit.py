@@ -32,6 +32,7 @@ _IMPORTS = {
     "scipy": "import scipy.special",
     "prange": "from numba import prange",
     "runtime": "from tracegrad.backend import runtime",
+    "ahead": "from tracegrad.backend.ahead import ahead",
     "large_pages": "from tracegrad.backend.memory import large_pages",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }

@@ -36,6 +36,7 @@ from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, is_symbol, substitute, symbol
 from tracegrad.ops.registry import OperandText
+from tracegrad.schedule.recurrences import waited_for
 
 #: An expression longer than this becomes a statement.
 _LIMIT = 52
@@ -93,6 +94,7 @@ class Values:
         self.names = names
         self.lines: list[Line] = []
         self.vector_maths: set[str] = set()
+        self._waited_for = waited_for(function) if loops else set()
         self._texts = {value: Text(text) for value, text in texts.items()}
         self._sizes = {old: symbol(new) for old, new in sizes.items() if old != new}
         self._bound = set(bound)
@@ -372,6 +374,8 @@ class Values:
             text = infix(opdef.infix, [self._take(v) for v in op.operands])
             return self._narrowed(op, text) if scalar else text
         how = opdef.scalar if scalar and opdef.scalar is not None else opdef.array
+        if scalar and opdef.serial is not None and op in self._waited_for:
+            how = opdef.serial
         if how is None:
             raise InternalError(f"the operation {op.name} says nothing about how it is printed")
         if how is opdef.scalar:

@@ -303,6 +303,25 @@ def symbols(dim: Dim) -> Iterator[str]:
                 yield from symbols(atom.right)
 
 
+def coefficient(value: Dim, name: str) -> int | None:
+    """The factor of a symbol that stands alone in its terms; None where it does not."""
+    if not isinstance(value, Size):
+        return 0
+    found = 0
+    for monomial, factor in value.terms:
+        if monomial == (name,):
+            found = factor
+        elif any(_mentions(atom, name) for atom in monomial):
+            return None
+    return found
+
+
+def _mentions(atom: object, name: str) -> bool:
+    if isinstance(atom, str):
+        return atom == name
+    return any(name in symbols(d) for d in vars(atom).values() if isinstance(d, Size))
+
+
 def is_symbol(dim: Dim) -> str | None:
     """The name when ``dim`` is one bare symbol, else None."""
     if isinstance(dim, Size) and len(dim.terms) == 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.ir.core import Operation
 from tracegrad.ir.types import ArrayType, i64, scalar
 from tracegrad.ops.constants import checked_dtype, checked_shape
 from tracegrad.ops.registry import structural
@@ -137,28 +138,41 @@ add_store = structural(
 # --- check_index ------------------------------------------------------------------------------
 
 
-def _check_type(index: ArrayType, size: ArrayType, *, axis: Any = 0) -> ArrayType:
+def _check_type(
+    index: ArrayType, size: ArrayType, *, axis: Any = 0, negative: Any = True
+) -> ArrayType:
     if index != scalar(i64) or size != scalar(i64):
         raise TypeError(f"check_index: i64 scalars are needed, not {index} and {size}")
     if not isinstance(axis, int) or axis < 0:
         raise TypeError(f"check_index: axis must be a position, not {axis!r}")
+    if not isinstance(negative, bool):
+        raise TypeError(f"check_index: negative must be True or False, not {negative!r}")
     return scalar(i64)
 
 
-def _check_reference(index: Any, size: Any, *, axis: int = 0) -> np.int64:
+def _check_reference(index: Any, size: Any, *, axis: int = 0, negative: bool = True) -> np.int64:
     at, limit = int(index), int(size)
-    if not -limit <= at < limit:
+    if not (-limit if negative else 0) <= at < limit:
         raise IndexError(f"index {at} is out of bounds for axis {axis} with size {limit}")
     return np.int64(at + limit if at < 0 else at)
 
 
 check_index = structural(
     "check_index",
-    doc="The index, a negative one counted from the end; raises IndexError outside.",
+    doc="""The index, a negative one counted from the end; raises IndexError outside.
+
+    With ``negative=False`` the index is known not to be negative.""",
     infer=_check_type,
     reference=_check_reference,
     effects=True,
 )
+
+
+def out_of_bounds(check: Operation) -> str:
+    """What the IndexError of a ``check_index`` says."""
+    axis = check.attributes.get("axis", 0)
+    where = "" if check.location is None else f" ({check.location})"
+    return f"index is out of bounds for axis {axis}{where}"
 
 
 # --- gemm -------------------------------------------------------------------------------------
@@ -204,4 +218,22 @@ gemm = structural(
     infer=_gemm_type,
     reference=_gemm_reference,
     effects=True,
+)
+
+
+# --- ahead ------------------------------------------------------------------------------------
+
+
+def _ahead_type(x: ArrayType) -> ArrayType:
+    if x.rank or not x.dtype.is_float:
+        raise TypeError(f"ahead: a scalar float is needed, not {x}")
+    return x
+
+
+ahead = structural(
+    "ahead",
+    doc="The operand, which is to be computed before it is asked for: nothing is merged with it.",
+    infer=_ahead_type,
+    reference=lambda x: x,
+    scalar="ahead({0})",
 )

@@ -81,6 +81,8 @@ class OpDef:
     reference : (arrays..., **attributes) → array (or tuple): the NumPy meaning.
     scalar : how one element is printed, for elementwise ops (and what stands in expressions:
         ``const``, ``dim``); see `Emit`.
+    serial : the same where the next trip of a loop waits for it, if another function has less
+        latency there.
     infix : the Python operator when ``scalar`` is one (the printer places parentheses).
     array : how the whole op is printed as NumPy; same forms as ``scalar``.
     vector_maths : names that ``scalar`` takes from `tracegrad.backend.vecmath`.
@@ -103,6 +105,7 @@ class OpDef:
     infix: str | None = None
     array: Emit | None = None
     vector_maths: tuple[str, ...] = ()
+    serial: Emit | None = None
     cost: float = 1.0
     local: Callable[..., tuple[Contribution, ...]] | None = None
     transpose: Callable[..., Any] | None = None
@@ -248,6 +251,7 @@ def elementwise(
     samples: Samples,
     infer: Infer = same_type,
     vector_maths: tuple[str, ...] = (),
+    serial: Emit | None = None,
     cost: float = 1.0,
     stands_for: tuple[Any, ...] = (),
     source: str = "",
@@ -271,6 +275,7 @@ def elementwise(
             infix=infix,
             array=array,
             vector_maths=vector_maths,
+            serial=serial,
             cost=cost,
             local=local,
             vjp_rule=vjp,
@@ -361,10 +366,12 @@ def structural(
     doc: str,
     infer: Infer,
     reference: Callable[..., Any],
+    scalar: Emit | None = None,
     effects: bool = False,
 ) -> OpDef:
     """Declare control flow or an operation of loop form; derivatives live in the transforms."""
-    return register(OpDef(name, doc, "structural", infer, reference, effects=effects))
+    made = OpDef(name, doc, "structural", infer, reference, scalar=scalar, effects=effects)
+    return register(made)
 
 
 # --- values in rules ------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import ArrayType, Dim, Shape, i64, scalar
+from tracegrad.ir.types import ArrayType, Dim, Shape, coefficient, i64, scalar, symbol, symbols
 from tracegrad.ops.registry import REGISTRY
 
 
@@ -53,6 +53,28 @@ class MemoryBuilder(Builder):
         if isinstance(size, int):
             return self.const(size, scalar(i64))
         return self.emit(REGISTRY["dim"], (), {"size": size}, (), [scalar(i64)]).result
+
+    def affine(self, dim: Dim, indices: Mapping[str, Value]) -> Value:
+        """``dim``, a size plus multiples of indices (symbol → index), as an i64 scalar."""
+        total: Value | None = None
+        rest = dim
+        for name in dict.fromkeys(symbols(dim)):
+            if name not in indices:
+                continue
+            factor = coefficient(dim, name)
+            assert factor is not None
+            rest = rest - symbol(name) * factor
+            term = indices[name]
+            if factor != 1:
+                term = self.emit(REGISTRY["multiply"], [term, self.size(factor)]).result
+            total = term if total is None else self.emit(REGISTRY["add"], [total, term]).result
+        if total is None:
+            return self.size(rest)
+        if rest == 0:
+            return total
+        if isinstance(rest, int) and rest < 0:
+            return self.emit(REGISTRY["subtract"], [total, self.size(-rest)]).result
+        return self.emit(REGISTRY["add"], [total, self.size(rest)]).result
 
     def load(self, buffer: Value, at: Sequence[Value], hint: str = "") -> Value:
         loaded = self.emit(REGISTRY["load"], [buffer, *at], {}, (), [scalar(buffer.dtype)]).result

@@ -22,6 +22,7 @@ from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.buffers import forward, make_before, replace
+from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
     WRITES,
@@ -30,6 +31,8 @@ from tracegrad.schedule.inplace import (
     decide,
     fill_value,
 )
+from tracegrad.schedule.recurrences import shorten
+from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
 
@@ -42,7 +45,8 @@ def schedule_regions(function: Function) -> Function:
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
     with signs_of(function):
-        return _Regions(function, decide(function)).run()
+        loops = _Regions(function, decide(function)).run()
+    return shorten(keep_in_registers(hoist_checks(loops)))
 
 
 def copies(function: Function) -> list[Copy]:

@@ -1,0 +1,273 @@
+"""Checks of indices made once, before the loops whose indices they check.
+
+A loop over ``range(lo, hi)`` that reads ``x[i - 1]`` needs no check in its trips if the least and
+the greatest of its indices are in range, which can be asked before the loop. `hoist_checks`
+does that where it makes no difference to what is raised:
+
+- the loop has a trip, or nothing is asked: ``if lo < hi:`` stands around the check where that is
+  not known;
+- every trip comes to the check: it stands in no branch and no ``while``, and no ``raise`` stands
+  before it;
+- the index is a polynomial over sizes and the indices of loops, takes its extremes in the first
+  or the last trip, and is never negative (a negative one would count from the end, trip by trip).
+
+A check that passed is a fact for all that follows: a second loop over the same range asks for
+nothing. Of two indices that both go out of range, in different trips, the one that stands first
+in the program is reported. A check that stays in its loop is remembered for the rest of its
+region, and does without the case of a negative index where that is ruled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol, symbols
+from tracegrad.ops.loopform import out_of_bounds
+from tracegrad.ops.registry import REGISTRY
+from tracegrad.schedule.bounds import Bounds, Known, Range, has_index
+from tracegrad.schedule.memory import MemoryBuilder
+from tracegrad.schedule.values import signs_of
+
+
+def hoist_checks(function: Function) -> Function:
+    """Make the checks of ``function``, in loop form, as early as it makes no difference.
+
+    The function is changed: it must be new.
+    """
+    if any(op.name == "check_index" for op in function.walk()):
+        with signs_of(function):
+            _Hoist(function).run(function)
+    return function
+
+
+@dataclass(frozen=True)
+class _Check:
+    """``at < size`` is to be asked, if ``lo < hi`` for each of ``trips``."""
+
+    at: Dim
+    size: Dim
+    trips: tuple[tuple[Dim, Dim], ...] = ()
+
+    @property
+    def passed(self) -> Dim:
+        """At least 0 where the check passes."""
+        return self.size - 1 - self.at
+
+    @property
+    def premises(self) -> tuple[Dim, ...]:
+        """At least 0 where the check is made."""
+        return tuple(hi - 1 - lo for lo, hi in self.trips)
+
+
+@dataclass
+class _Level:
+    """An open region: what is written of it, and what is known there.
+
+    Attributes
+    ----------
+    range : the bounds of a loop that makes all its trips; None for anything else.
+    step : of that loop.
+    known : what is known before it.
+    made : checks that were made before one of its loops.
+    passed : (index, size) → the position, for checks that stand here.
+    """
+
+    range: Range | None = None
+    step: int = 0
+    known: Known | None = None
+    ops: list[Operation] = field(default_factory=list)
+    made: set[_Check] = field(default_factory=set)
+    passed: dict[tuple[Dim, Dim], Value] = field(default_factory=dict)
+
+
+class _Hoist:
+    """Walks a function in order, and rewrites it."""
+
+    def __init__(self, function: Function) -> None:
+        self.bounds = Bounds(function)
+        self.levels: list[_Level] = []
+        self.env: dict[Value, Value] = {}
+        self.raising: set[Operation] = set()
+        self.find_raising(function.body)
+
+    def run(self, function: Function) -> None:
+        self.region(function.body, _Level())
+
+    def find_raising(self, region: Region) -> bool:
+        """Note the operations that hold a ``raise``; whether there is one in ``region``."""
+        found = False
+        for op in region.ops:
+            inside = [self.find_raising(inner) for inner in op.regions]
+            if op.name == "raise" or any(inside):
+                self.raising.add(op)
+                found = True
+        return found
+
+    def region(self, region: Region, level: _Level) -> None:
+        self.levels.append(level)
+        for op in region.ops:
+            op.operands = self.mapped(op.operands)
+            if op.name == "check_index" and self.check(op):
+                continue
+            if op.name == "for":
+                self.loop(op)
+            else:
+                for inner in op.regions:
+                    self.region(inner, _Level())
+                self.bounds.learn(op, len(self.levels) - 1)
+            level.ops.append(op)
+        self.levels.pop()
+        self.bounds.forget(len(self.levels))
+        region.ops = level.ops
+        region.yields = self.mapped(region.yields)
+
+    def mapped(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(self.env.get(v, v) for v in values)
+
+    def loop(self, op: Operation) -> None:
+        (body,) = op.regions
+        step = self.bounds.polynomial(op.operands[2])
+        facts = self.bounds.facts
+        self.bounds.open(body.params[0], *op.operands[:3])
+        level = _Level()
+        if isinstance(step, int) and step and op not in self.raising:
+            known = Known(facts, len(self.levels) - 1)
+            level = _Level(self.bounds.ranges[-1], step, known)
+        self.region(body, level)
+        self.bounds.close(facts)
+
+    # --- checks
+
+    def check(self, op: Operation) -> bool:
+        """Whether ``op`` may go: because its index is in range, or a check was made earlier."""
+        index = op.operands[0]
+        at, size = (self.bounds.polynomial(v) for v in op.operands)
+        if at is None or size is None:
+            return False
+        if self.bounds.place(index, size) == 0:
+            self.env[op.result] = index
+            return True
+        for level in self.levels:
+            if (at, size) in level.passed:
+                self.env[op.result] = level.passed[at, size]
+                return True
+        if not self.bounds.proves(at):
+            self.levels[-1].passed[at, size] = op.result
+            return False
+        check, target = _Check(at, size), len(self.levels) - 1
+        while target:
+            outside = self.outside(check, self.levels[target])
+            if outside is None:
+                break
+            check, target = outside, target - 1
+        if target == len(self.levels) - 1:
+            op.attributes = {**op.attributes, "negative": False}
+            self.levels[-1].passed[at, size] = op.result
+            return False
+        self.make(check, op, target)
+        self.env[op.result] = index
+        return True
+
+    def outside(self, check: _Check, level: _Level) -> _Check | None:
+        """What to ask before the loop of ``level`` in place of ``check`` in its trips."""
+        loop = level.range
+        if loop is None or loop.least is None or loop.greatest is None:
+            return None
+        least, greatest = loop.least, loop.greatest
+        if abs(level.step) > 1:
+            if has_index(least) or has_index(greatest):
+                return None
+            whole = (greatest - least) // abs(level.step) * abs(level.step)
+            if level.step > 0:
+                greatest = least + whole
+            else:
+                least = greatest - whole
+        factor = coefficient(check.passed, loop.name)
+        if factor is None:
+            return None
+        trips = []
+        signs = set()
+        narrowed = False
+        for lo, hi in check.trips:
+            more = hi - lo - 1
+            along = coefficient(more, loop.name)
+            if along is None:
+                return None
+            if along and factor:
+                # Only trips in which the inner loop has one count: they are an interval.
+                if abs(along) != 1 or abs(level.step) != 1:
+                    return None
+                end = symbol(loop.name) - more * along
+                if not self.bounds.proves(
+                    end - least if along > 0 else greatest - end, level.known
+                ):
+                    return None
+                least, greatest = (end, greatest) if along > 0 else (least, end)
+                narrowed = True
+                continue
+            extreme = {loop.name: greatest if along > 0 else least}
+            trips.append((substitute(lo, extreme), substitute(hi, extreme)))
+            if along:
+                signs.add(along > 0)
+        if len(signs) > 1:
+            return None
+        if narrowed or not self.bounds.proves(greatest - least, level.known):
+            down = level.step < 0
+            trips.append((least - down, greatest + (not down)))
+        extreme = {loop.name: least if factor > 0 else greatest}
+        at, size = substitute(check.at, extreme), substitute(check.size, extreme)
+        dims = [at, size, *(dim for trip in trips for dim in trip)]
+        return _Check(at, size, tuple(trips)) if all(map(_can_be_written, dims)) else None
+
+    def make(self, check: _Check, op: Operation, target: int) -> None:
+        """Ask for ``check`` at this place of the level ``target``."""
+        if any(check in level.made for level in self.levels[: target + 1]):
+            return
+        self.levels[target].made.add(check)
+        build = MemoryBuilder()
+        with build.at(op.location, op.part):
+            self.write(build, check, op)
+        self.levels[target].ops += build.region.ops
+        self.bounds.assume(check.passed, check.premises, target)
+
+    def write(self, build: MemoryBuilder, check: _Check, op: Operation) -> None:
+        """``if lo < hi: if at >= size: raise IndexError``."""
+        if check.trips:
+            (lo, hi), *rest = check.trips
+            test = self.compared(build, "less", lo, hi)
+        else:
+            more, less = _parts(check.at + 1 - check.size)
+            test = self.compared(build, "greater", more, less)
+        with build.open() as then:
+            if check.trips:
+                self.write(build, _Check(check.at, check.size, tuple(rest)), op)
+            else:
+                message = out_of_bounds(op)
+                with build.at(None):
+                    build.emit(REGISTRY["raise"], (), {"kind": "IndexError", "message": message})
+        build.emit(REGISTRY["if"], [test], {}, [then, Region()], ())
+
+    def compared(self, build: MemoryBuilder, name: str, left: Dim, right: Dim) -> Value:
+        return build.emit(
+            REGISTRY[name], [build.affine(d, self.bounds.indices) for d in (left, right)]
+        ).result
+
+
+def _can_be_written(dim: Dim) -> bool:
+    """Whether each index of a loop stands in a term of its own."""
+    return all(coefficient(dim, name) is not None for name in symbols(dim))
+
+
+def _parts(dim: Dim) -> tuple[Dim, Dim]:
+    """Two sums of what is added, whose difference is ``dim``."""
+    if isinstance(dim, int):
+        return max(dim, 0), max(-dim, 0)
+    more: Dim = 0
+    less: Dim = 0
+    for monomial, factor in dim.terms:
+        if factor > 0:
+            more = more + Size(((monomial, factor),)) if monomial else more + factor
+        else:
+            less = less + Size(((monomial, -factor),)) if monomial else less - factor
+    return more, less
