@@ -287,6 +287,30 @@ def test_a_stencil_that_only_reads_ahead_is_no_recurrence():
     assert all(not op.results for op in lowered(f).walk() if op.name == "for")
 
 
+def test_a_place_that_counts_with_the_trips_is_no_single_element():
+    """The place on a tape is an integer that the loop carries."""
+
+    def f(x, k):
+        def trip(i, y, p):
+            y = ops.update(y, ops.index(y, p) + ops.index(x, i), p)
+            return [ops.accumulate(y, constant(1.0), p), p + k]
+
+        return for_loop(0, n, [zeros((n,)), constant(0, i64)], trip)[0]
+
+    f = built(f, (n,), scalar(i64))
+    for k in (0, 1):
+        given = numbers(4), np.int64(k)
+        np.testing.assert_allclose(evaluate(lowered(f), *given)[0], evaluate(f, *given)[0])
+
+    def g(x):
+        def trip(i, y, p):
+            return [ops.update(y, ops.index(y, p - 1) + ops.index(x, i), p), p + 1]
+
+        return for_loop(1, n, [x * 1.0, constant(1, i64)], trip)[0]
+
+    assert_same(built(g, (n,)), *lengths())
+
+
 def test_an_array_of_integers():
     def f(x):
         def trip(i, y):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracegrad.ir.core import Function, Guard, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
@@ -20,6 +21,7 @@ from tracegrad.ir.types import (
     Extremum,
     Shape,
     Size,
+    coefficient,
     i64,
     is_symbol,
     substitute,
@@ -28,7 +30,7 @@ from tracegrad.ir.types import (
 )
 
 #: How the symbols of loop indices begin; no size of a user is called so.
-_INDEX = "__index_"
+INDEX = "__index_"
 
 _OPPOSITE = {
     "less": "greater_equal",
@@ -41,7 +43,7 @@ _OPPOSITE = {
 
 
 @dataclass(frozen=True)
-class _Range:
+class Range:
     """The bounds of an open loop's index; None for one that is not a polynomial."""
 
     name: str
@@ -49,20 +51,35 @@ class _Range:
     greatest: Dim | None
 
 
+class Known(NamedTuple):
+    """What was known at a place: the first ``facts``, and what was remembered to a ``depth``."""
+
+    facts: int
+    depth: int
+
+
 class Bounds:
-    """Knows integer scalars of array form while the regions they stand in are walked.
+    """Knows integer scalars while the regions they stand in are walked.
 
     Parameters
     ----------
     params : the parameters of ``function`` in a copy of it, if that is what is walked.
+
+    Attributes
+    ----------
+    ranges : the bounds of the indices of the open loops, and of what they carry.
+    indices : symbol → the index, or the carried integer, that it stands for.
     """
 
     def __init__(self, function: Function, params: Sequence[Value] | None = None) -> None:
         self._known: dict[Value, Dim | None] = {}
         self._meant: dict[str, Dim] = {}
         self._facts: list[Dim] = []
-        self._ranges: list[_Range] = []
+        self.ranges: list[Range] = []
+        self._remembered: list[tuple[tuple[Dim, ...], Dim, int]] = []
         self._symbols: dict[Value, str] = {}
+        self.indices: dict[str, Value] = {}
+        self._sizes = frozenset(function.size_sources())
         self._signed = signed_symbols(function)
         params = function.params if params is None else params
         for name, index in function.size_params.items():
@@ -75,7 +92,7 @@ class Bounds:
     @contextmanager
     def within(self, op: Operation, region: Region) -> Iterator[None]:
         """What is known within a region of a loop or branch."""
-        facts, ranges = len(self._facts), len(self._ranges)
+        facts, ranges = len(self._facts), len(self.ranges)
         if op.name == "if":
             self.assume(op.operands[0], region is op.regions[0])
         else:
@@ -88,7 +105,7 @@ class Bounds:
             yield
         finally:
             del self._facts[facts:]
-            del self._ranges[ranges:]
+            del self.ranges[ranges:]
 
     def open(self, index: Value, lo: Value, hi: Value, step: Value) -> None:
         """Enter the body of ``for index in range(lo, hi, step)``."""
@@ -100,10 +117,12 @@ class Bounds:
             least, greatest = None if end is None else end + 1, first
         if least is not None and greatest is not None:
             # There is a trip, so there is room for one.
+            if has_index(greatest - least):
+                self._facts.append(greatest - least)
             room = self._bound(greatest - least, upper=True)
             if room is not None:
                 self._facts.append(room)
-        self._ranges.append(_Range(self._name(index), least, greatest))
+        self.ranges.append(Range(self._name(index), least, greatest))
 
     def _open_carried(self, op: Operation) -> None:
         """The integers that a loop carries; those that count are bounded by their first value."""
@@ -126,12 +145,13 @@ class Bounds:
                 first = self.polynomial(op.operands[leading(op) + k])
                 least = first if step >= 0 else None
                 greatest = first if step <= 0 else None
-            self._ranges.append(_Range(name, least, greatest))
+            self.ranges.append(Range(name, least, greatest))
 
     def _name(self, param: Value) -> str:
         """The symbol of a region's parameter; the same whenever the region is entered."""
         if param not in self._symbols:
-            self._symbols[param] = f"{_INDEX}{len(self._symbols)}"
+            self._symbols[param] = f"{INDEX}{len(self._symbols)}"
+            self.indices[self._symbols[param]] = param
         self._known[param] = symbol(self._symbols[param])
         return self._symbols[param]
 
@@ -182,6 +202,68 @@ class Bounds:
             self._meant[name] = meaning
         self._known[op.result] = symbol(name) if meaning is None else meaning
 
+    def outside(self, dim: Dim, loop: Range) -> bool:
+        """Whether ``dim`` is a sum of multiples of what is known before ``loop``.
+
+        Those are the sizes that are known from the start, and the indices of outer loops.
+        """
+        before = {each.name for each in self.ranges[: self.ranges.index(loop)]} | self._sizes
+        return all(
+            name in before and (name in self._sizes or coefficient(dim, name) is not None)
+            for name in symbols(dim)
+        )
+
+    def range_of(self, index: Value) -> Range:
+        """The bounds of the index of an open loop."""
+        return next(each for each in self.ranges if each.name == self._symbols[index])
+
+    # --- facts
+
+    @property
+    def facts(self) -> int:
+        """How many facts are known."""
+        return len(self._facts)
+
+    def remember(self, fact: Dim, premises: tuple[Dim, ...], depth: int) -> None:
+        """``fact >= 0`` wherever all ``premises`` are at least 0, until ``depth`` is forgotten."""
+        self._remembered.append((premises, fact, depth))
+
+    def forget(self, depth: int) -> None:
+        """What was remembered at this depth, or below, does not hold any more."""
+        self._remembered = [each for each in self._remembered if each[2] < depth]
+
+    def learn(self, op: Operation, depth: int) -> None:
+        """What holds after ``op``, if that is an ``if`` that raises."""
+        for premises, fact in self._passed(op):
+            self.remember(fact, premises, depth)
+
+    def _passed(self, op: Operation) -> Iterator[tuple[tuple[Dim, ...], Dim]]:
+        """What is at least 0 after ``op``, and where."""
+        if op.name != "if":
+            return
+        then, otherwise = op.regions
+        start = len(self._facts)
+        if any(inner.name == "raise" for inner in then.ops):
+            self.assume(op.operands[0], False)
+            facts = self._facts[start:]
+            del self._facts[start:]
+            yield from (((), fact) for fact in facts)
+        elif not otherwise.ops:
+            # Where the condition holds, what holds after the arm does.
+            left, right = self._compared(op.operands[0])
+            if left is None or right is None:
+                return
+            for inner in then.ops:
+                for more, fact in self._passed(inner):
+                    yield (right - left - 1, *more), fact
+
+    def _compared(self, predicate: Value) -> tuple[Dim | None, Dim | None]:
+        """The two sides of a ``less``."""
+        if predicate.op is None or predicate.op.name != "less":
+            return None, None
+        left, right = (self.polynomial(v) for v in predicate.op.operands)
+        return left, right
+
     # --- values
 
     def meaning(self, size: Dim) -> Dim:
@@ -226,19 +308,28 @@ class Bounds:
             return size
         return None
 
-    def never_negative(self, value: Dim) -> bool:
-        """Whether ``value >= 0`` in every trip of the open loops that comes here."""
-        about_trips = [f for f in self._facts if any(s.startswith(_INDEX) for s in symbols(f))]
-        for known in (0, *about_trips):
-            least = self._bound(value - known, upper=False)
-            if least is not None and self._holds(least):
+    def never_negative(self, value: Dim, known: Known | None = None) -> bool:
+        """Whether ``value >= 0`` in every trip of the open loops that comes here.
+
+        By no more than was ``known``, if that is given.
+        """
+        facts = self._facts[: None if known is None else known.facts]
+        facts += [
+            fact
+            for premises, fact, depth in self._remembered
+            if (known is None or depth <= known.depth)
+            and all(self._follows(premise, facts) for premise in premises)
+        ]
+        for fact in (0, *filter(has_index, facts)):
+            least = self._bound(value - fact, upper=False)
+            if least is not None and self._follows(least, facts):
                 return True
         return False
 
     def _bound(self, value: Dim, *, upper: bool) -> Dim | None:
         """The greatest (or least) value over the trips of the open loops, over sizes alone."""
-        for loop in reversed(self._ranges):
-            factor = _coefficient(value, loop.name)
+        for loop in reversed(self.ranges):
+            factor = coefficient(value, loop.name)
             if factor is None:
                 return None
             if factor == 0:
@@ -248,17 +339,21 @@ class Bounds:
                 return None
             value = substitute(value, {loop.name: extreme})
         # An index of a loop that is closed.
-        return None if any(name.startswith(_INDEX) for name in symbols(value)) else value
+        return None if has_index(value) else value
 
     def _holds(self, value: Dim) -> bool:
         """Whether ``value >= 0``."""
+        return self._follows(value, self._facts)
+
+    def _follows(self, value: Dim, facts: Sequence[Dim]) -> bool:
+        """Whether ``value >= 0``, by itself or by one of the facts."""
         return any(
-            self._plain(least) or any(self._plain(least - fact) for fact in self._facts)
+            self._plain(least) or any(self._plain(least - fact) for fact in facts)
             for least in _at_least(value)
         )
 
     def _plain(self, dim: Dim) -> bool:
-        return non_negative(dim, self._signed)
+        return non_negative(dim, self._signed) and not has_index(dim)
 
     def inside(self, least: Dim, greatest: Dim, size: Dim) -> bool:
         """Whether a range that depends on no loop lies in ``range(size)``."""
@@ -281,7 +376,7 @@ class Bounds:
         if not one.rank or other.rank:
             return None
         found, number = self.spread(one), self.polynomial(other)
-        if found is None or number is None or any(n.startswith(_INDEX) for n in symbols(number)):
+        if found is None or number is None or has_index(number):
             return None
         axis, factor, offset = found
         if op.name == "multiply":
@@ -329,6 +424,11 @@ class Bounds:
         return out, factor * step, offset + factor * start
 
 
+def has_index(value: Dim) -> bool:
+    """Whether ``value`` depends on the index of a loop, or on what it carries."""
+    return any(name.startswith(INDEX) for name in symbols(value))
+
+
 def _at_least(value: Dim) -> Iterator[Dim]:
     """``value``, and less than it: each of the two that it has the greater (or less) of."""
     yield value
@@ -342,25 +442,6 @@ def _at_least(value: Dim) -> Iterator[Dim]:
             whole = Size(((monomial, factor),))
             for part in (atom.left, atom.right):
                 yield from _at_least(value - whole + part * factor)
-
-
-def _coefficient(value: Dim, name: str) -> int | None:
-    """The factor of a symbol that stands alone in its terms; None where it does not."""
-    if not isinstance(value, Size):
-        return 0
-    found = 0
-    for monomial, factor in value.terms:
-        if monomial == (name,):
-            found = factor
-        elif any(_mentions(atom, name) for atom in monomial):
-            return None
-    return found
-
-
-def _mentions(atom: object, name: str) -> bool:
-    if isinstance(atom, str):
-        return atom == name
-    return any(name in symbols(d) for d in vars(atom).values() if isinstance(d, Size))
 
 
 def _facts(guard: Guard) -> Sequence[Dim]:

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tracegrad.ir.bounds import Bounds, Known, Range, has_index
 from tracegrad.ir.core import Function, Operation, Region, Value
-from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol, symbols
+from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol
 from tracegrad.ops.loopform import out_of_bounds
 from tracegrad.ops.registry import REGISTRY
-from tracegrad.schedule.bounds import Bounds, Known, Range, has_index
 from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.values import signs_of
 
@@ -110,12 +110,13 @@ class _Hoist:
             op.operands = self.mapped(op.operands)
             if op.name == "check_index" and self.check(op):
                 continue
-            if op.name == "for":
-                self.loop(op)
-            else:
-                for inner in op.regions:
-                    self.region(inner, _Level())
-                self.bounds.learn(op, len(self.levels) - 1)
+            if op.name == "bind":
+                self.bounds.bind(op)
+            known = Known(self.bounds.facts, len(self.levels) - 1)
+            for inner in op.regions:
+                with self.bounds.within(op, inner):
+                    self.region(inner, self.level(op, known))
+            self.bounds.learn(op, len(self.levels) - 1)
             level.ops.append(op)
         self.levels.pop()
         self.bounds.forget(len(self.levels))
@@ -125,17 +126,14 @@ class _Hoist:
     def mapped(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         return tuple(self.env.get(v, v) for v in values)
 
-    def loop(self, op: Operation) -> None:
-        (body,) = op.regions
+    def level(self, op: Operation, known: Known) -> _Level:
+        """What a region of ``op`` starts with."""
+        if op.name != "for" or op in self.raising:
+            return _Level()
         step = self.bounds.polynomial(op.operands[2])
-        facts = self.bounds.facts
-        self.bounds.open(body.params[0], *op.operands[:3])
-        level = _Level()
-        if isinstance(step, int) and step and op not in self.raising:
-            known = Known(facts, len(self.levels) - 1)
-            level = _Level(self.bounds.ranges[-1], step, known)
-        self.region(body, level)
-        self.bounds.close(facts)
+        if not isinstance(step, int) or not step:
+            return _Level()
+        return _Level(self.bounds.range_of(op.regions[0].params[0]), step, known)
 
     # --- checks
 
@@ -152,7 +150,7 @@ class _Hoist:
             if (at, size) in level.passed:
                 self.env[op.result] = level.passed[at, size]
                 return True
-        if not self.bounds.proves(at):
+        if not self.bounds.never_negative(at):
             self.levels[-1].passed[at, size] = op.result
             return False
         check, target = _Check(at, size), len(self.levels) - 1
@@ -199,7 +197,7 @@ class _Hoist:
                 if abs(along) != 1 or abs(level.step) != 1:
                     return None
                 end = symbol(loop.name) - more * along
-                if not self.bounds.proves(
+                if not self.bounds.never_negative(
                     end - least if along > 0 else greatest - end, level.known
                 ):
                     return None
@@ -212,13 +210,15 @@ class _Hoist:
                 signs.add(along > 0)
         if len(signs) > 1:
             return None
-        if narrowed or not self.bounds.proves(greatest - least, level.known):
+        if narrowed or not self.bounds.never_negative(greatest - least, level.known):
             down = level.step < 0
             trips.append((least - down, greatest + (not down)))
         extreme = {loop.name: least if factor > 0 else greatest}
         at, size = substitute(check.at, extreme), substitute(check.size, extreme)
         dims = [at, size, *(dim for trip in trips for dim in trip)]
-        return _Check(at, size, tuple(trips)) if all(map(_can_be_written, dims)) else None
+        if not all(self.bounds.outside(dim, loop) for dim in dims):
+            return None
+        return _Check(at, size, tuple(trips))
 
     def make(self, check: _Check, op: Operation, target: int) -> None:
         """Ask for ``check`` at this place of the level ``target``."""
@@ -229,7 +229,7 @@ class _Hoist:
         with build.at(op.location, op.part):
             self.write(build, check, op)
         self.levels[target].ops += build.region.ops
-        self.bounds.assume(check.passed, check.premises, target)
+        self.bounds.remember(check.passed, check.premises, target)
 
     def write(self, build: MemoryBuilder, check: _Check, op: Operation) -> None:
         """``if lo < hi: if at >= size: raise IndexError``."""
@@ -252,11 +252,6 @@ class _Hoist:
         return build.emit(
             REGISTRY[name], [build.affine(d, self.bounds.indices) for d in (left, right)]
         ).result
-
-
-def _can_be_written(dim: Dim) -> bool:
-    """Whether each index of a loop stands in a term of its own."""
-    return all(coefficient(dim, name) is not None for name in symbols(dim))
 
 
 def _parts(dim: Dim) -> tuple[Dim, Dim]:

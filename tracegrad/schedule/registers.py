@@ -28,11 +28,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from tracegrad.ir.bounds import Bounds, Known, Range
 from tracegrad.ir.core import Function, Operation, Region, Value
-from tracegrad.ir.types import Dim, coefficient, scalar, substitute
+from tracegrad.ir.types import Dim, coefficient, scalar, substitute, symbol
 from tracegrad.ops.control import raises
 from tracegrad.ops.registry import REGISTRY
-from tracegrad.schedule.bounds import Bounds, Known, Range
 from tracegrad.schedule.buffers import ELEMENT
 from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.values import signs_of
@@ -121,36 +121,38 @@ class _Keeper:
         for op in list(region.ops):
             before: list[Operation] = []
             after: list[Operation] = []
-            if op.name == "for":
-                before, after = self.loop(op, depth)
-            else:
-                for inner in op.regions:
+            if op.name == "bind":
+                self.bounds.bind(op)
+            known = Known(self.bounds.facts, depth)
+            for inner in op.regions:
+                with self.bounds.within(op, inner):
                     self.region(inner, depth + 1)
-                self.bounds.learn(op, depth)
+                    if op.name == "for":
+                        before, after = self.loop(op, known)
+            self.bounds.learn(op, depth)
             ops += [*before, op, *after]
         self.bounds.forget(depth)
         region.ops = ops
 
-    def loop(self, op: Operation, depth: int) -> tuple[list[Operation], list[Operation]]:
+    def loop(self, op: Operation, known: Known) -> tuple[list[Operation], list[Operation]]:
         """Rewrite a loop; what is to be done before and after it."""
-        facts = self.bounds.facts
-        step = self.bounds.polynomial(op.operands[2])
-        self.bounds.open(op.regions[0].params[0], *op.operands[:3])
-        self.region(op.regions[0], depth + 1)
         before: list[Operation] = []
         after: list[Operation] = []
-        limits = self.bounds.ranges[-1]
-        if step in (1, -1) and limits.least is not None and limits.greatest is not None:
-            loop = _Loop(op, limits, int(str(step)), Known(facts, depth))
-            carried = 0
-            for cells in self.candidates(loop):
-                promoted = _Promotion(self.bounds, loop, cells)
-                if promoted.useful and carried + promoted.carried <= MOST:
-                    carried += promoted.carried
-                    promoted.run()
-                    before += promoted.before
-                    after += promoted.after
-        self.bounds.close(facts)
+        step = self.bounds.polynomial(op.operands[2])
+        limits = self.bounds.range_of(op.regions[0].params[0])
+        if step not in (1, -1) or limits.least is None or limits.greatest is None:
+            return before, after
+        if not all(self.bounds.outside(dim, limits) for dim in (limits.least, limits.greatest)):
+            return before, after
+        loop = _Loop(op, limits, 1 if step == 1 else -1, known)
+        carried = 0
+        for cells in self.candidates(loop):
+            promoted = _Promotion(self.bounds, loop, cells)
+            if promoted.useful and carried + promoted.carried <= MOST:
+                carried += promoted.carried
+                promoted.run()
+                before += promoted.before
+                after += promoted.after
         return before, after
 
     # --- which cells there are
@@ -160,6 +162,8 @@ class _Keeper:
         for buffer, accesses in _accesses(loop.op).items():
             if buffer in self.shared or all(op.name == "load" for op in accesses):
                 continue
+            if not all(self.bounds.outside(dim, loop.range) for dim in buffer.shape):
+                continue
             yield from self.families(loop, buffer, accesses)
 
     def families(
@@ -168,11 +172,17 @@ class _Keeper:
         """The cells of one array, if it is known of each pair whether they meet."""
         cells: dict[Operation, Cell] = {}
         for op in accesses:
-            found = [self.bounds.polynomial(v) for v in op.operands[ELEMENT[op.name] + 1 :]]
-            known = tuple(dim for dim in found if dim is not None)
-            if len(known) < len(found):
-                return
-            cells[op] = known
+            cell = []
+            for index in op.operands[ELEMENT[op.name] + 1 :]:
+                dim = self.bounds.polynomial(index)
+                # What the loop carries is another from trip to trip.
+                own = coefficient(dim, loop.range.name) if dim is not None else None
+                if dim is None or own is None:
+                    return
+                if not self.bounds.outside(dim - symbol(loop.range.name) * own, loop.range):
+                    return
+                cell.append(dim)
+            cells[op] = tuple(cell)
         groups: list[dict[Operation, int]] = []
         for op in accesses:
             home: dict[Operation, int] | None = None
@@ -207,13 +217,13 @@ class _Keeper:
     def inside(self, cell: Cell, buffer: Value) -> bool:
         """Whether a cell is in its array in all trips, whatever stands around the access."""
         return all(
-            self.bounds.proves(at) and self.bounds.proves(size - 1 - at)
+            self.bounds.never_negative(at) and self.bounds.never_negative(size - 1 - at)
             for at, size in zip(cell, buffer.shape, strict=True)
         )
 
     def differ(self, apart: Dim) -> bool:
         """Whether a difference is never 0."""
-        return self.bounds.proves(apart - 1) or self.bounds.proves(apart * -1 - 1)
+        return self.bounds.never_negative(apart - 1) or self.bounds.never_negative(apart * -1 - 1)
 
     def meet(self, loop: _Loop, one: Cell, other: Cell) -> int | Literal["apart"] | None:
         """After how many trips ``one`` comes to ``other``; None if that is not known."""
@@ -436,11 +446,11 @@ class _Promotion:
         limits = self.loop.range
         assert limits.least is not None
         assert limits.greatest is not None
-        if self.bounds.proves(limits.greatest - limits.least, self.loop.known):
+        if self.bounds.never_negative(limits.greatest - limits.least, self.loop.known):
             return True
         return self.constant and all(
-            self.bounds.proves(at, self.loop.known)
-            and self.bounds.proves(size - 1 - at, self.loop.known)
+            self.bounds.never_negative(at, self.loop.known)
+            and self.bounds.never_negative(size - 1 - at, self.loop.known)
             for at, size in zip(cell, self.cells.buffer.shape, strict=True)
         )
 
