@@ -5,7 +5,7 @@ import numpy as np
 from tests.ops.building import built
 from tests.schedule.region_programs import assert_all_forms_agree, lowered
 from tracegrad import ops
-from tracegrad.backend.ahead import ahead
+from tracegrad.backend.advance import in_advance
 from tracegrad.backend.emit import emit_loop_form
 from tracegrad.ir.types import i64, symbol
 from tracegrad.ops.control import branch, for_loop, while_loop
@@ -36,7 +36,7 @@ def test_a_division_by_what_is_known_ahead():
         return for_loop(0, n, [constant(0.0)], trip)
 
     f = built(f, (n,), (n,))
-    assert "* ahead(1.0 / " in source(f)
+    assert "* in_advance(1.0 / " in source(f)
     assert_all_forms_agree(f, numbers(6), numbers(6, seed=1), compiled=True)
 
 
@@ -49,7 +49,7 @@ def test_a_division_through_an_array():
         return for_loop(1, n, [x * 1.0], trip)
 
     f = built(f, (n,), (n,))
-    assert "* ahead(1.0 / " in source(f)
+    assert "* in_advance(1.0 / " in source(f)
     assert_all_forms_agree(f, numbers(6), numbers(6, seed=1), compiled=True)
 
 
@@ -61,7 +61,7 @@ def test_a_division_by_what_the_trips_compute_stays():
         return for_loop(0, n, [constant(0.0)], trip)
 
     f = built(f, (n,))
-    assert "ahead" not in source(f)
+    assert "in_advance" not in source(f)
     assert_all_forms_agree(f, numbers(6))
 
 
@@ -74,7 +74,7 @@ def test_a_division_that_nothing_waits_for_stays():
 
     f = built(f, (n,), (n,))
     assert waited(f) == ["add"]
-    assert "ahead" not in source(f)
+    assert "in_advance" not in source(f)
 
 
 def test_a_function_of_another_carried_value_is_not_waited_for():
@@ -113,7 +113,7 @@ def test_branches_and_while_loops():
 
     f = built(f, (3,))
     assert "np.exp" in source(f)
-    assert "ahead" in source(f)
+    assert "in_advance" in source(f)
     assert_all_forms_agree(f, numbers(3), compiled=True)
 
 
@@ -131,4 +131,4 @@ def test_what_an_inner_loop_does_with_a_carried_value():
 
 
 def test_plain_python_takes_a_value_ahead_as_it_is():
-    assert ahead(2.5) == 2.5
+    assert in_advance(2.5) == 2.5

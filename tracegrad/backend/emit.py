@@ -32,7 +32,7 @@ _IMPORTS = {
     "scipy": "import scipy.special",
     "prange": "from numba import prange",
     "runtime": "from tracegrad.backend import runtime",
-    "ahead": "from tracegrad.backend.ahead import ahead",
+    "in_advance": "from tracegrad.backend.advance import in_advance",
     "large_pages": "from tracegrad.backend.memory import large_pages",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }

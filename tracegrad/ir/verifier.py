@@ -30,7 +30,7 @@ Symbols
 
 Forms
 12. Operations that write memory stand in loop form only: in array form there is no ``alloc``,
-    ``load``, ``store``, ``add_store``, ``gemm``, ``alias``, ``check_index`` or ``ahead``.
+    ``load``, ``store``, ``add_store``, ``gemm``, ``alias``, ``check_index`` or ``in_advance``.
 13. In loop form memory is written only where it was allocated: the buffer of ``store``,
     ``add_store`` and ``gemm`` is made by an operation, never a parameter of the function.
 
@@ -54,7 +54,7 @@ PARTS = ("forward", "reverse", "tangent")
 REGIONS = {"for": 1, "while": 2, "if": 2}
 BUFFER_OPERAND = {"store": 1, "add_store": 1, "gemm": 2}
 LOOP_FORM = frozenset(
-    ("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "ahead")
+    ("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "in_advance")
 )
 
 

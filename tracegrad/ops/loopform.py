@@ -221,19 +221,19 @@ gemm = structural(
 )
 
 
-# --- ahead ------------------------------------------------------------------------------------
+# --- in_advance -------------------------------------------------------------------------------
 
 
-def _ahead_type(x: ArrayType) -> ArrayType:
+def _in_advance_type(x: ArrayType) -> ArrayType:
     if x.rank or not x.dtype.is_float:
-        raise TypeError(f"ahead: a scalar float is needed, not {x}")
+        raise TypeError(f"in_advance: a scalar float is needed, not {x}")
     return x
 
 
-ahead = structural(
-    "ahead",
+in_advance = structural(
+    "in_advance",
     doc="The operand, which is to be computed before it is asked for: nothing is merged with it.",
-    infer=_ahead_type,
+    infer=_in_advance_type,
     reference=lambda x: x,
-    scalar="ahead({0})",
+    scalar="in_advance({0})",
 )

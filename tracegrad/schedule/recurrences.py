@@ -5,7 +5,7 @@ trips run one after the other, and each costs the latency of the operations on t
 carried value to the next one. Everything else can be done beside it.
 
 - ``y = (r[i] - u[i] * y) / d[i]`` waits for a division. `shorten` makes it
-  ``y = (r[i] - u[i] * y) * ahead(1.0 / d[i])``: the division does not depend on ``y``.
+  ``y = (r[i] - u[i] * y) * in_advance(1.0 / d[i])``: the division does not depend on ``y``.
 - Of two ways to compute a function the printer takes the one of less latency (`OpDef.serial`).
 """
 
@@ -150,7 +150,7 @@ def _divide_ahead(region: Region, op: Operation, known: _Recurrences) -> None:
     build = Builder()
     with build.at(op.location, op.part):
         inverse = build.emit(REGISTRY["reciprocal"], [divisor]).result
-        early = build.emit(REGISTRY["ahead"], [inverse]).result
+        early = build.emit(REGISTRY["in_advance"], [inverse]).result
         product = build.emit(REGISTRY["multiply"], [dividend, early]).result
     product.hint = op.result.hint
     for masks in (known.sources, known.targets):

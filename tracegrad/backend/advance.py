@@ -1,4 +1,4 @@
-"""``ahead(x)``: x, computed before what reads it asks for it.
+"""``in_advance(x)``: x, computed before what reads it asks for it.
 
 LLVM turns ``y * (1.0 / d)`` into ``y / d``. That is one operation less, but where a loop computes
 y from trip to trip it has the trips wait for the division, which could be done before y is known.
@@ -14,12 +14,12 @@ from numba.core import types as nb
 from numba.extending import lower_builtin, type_callable
 
 
-def ahead(x: float) -> float:
+def in_advance(x: float) -> float:
     """``x``; in a kernel, as a value that nothing is merged with."""
     return x
 
 
-@type_callable(ahead)
+@type_callable(in_advance)
 def _type(context: Any) -> Callable[[Any], Any]:
     return lambda x: x if isinstance(x, nb.Float) else None
 
@@ -33,4 +33,4 @@ def _lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 for _real in (nb.float64, nb.float32):
-    lower_builtin(ahead, _real)(_lower)  # type: ignore[no-untyped-call]  # numba
+    lower_builtin(in_advance, _real)(_lower)  # type: ignore[no-untyped-call]  # numba
