@@ -33,10 +33,10 @@ from tracegrad.backend.names import Names
 from tracegrad.backend.variables import assigned, share
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.recurrences import waited_for
 from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, is_symbol, substitute, symbol
 from tracegrad.ops.registry import OperandText
-from tracegrad.schedule.recurrences import waited_for
 
 #: An expression longer than this becomes a statement.
 _LIMIT = 52

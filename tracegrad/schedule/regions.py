@@ -31,7 +31,7 @@ from tracegrad.schedule.inplace import (
     decide,
     fill_value,
 )
-from tracegrad.schedule.recurrences import shorten
+from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of

@@ -1,27 +1,19 @@
-"""What the next trip of a loop waits for, and how to make it wait less.
+"""What the next trip of a loop waits for.
 
 A value that a loop carries in a register and computes anew from itself is a *recurrence*: the
 trips run one after the other, and each costs the latency of the operations on the way from the
 carried value to the next one. Everything else can be done beside it.
-
-- ``y = (r[i] - u[i] * y) / d[i]`` waits for a division. `shorten` makes it
-  ``y = (r[i] - u[i] * y) * in_advance(1.0 / d[i])``: the division does not depend on ``y``.
-- Of two ways to compute a function the printer takes the one of less latency (`OpDef.serial`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
-from tracegrad.ir.types import f64
-from tracegrad.ops.registry import REGISTRY
-from tracegrad.schedule.buffers import replace
 
 
-class _Recurrences:
+class Recurrences:
     """Which carried values of one loop each of its values depends on.
 
     Attributes
@@ -108,53 +100,7 @@ def waited_for(function: Function) -> set[Operation]:
     found: set[Operation] = set()
     for loop in function.walk():
         if loop.name in ("for", "while") and loop.results:
-            known = _Recurrences(loop)
+            known = Recurrences(loop)
             if any(known.meets):
                 found.update(op for op in known.operations if not op.regions and known.waits(op))
     return found
-
-
-def shorten(function: Function) -> Function:
-    """Take divisions by what is known ahead out of recurrences.
-
-    The function is changed: it must be new.
-    """
-    for loop in function.walk():
-        if loop.name not in ("for", "while") or not loop.results:
-            continue
-        known = _Recurrences(loop)
-        if not any(known.meets):
-            continue
-        for region in _arms(loop.regions[-1]):
-            for op in list(region.ops):
-                if op.name == "divide" and known.waits(op):
-                    _divide_ahead(region, op, known)
-    return function
-
-
-def _arms(region: Region) -> Iterator[Region]:
-    """A region and the branches in it."""
-    yield region
-    for op in region.ops:
-        if op.name == "if":
-            for arm in op.regions:
-                yield from _arms(arm)
-
-
-def _divide_ahead(region: Region, op: Operation, known: _Recurrences) -> None:
-    dividend, divisor = op.operands
-    if known.sources.get(divisor) or op.result.type != divisor.type or divisor.dtype is not f64:
-        return
-    if divisor.op is None or divisor.op.name == "const":
-        return
-    build = Builder()
-    with build.at(op.location, op.part):
-        inverse = build.emit(REGISTRY["reciprocal"], [divisor]).result
-        early = build.emit(REGISTRY["in_advance"], [inverse]).result
-        product = build.emit(REGISTRY["multiply"], [dividend, early]).result
-    product.hint = op.result.hint
-    for masks in (known.sources, known.targets):
-        masks[product] = masks.get(op.result, 0)
-    at = region.ops.index(op)
-    region.ops[at : at + 1] = build.region.ops
-    replace(region, op.result, product)

@@ -7,10 +7,10 @@ from tests.schedule.region_programs import assert_all_forms_agree, lowered
 from tracegrad import ops
 from tracegrad.backend.advance import in_advance
 from tracegrad.backend.emit import emit_loop_form
+from tracegrad.ir.recurrences import waited_for
 from tracegrad.ir.types import i64, symbol
 from tracegrad.ops.control import branch, for_loop, while_loop
 from tracegrad.ops.registry import REGISTRY, constant
-from tracegrad.schedule.recurrences import waited_for
 
 n = symbol("n")
 exp, log = REGISTRY["exp"], REGISTRY["log"]
