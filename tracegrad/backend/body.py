@@ -22,6 +22,7 @@ from tracegrad.backend.expression import (
     Text,
     dim_text,
     dtype_text,
+    lazily,
     literal,
     template,
     unary,
@@ -143,6 +144,7 @@ class Body(Values):
         line = self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
         tape = "residual" in op.attributes
         if tape:
+            self._tapes.add(name)
             line.note, line.place = layout.residual(op), layout.place(op.location)
         self.made.append(Made(op.result, name, line, tape, self._depth))
         if large:
@@ -161,6 +163,7 @@ class Body(Values):
         name = self._variable(op.result)
         line = self._line(f"{name} = {maker}({inside}{kind})")
         line.note, line.place = layout.residual(op), layout.place(op.location)
+        self._tapes.add(name)
         self.made.append(Made(op.result, name, line, True, self._depth))
         self._define(op.result, name)
 
@@ -212,6 +215,8 @@ class Body(Values):
             sign, text = "-=", text.opposite
         line = self._line(f"{element} {sign} {text}", noted)
         line.part = op.part
+        if self._is_tape(buffer):
+            line.note = line.place = ""
 
     def _check_index(self, op: Operation, region: Region) -> None:
         index, size = op.operands
@@ -296,7 +301,8 @@ class Body(Values):
             for number, (name, text, value) in enumerate(todo):
                 others = todo[:number] + todo[number + 1 :]
                 if not any(name in words(other.text) for _, other, _ in others):
-                    source = value.op if text.level < ATOM else None
+                    counts = value.dtype.is_integer and not value.hint
+                    source = value.op if text.level < ATOM and not counts else None
                     line = self._line(self._assignment(name, text, value), source)
                     if first:
                         line.part = None
@@ -345,7 +351,12 @@ class Body(Values):
             head.note = layout.safe(kind)
         with self._below(head):
             self._texts[counter] = Text(index)
+            self._steady.add(counter)
             self._loop_body(body, carried, names)
+        if kind in ("copy", "fill"):
+            for line in head.below:
+                for each in line.walk():  # what the loop is about stands in its head
+                    each.note, each.place, each.part = "", "", None
         self.names.close_loop()
         self._define_carries(op.results, names)
 
@@ -361,11 +372,11 @@ class Body(Values):
             if self._operations(condition):
                 test = self._take(condition.yields[0])
                 if self.lines:
-                    leave = self._line(f"if {unary('not', test)}:")
+                    leave = self._line(f"if {unary('not', lazily(test))}:")
                     with self._below(leave):
                         self._line("break")
                 else:
-                    head.code = f"while {test}:"
+                    head.code = f"while {lazily(test)}:"
                 self._loop_body(body, body.params, names)
         self._define_carries(op.results, names)
 

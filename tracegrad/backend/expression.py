@@ -132,6 +132,20 @@ def parse(text: str) -> Text:
     return Text(ast.unparse(node), _level(node))
 
 
+def lazily(test: Text) -> Text:
+    """A condition of scalars with ``and`` and ``or`` in the place of ``&`` and ``|``."""
+    if test.update is None or test.update[0] not in ("&", "|"):
+        return test
+    return _lazily(ast.parse(test.text, mode="eval").body)
+
+
+def _lazily(node: ast.expr) -> Text:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+        word = "and" if isinstance(node.op, ast.BitAnd) else "or"
+        return binary(word, _lazily(node.left), _lazily(node.right))
+    return Text(ast.unparse(node), _level(node))
+
+
 def numeral(text: str) -> Text:
     """A number, or a call that makes one."""
     return unary("-", Text(text[1:])) if text.startswith("-") else Text(text)

@@ -56,11 +56,15 @@ _LITERAL = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 
 @dataclass
 class _Waiting:
-    """An expression not yet written down: its operation, its text, the buffers that it reads."""
+    """An expression not yet written down: its operation, its text, the buffers that it reads.
+
+    One with a ``block``, the lines of its region, may be read more than once there.
+    """
 
     op: Operation
     text: Text
     buffers: frozenset[Value]
+    block: list[Line] | None = None
 
 
 def words(text: str) -> set[str]:
@@ -93,6 +97,8 @@ class Values:
         self.loops = loops
         self.names = names
         self.lines: list[Line] = []
+        self._blocks = [self.lines]
+        self._tapes: set[str] = set()
         self.vector_maths: set[str] = set()
         self._waited_for = waited_for(function) if loops else set()
         self._texts = {value: Text(text) for value, text in texts.items()}
@@ -105,9 +111,12 @@ class Values:
         self._buffers: frozenset[Value] = frozenset()
         #: The variables that have a name by now, by the class of values that they are for.
         self._open: dict[Value, str] = {}
+        #: Indices of loops, and places beside them: what their texts say does not change.
+        self._steady: set[Value] = set()
         #: The results of control flow that inner regions yield values for.
         self._yielded: dict[Value, Value] = {}
         self._reader: dict[Value, Region] = {}
+        self._readers: dict[Value, set[Region]] = {}
         self._last_reader: dict[Value, Operation] = {}
         self._uses: Counter[Value] = Counter()
         self._count(function.body)
@@ -141,6 +150,7 @@ class Values:
     def _use(self, value: Value, region: Region) -> None:
         self._uses[value] += 1
         self._reader[value] = region
+        self._readers.setdefault(value, set()).add(region)
 
     # --- results
 
@@ -161,10 +171,12 @@ class Values:
         """Lines made in the block stand below ``head``."""
         saved, bound, opened = self.lines, set(self._bound), dict(self._open)
         self.lines = head.below
+        self._blocks.append(self.lines)
         try:
             with self.names.scope():
                 yield
         finally:
+            self._blocks.pop()
             self.lines, self._bound, self._open = saved, bound, opened
 
     # --- values and their texts
@@ -182,8 +194,10 @@ class Values:
 
     def _take(self, value: Value) -> Text:
         """The text of an operand; an expression that waited for it is used up."""
-        waiting = self._waiting.pop(value, None)
+        waiting = self._waiting.get(value)
         if waiting is not None:
+            if waiting.block is None:
+                del self._waiting[value]
             self._buffers |= waiting.buffers
             return waiting.text
         if value not in self._texts:
@@ -214,17 +228,24 @@ class Values:
         changing = set(names)
         for value, waiting in list(self._waiting.items()):
             if words(waiting.text.text) & changing:
-                self._settle(value)
+                if waiting.block is None or any(waiting.block is b for b in self._blocks):
+                    self._settle(value)
+                else:  # its region is over
+                    self._waiting.pop(value, None)
 
     def _assign_new(self, op: Operation, value: Value, text: Text) -> None:
         name = self._variable(value)
         line = self._line(self._assignment(name, text, value), op)
-        if not self._hint(value) and op.name == "load":
+        if op.name == "load" and (not self._hint(value) or self._is_tape(op.operands[0])):
             line.note = line.place = ""
             line.part = None
         if not value.rank and value.dtype.is_integer:
             line.part = None  # Counting serves both sweeps.
         self._define(value, name)
+
+    def _is_tape(self, buffer: Value) -> bool:
+        """Whether ``buffer`` is a tape; where it is made, a comment says what it holds."""
+        return self._texts[buffer].text in self._tapes
 
     def _assignment(self, name: str, text: Text, value: Value) -> str:
         # An array must not be changed in place: it may be somebody else's.
@@ -315,10 +336,34 @@ class Values:
         """Keep an expression for its one reader, or write it down."""
         if self._always_inline(op, text):
             self._texts[value] = text
+        elif self._steps(op, text):
+            self._texts[value] = text
+            self._steady.add(value)
         elif not self._goes_on(value) and self._may_wait(op, value, text, region):
             self._waiting[value] = _Waiting(op, text, self._buffers)
+        elif self._counts(op, text, region):
+            self._waiting[value] = _Waiting(op, text, frozenset(), self.lines)
         else:
             self._assign_new(op, value, text)
+
+    def _steps(self, op: Operation, text: Text) -> bool:
+        """Whether ``op`` is a place beside that of a loop: ``t - 1`` stands where it is read."""
+        index = self._moved(op, text)
+        return index is not None and index in self._steady
+
+    def _counts(self, op: Operation, text: Text, region: Region) -> bool:
+        """Whether ``op`` is the next of a counter: written out until the counter changes."""
+        index = self._moved(op, text)
+        return index is not None and self._readers[op.result] == {region}
+
+    def _moved(self, op: Operation, text: Text) -> Value | None:
+        """The integer that ``op`` adds a number to, or takes one from, and nobody named."""
+        if not self.loops or op.name not in ("add", "subtract") or len(text.text) > _SHORT:
+            return None
+        others = [v for v in op.operands if v.op is None or v.op.name != "const"]
+        if len(others) != 1 or others[0].rank or not others[0].dtype.is_integer:
+            return None
+        return None if self._hint(op.result) else others[0]
 
     def _may_wait(self, op: Operation, value: Value, text: Text, region: Region) -> bool:
         """Whether an expression may become part of the one that reads it."""
@@ -384,7 +429,7 @@ class Values:
         if isinstance(how, str):
             form = template(how, {k: attribute_text(a) for k, a in attributes.items()})
             for number in form.conditional | form.repeated:
-                self._steady(op.operands[number], number in form.repeated)
+                self._settle_beforehand(op.operands[number], number in form.repeated)
             return form.fill([self._take(v) for v in op.operands])
         atoms = [OperandText(self._take(v).at(ATOM), self._type(v.type)) for v in op.operands]
         result = self._type(op.results[0].type)
@@ -392,7 +437,7 @@ class Values:
             return numeral(how(atoms, result, attributes, dims_as_atoms))
         return parse(how(atoms, result, attributes, dims_as_atoms))
 
-    def _steady(self, operand: Value, repeated: bool) -> None:
+    def _settle_beforehand(self, operand: Value, repeated: bool) -> None:
         """Compute an operand beforehand where its place is no good for an expression.
 
         A read of a buffer under a condition keeps a loop from being vectorised, and an
@@ -419,6 +464,10 @@ def _reciprocal(op: Operation, operands: Sequence[Text]) -> Text | None:
     return binary("/", Text("1.0"), operands[0]) if op.result.dtype is f64 else None
 
 
+def _absolute(op: Operation, operands: Sequence[Text]) -> Text:
+    return Text(f"abs({operands[0]})")
+
+
 def _extremum(op: Operation, operands: Sequence[Text]) -> Text | None:
     if not op.result.dtype.is_integer:
         return None  # Python's max and min have no care for NaN.
@@ -429,6 +478,7 @@ def _extremum(op: Operation, operands: Sequence[Text]) -> Text | None:
 _SPELLINGS: dict[str, Callable[[Operation, Sequence[Text]], Text | None]] = {
     "square": _square,
     "reciprocal": _reciprocal,
+    "absolute": _absolute,
     "maximum": _extremum,
     "minimum": _extremum,
 }

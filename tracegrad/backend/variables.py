@@ -12,7 +12,7 @@ Being in a class allows the printer to use its variable for a value; no value mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
@@ -109,7 +109,7 @@ class _Sharing:
         self._find_free(function.body)
         self._live(function.body, set())
         self._tie(function.body)
-        self._join(function.body)
+        self._join(function.body, {})
 
     def _ops(self, region: Region) -> Iterator[Operation]:
         return (op for op in region.ops if self._alive(op))
@@ -177,10 +177,12 @@ class _Sharing:
             for inner in op.regions:
                 self._tie(inner)
 
-    def _join(self, region: Region) -> None:
+    def _join(self, region: Region, around: Mapping[str, Sequence[Value]]) -> None:
+        """Join the values of ``region``; ``around`` it were those, by name, the latest first."""
         latest: dict[str, list[Value]] = {}
         for param in region.params:
             self._enter(latest, param)
+        around = {name: values for name, values in around.items() if name not in latest}
         for op in self._ops(region):
             if op.name in ("for", "while"):
                 self._join_loop(op)
@@ -188,9 +190,9 @@ class _Sharing:
                 self._join_arms(op)
             for result in op.results:
                 self._call(result)
-                self._rebound(latest, op, result)
+                self._rebound(latest, around, op, result)
             for inner in op.regions:
-                self._join(inner)
+                self._join(inner, {**around, **latest})
 
     def _call(self, value: Value, hint: str = "") -> None:
         key = self.found.of(value)
@@ -226,8 +228,17 @@ class _Sharing:
         if self._rebind and not value.rank and self._hint(value) and value not in self._fixed:
             latest.setdefault(self._hint(value), []).insert(0, value)
 
-    def _rebound(self, latest: dict[str, list[Value]], op: Operation, value: Value) -> None:
-        """Let a scalar share the variable of one of its name that it is computed from."""
+    def _rebound(
+        self,
+        latest: dict[str, list[Value]],
+        around: Mapping[str, Sequence[Value]],
+        op: Operation,
+        value: Value,
+    ) -> None:
+        """Let a scalar share the variable of one of its name that it is computed from.
+
+        On the way back, a variable of the forward sweep serves again.
+        """
         name = self._hint(value)
         if not self._rebind or value.rank or not name or _stands_alone(op):
             return
@@ -237,6 +248,10 @@ class _Sharing:
             if other.type == value.type and self.found.merge(other, value):
                 known.remove(other)
                 break
+        else:
+            for other in around.get(name, ())[:1] if op.part == "reverse" else ():
+                if other.type == value.type:
+                    self.found.merge(other, value)
         self._enter(latest, value)
 
     def _reads(self, op: Operation, depth: int) -> set[Value]:

@@ -35,9 +35,9 @@ class MemoryBuilder(Builder):
         self.nest(value.shape, lambda at: self.store("store", element, made, at), "fill")
         return made
 
-    def copied(self, array: Value) -> Value:
+    def copied(self, array: Value, hint: str = "") -> Value:
         """A new buffer with the elements of ``array``."""
-        made = self.alloc(array.type, array.hint)
+        made = self.alloc(array.type, hint or array.hint)
         self.nest(
             array.shape, lambda at: self.store("store", self.load(array, at), made, at), "copy"
         )

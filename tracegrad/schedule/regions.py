@@ -121,7 +121,7 @@ class _Regions(Stretches):
             return self.filled(value, number, hint or (value.hint if alone else ""))
         found = self.env[value]
         copy = self.decided.copies.get((place, position))
-        return found if copy is None else self.copied(found)
+        return found if copy is None else self.copied(found, hint)
 
     # --- scalars
 

@@ -104,6 +104,10 @@ class Memory:
         if not self.variable.hint:
             self.variable.hint = name
 
+    def rename(self, name: str) -> None:
+        """Forget the name that it has for another; "" is none yet."""
+        self.variable.hint = name
+
     def words(self) -> str:
         hint = self.variable.hint
         return f"the array {hint!r}" if hint else "an array"

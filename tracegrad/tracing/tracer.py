@@ -288,7 +288,10 @@ class Tracer:
         return Tracer(self.reshape(-1, order=order).value)
 
     def copy(self, order: str = "C") -> Tracer:
-        return Tracer(self.value)
+        made = Tracer(self.value)
+        if made.memory is not None:
+            made.memory.rename("")  # the name is the original's
+        return made
 
     __copy__ = copy
 

@@ -112,7 +112,7 @@ def operand(x: Any) -> Any:
 
 def fresh(x: Any) -> Tracer:
     """``x`` (a tracer) as an array with memory of its own: a copy, in NumPy's terms."""
-    return Tracer(lift(x).value)
+    return lift(x).copy()
 
 
 def _stacked(xs: Sequence[Any]) -> Tracer:

@@ -75,7 +75,7 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
             again.next.setdefault(after, param)
 
     def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
-        return [_popping(tapes, tapes.push(v)) for v in values]
+        return [_popping(tapes, tapes.push(v), v.hint) for v in values]
 
     price = GROW if tapes.extent is None else STORE
     replacement = _settle(sweep, body, back.regions[0], again, price, store)
@@ -93,8 +93,8 @@ def _carry_back(back: Operation, first: Value, param: Value, after: Value) -> No
     back.results = (*back.results, Value(param.type, "", back))
 
 
-def _popping(tapes: Tapes, tape: Value) -> Callable[[], Value]:
-    return lambda: tapes.pop(tape)
+def _popping(tapes: Tapes, tape: Value, hint: str) -> Callable[[], Value]:
+    return lambda: tapes.pop(tape, hint)
 
 
 def _counted(sweep: Sweep, loop: Operation, init: Value, step: Value | int) -> Callable[[], Value]:

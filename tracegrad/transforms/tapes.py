@@ -67,14 +67,15 @@ class Tapes:
             self._place = Growing(self)
         return self._place.push(value)
 
-    def pop(self, tape: Value) -> Value:
-        """Append, to the head of the way back, what the present trip stored."""
+    def pop(self, tape: Value, hint: str = "") -> Value:
+        """Append, to the head of the way back, what the present trip stored, called ``hint``."""
         result: Value
         if self.extent is not None:
             result = ops.index(tape, *[self._trip_back(op) for op, _ in self.path])
         else:
             assert self._place is not None
             result = ops.index(tape, self._place.position_back())
+        result.hint = hint
         return result
 
     def _push_exact(self, value: Value, extent: list[Dim]) -> Value:
