@@ -11,7 +11,7 @@ from tracegrad.backend.compile import run_plain
 from tracegrad.backend.emit import emit_array_form, emit_loop_form
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.verifier import verify
-from tracegrad.passes import optimize
+from tracegrad.passes import finish
 from tracegrad.schedule import schedule
 from tracegrad.testing.numerics import assert_close, numerical_jvp
 
@@ -54,7 +54,7 @@ class Stages:
         return evaluate(self.recipe.function, *self.arguments)
 
     def optimized(self):
-        self.array_form = optimize(self.recipe.function)
+        self.array_form = finish(self.recipe.function)
         verify(self.array_form)
         return evaluate(self.array_form, *self.arguments)
 
