@@ -86,15 +86,17 @@ class Bounds:
             self._known[params[index]] = symbol(name)
         for guard in function.guards:
             self._facts += _facts(guard)
+        self._bind(function.body)
 
     # --- regions
 
     @contextmanager
     def within(self, op: Operation, region: Region) -> Iterator[None]:
         """What is known within a region of a loop or branch."""
-        facts, ranges = len(self._facts), len(self.ranges)
+        facts, ranges, meant = len(self._facts), len(self.ranges), dict(self._meant)
         if op.name == "if":
             self.assume(op.operands[0], region is op.regions[0])
+            self._bind(region)
         else:
             if op.name == "for":
                 self.open(region.params[0], *op.operands[:3])
@@ -106,6 +108,17 @@ class Bounds:
         finally:
             del self._facts[facts:]
             del self.ranges[ranges:]
+            self._meant = meant
+
+    @contextmanager
+    def also(self, ranges: Sequence[Range]) -> Iterator[None]:
+        """Further symbols are known, inner ones, which may mention the others."""
+        count = len(self.ranges)
+        self.ranges += ranges
+        try:
+            yield
+        finally:
+            del self.ranges[count:]
 
     def open(self, index: Value, lo: Value, hi: Value, step: Value) -> None:
         """Enter the body of ``for index in range(lo, hi, step)``."""
@@ -136,6 +149,7 @@ class Bounds:
             self._name(param)
             if op.name == "while":
                 self._known[op.regions[0].params[k]] = self._known[param]
+        self._bind(body)
         for param, k in carried:
             name = self._name(param)
             after = self.polynomial(body.yields[k])
@@ -194,13 +208,14 @@ class Bounds:
         else:
             self._facts += _relation(relation, difference)
 
-    def bind(self, op: Operation) -> None:
-        """From here on the symbol of a ``bind`` stands for its operand."""
-        name, meaning = str(op.attributes["size"]), self.polynomial(op.operands[0])
-        self._meant.pop(name, None)
-        if meaning is not None:
-            self._meant[name] = meaning
-        self._known[op.result] = symbol(name) if meaning is None else meaning
+    def _bind(self, region: Region) -> None:
+        """The symbols that a region binds stand for the operands there."""
+        for op in region.ops:
+            if op.name == "bind":
+                name, meaning = str(op.attributes["size"]), self.polynomial(op.operands[0])
+                self._meant.pop(name, None)
+                if meaning is not None:
+                    self._meant[name] = meaning
 
     def outside(self, dim: Dim, loop: Range) -> bool:
         """Whether ``dim`` is a sum of multiples of what is known before ``loop``.
@@ -285,6 +300,9 @@ class Bounds:
             return number if isinstance(number, int) else None
         if op.name == "dim":
             return self.meaning(op.attributes["size"])
+        if op.name == "bind":
+            known = self.polynomial(op.operands[0])
+            return op.attributes["size"] if known is None else known
         if op.name not in ("add", "subtract", "multiply", "negative"):
             return None
         terms = [self.polynomial(v) for v in op.operands]

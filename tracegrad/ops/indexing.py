@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import ArrayType, Shape, boolean, i64, is_symbol, product, symbol
+from tracegrad.ir.types import ArrayType, Dim, Shape, boolean, i64, is_symbol, product, symbol
 from tracegrad.ops.access import (
     broadcast_to,
     expand_dims,
@@ -377,6 +377,20 @@ def grid(shape: Shape) -> list[Value]:
     for axis, size in enumerate(shape):
         found.append(view_of(iota(size=size, dtype=i64), shape, [(axis, 0, 1)]))
     return found
+
+
+def positions(size: Dim, length: Dim, offset: Dim, step: int) -> Value:
+    """The index values of a slice of an axis of ``size``, which is known to lie within it.
+
+    Where its ends are no plain numbers it is that slice of 0, 1, …: so nobody need ask whether
+    it names a place twice, or one that is not there.
+    """
+    if not isinstance(offset, int) or step < 0:
+        return view_of(iota(size=size, dtype=i64), (length,), [(0, offset, step)])
+    along: Value = iota(size=length, dtype=i64)
+    if step != 1:
+        along = along * step
+    return along + dim_value(offset) if offset else along
 
 
 def take_along(x: Value, positions: Value, axis: int) -> Value:

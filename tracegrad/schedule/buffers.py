@@ -9,15 +9,20 @@ The functions change regions that are still being built.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeAlias
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import attribute_symbols
+from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.memory import MemoryBuilder
 
 ELEMENT = {"load": 0, "store": 1, "add_store": 1}
 """Operations on one element, with the position of the buffer."""
+
+Inserted: TypeAlias = Callable[[Sequence[Value]], tuple[list[Operation], list[Value]]]
+"""Operations to be inserted, and the values that they give, for some indices."""
 
 
 def replace(region: Region, old: Value, new: Value) -> None:
@@ -136,21 +141,38 @@ def _passed_on(body: Region, buffer: Value) -> bool:
 # --- written where it is wanted ---------------------------------------------------------------
 
 
-def forward(region: Region, start: int, made: Value, buffer: Value, at: Sequence[Value]) -> bool:
-    """Let what fills ``made`` write to ``buffer[*at, ...]`` instead, if that can be.
+def forward(
+    region: Region,
+    start: int,
+    made: Value,
+    buffer: Value,
+    at: Inserted,
+    name: str = "store",
+) -> bool:
+    """Let what fills ``made`` write to ``buffer`` instead, if that can be.
 
     Parameters
     ----------
     start : what makes and fills ``made`` stands in the region from this operation on.
+    at : what finds the place in ``buffer`` of the element of ``made`` at these indices.
+    name : "add_store" to add to what stands there.
     """
     op = made.op
     ops = region.ops[start:]
     if op is None or op.name != "alloc" or op not in ops or not _elements_only(ops, made):
         return False
-    _redirect(ops, made, buffer, tuple(at))
-    position = region.ops.index(op)
-    full = zeroing(buffer, at) if op.attributes["fill"] == 0 else []
-    region.ops[position : position + 1] = full
+    zeros = op.attributes["fill"] == 0
+    if name == "add_store" and (zeros or not _stored_once(ops, made)):
+        return False
+    if zeros:
+        position = region.ops.index(op)
+        build = MemoryBuilder()
+        zero = build.const(made.dtype.numpy.type(0).item(), made.type)
+        build.nest(made.shape, lambda where: build.store("store", zero, made, where), "fill")
+        region.ops[position : position + 1] = build.region.ops
+    else:
+        region.ops.remove(op)
+    _redirect(region, start, made, buffer, at, name)
     return True
 
 
@@ -166,11 +188,33 @@ def _elements_only(ops: Sequence[Operation], buffer: Value) -> bool:
     return True
 
 
-def _redirect(ops: Sequence[Operation], made: Value, buffer: Value, at: tuple[Value, ...]) -> None:
-    for op in ops:
+def _stored_once(ops: Sequence[Operation], buffer: Value) -> bool:
+    """Whether elements are stored and nothing else: each once, for the scheduler fills so."""
+    return all(
+        (buffer not in op.operands or op.name == "store")
+        and all(_stored_once(inner.ops, buffer) for inner in op.regions)
+        for op in ops
+    )
+
+
+def _redirect(
+    region: Region,
+    start: int,
+    made: Value,
+    buffer: Value,
+    at: Inserted,
+    name: str,
+) -> None:
+    new: list[Operation] = []
+    for op in region.ops[start:]:
         if made in op.operands:
             place = ELEMENT[op.name]
-            before, after = op.operands[:place], op.operands[place + 1 :]
-            op.operands = (*before, buffer, *at, *after)
+            before, where = at(op.operands[place + 1 :])
+            new += before
+            op.operands = (*op.operands[:place], buffer, *where)
+            if op.name == "store":
+                op.opdef = REGISTRY[name]
         for inner in op.regions:
-            _redirect(inner.ops, made, buffer, at)
+            _redirect(inner, 0, made, buffer, at, name)
+        new.append(op)
+    region.ops[start:] = new

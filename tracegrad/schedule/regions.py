@@ -16,10 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from tracegrad.errors import UnsupportedError
+from tracegrad.ir.blocks import Block, Place, alike, apart, block_of, covers, read_in_place
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
+from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.buffers import forward, make_before, replace
 from tracegrad.schedule.checks import hoist_checks
@@ -27,7 +30,6 @@ from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
     WRITES,
     Copy,
-    Origin,
     decide,
     fill_value,
 )
@@ -52,6 +54,13 @@ def schedule_regions(function: Function) -> Function:
 def copies(function: Function) -> list[Copy]:
     """The copies that `schedule_regions` makes, in program order."""
     return list(decide(function).copies.values())
+
+
+class _Start(NamedTuple):
+    """The first index of a place (None: 0), and whether all of its indices are in range."""
+
+    value: Value | None
+    inside: bool
 
 
 class _Regions(Stretches):
@@ -100,7 +109,6 @@ class _Regions(Stretches):
             self.copy(op, {})
         elif op.name == "bind":
             self._flush(op.operands)
-            self.bounds.bind(op)
             self.env[op.result] = self.copy(op, self.env).result
         elif op.name == "blank":
             residual = op.attributes.get("residual", "")
@@ -150,83 +158,144 @@ class _Regions(Stretches):
 
     def _write(self, op: Operation) -> None:
         base, v, *indices = op.operands
-        name = "store" if op.name == "update" else "add_store"
         origin = self.decided.origins.get(base, frozenset())
-        self._flush([base, *(i for i in indices if self.bounds.spread(i) is None)], (), op)
-        buffer = self._owned(op, 0, base, op.result.hint)
-        if op.result.hint and not buffer.hint:
-            buffer.hint = op.result.hint
-        self.env[op.result] = buffer
-        lead = len(indices)
-        if any(i.rank for i in indices):
-            self._flush([v], origin)
-            self._scatter(name, buffer, v, indices)
+        block = block_of(op)
+        grid = indices[0].shape
+        if block is None or not covers(block, len(grid)):
+            self._scatter(op)
             return
-        at = self._places(base.shape, indices)
+        scalars = [value for place in block.places for value in place.values()]
+        self._flush([base, *scalars], (), op)
+        buffer = self._written(op)
+        starts = [
+            self._start(place, grid, base.shape[axis], axis)
+            for axis, place in enumerate(block.places)
+        ]
         start = len(self.region.ops)
         reads = self._flush([v], origin)
-        rest = base.shape[lead:]
-        if not rest:
-            self.store(name, self.env[v], buffer, at)
+
+        def at(where: Sequence[Value]) -> list[Value]:
+            found = [
+                self._along(place, first, where, axis, base.shape[axis])
+                for axis, (place, first) in enumerate(zip(block.places, starts, strict=True))
+            ]
+            return [*found, *where[len(grid) :]]
+
+        def inserted(where: Sequence[Value]) -> tuple[list[Operation], list[Value]]:
+            with self.open() as piece:
+                found = at(where)
+            return piece.ops, found
+
+        name = "store" if op.name == "update" else "add_store"
+        if not v.rank:
+            self.store(name, self.env[v], buffer, at(()))
             return
         if (
             fill_value(v) is None
-            and name == "store"
             and self.users[v] == [op]
-            and not any(self._meets(read, x, op, origin) for read, x in reads)
-            and forward(self.region, start, self.env[v], buffer, at)
+            and not any(self._meets(read, x, op, block) for read, x in reads)
+            and forward(self.region, start, self.env[v], buffer, inserted, name)
         ):
             return
         self.nest(
-            rest,
-            lambda more: self.store(name, self._element(v, more), buffer, [*at, *more]),
+            v.shape,
+            lambda where: self.store(name, self._element(v, where), buffer, at(where)),
         )
 
-    def _meets(self, read: Operation, x: Value, write: Operation, origin: Origin) -> bool:
-        """Whether ``read``, of ``x``, may see what ``write`` writes to the memory ``origin``."""
+    def _written(self, op: Operation) -> Value:
+        """The buffer that ``op`` writes to."""
+        buffer = self._owned(op, 0, op.operands[0], op.result.hint)
+        if op.result.hint and not buffer.hint:
+            buffer.hint = op.result.hint
+        self.env[op.result] = buffer
+        return buffer
+
+    def _start(self, place: Place, grid: Shape, size: Dim, axis: int) -> _Start:
+        """Where a place begins."""
+        if place.axis is None and len(place.terms) == 1 and place.values():
+            (value,) = place.values()
+            if place.terms[0][1] == 1:
+                return _Start(self._place(value, self.env[value], size, axis), True)
+        first = self._total(place)
+        inside = self._grows(size) or place.is_inside(self.bounds, grid, size)
+        if place.axis is None:
+            at = self.size(0) if first is None else first
+            return _Start(at if inside else self._place(None, at, size, axis), True)
+        return _Start(first, inside)
+
+    def _total(self, place: Place) -> Value | None:
+        """The offset of a place; None for 0."""
+        fixed: Dim = 0
+        total: Value | None = None
+        for term, factor in place.terms:
+            if not isinstance(term, Value):
+                fixed = fixed + term * factor
+                continue
+            each = self.env[term]
+            if each.dtype is not i64:
+                each = self.emit(REGISTRY["cast"], [each], {"dtype": i64}).result
+            if factor != 1:
+                each = self.emit(REGISTRY["multiply"], [each, self.size(factor)]).result
+            total = each if total is None else self.emit(REGISTRY["add"], [total, each]).result
+        if fixed == 0:
+            return total
+        size = self.size(fixed)
+        return size if total is None else self.emit(REGISTRY["add"], [total, size]).result
+
+    def _along(
+        self, place: Place, start: _Start, where: Sequence[Value], axis: int, size: Dim
+    ) -> Value:
+        """The index that a place has at ``where``."""
+        if place.axis is None:
+            assert start.value is not None
+            return start.value
+        at = where[place.axis]
+        if place.step == -1 and start.value is not None:
+            at = self.emit(REGISTRY["subtract"], [start.value, at]).result
+        else:
+            if place.step != 1:
+                at = self.emit(REGISTRY["multiply"], [at, self.size(place.step)]).result
+            if start.value is not None:
+                at = self.emit(REGISTRY["add"], [at, start.value]).result
+        return at if start.inside else self._place(None, at, size, axis)
+
+    def _meets(self, read: Operation, x: Value, write: Operation, block: Block) -> bool:
+        """Whether ``read``, of ``x``, may see what ``write`` writes to a block of its memory.
+
+        What is read element by element for the very element that is written next may stand in one
+        loop with the write.
+        """
+        origin = self.decided.origins.get(write.operands[0], frozenset())
         if self.decided.origins.get(x, frozenset()).isdisjoint(origin):
             return False
-        if read.name != "index" or x in read.operands[1:]:
+        seen = block_of(read)
+        if seen is None or x in read.operands[1:]:
             return True
-        for one, other, size in zip(read.operands[1:], write.operands[2:], x.shape, strict=False):
-            if self.bounds.place(one, size) == 0 == self.bounds.place(other, size):
-                left, right = self.bounds.polynomial(one), self.bounds.polynomial(other)
-                apart = None if left is None or right is None else left - right
-                if isinstance(apart, int) and apart != 0:
-                    return False
-        return True
+        if apart(seen, block, self.bounds):
+            return False
+        return not (
+            alike(seen, block, self.bounds)
+            and read in read_in_place(write.operands[1], write, self.users.__getitem__)
+        )
 
-    def _scatter(self, name: str, buffer: Value, v: Value, indices: Sequence[Value]) -> None:
+    def _scatter(self, op: Operation) -> None:
         """Write at arrays of indices, in their order."""
-        lead = len(indices)
-        shape = indices[0].shape
+        base, v, *indices = op.operands
+        name = "store" if op.name == "update" else "add_store"
+        origin = self.decided.origins.get(base, frozenset())
+        self._flush([base, *indices], (), op)
+        buffer = self._written(op)
+        self._flush([v], origin)
+        lead = len(indices[0].shape)
 
         def one(where: list[Value]) -> None:
-            at = [self._scattered(i, where, buffer, axis) for axis, i in enumerate(indices)]
+            at = [
+                self._place(None, self._element(i, where[:lead]), size, axis)
+                for axis, (i, size) in enumerate(zip(indices, base.shape, strict=False))
+            ]
+            self.store(name, self._element(v, where), buffer, [*at, *where[lead:]])
 
-            def element(more: list[Value]) -> None:
-                self.store(name, self._element(v, [*where, *more]), buffer, [*at, *more])
-
-            self.nest(buffer.shape[lead:], element)
-
-        self.nest(shape, one)
-
-    def _scattered(self, index: Value, where: list[Value], buffer: Value, axis: int) -> Value:
-        """The position that an array of indices has at ``where``."""
-        size = buffer.shape[axis]
-        counts = self.bounds.spread(index)
-        if counts is None:
-            return self._place(None, self._element(index, where), size, axis)
-        along, factor, offset = counts
-        at = where[along]
-        if factor != 1:
-            at = self.emit(REGISTRY["multiply"], [at, self.size(factor)]).result
-        if offset != 0:
-            at = self.emit(REGISTRY["add"], [at, self.size(offset)]).result
-        ends = offset, offset + factor * (index.shape[along] - 1)
-        if factor == 1 and self.bounds.inside(*ends, size):
-            return at
-        return self._place(None, at, size, axis)
+        self.nest(v.shape, one)
 
     def _element(self, array: Value, at: Sequence[Value]) -> Value:
         number = fill_value(array)

@@ -30,10 +30,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from tracegrad.ir.blocks import block_of, covers
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.types import Shape, boolean
+from tracegrad.ir.sizes import operation_symbols
+from tracegrad.ir.types import Dim, Shape, boolean, symbol
 from tracegrad.ops.access import full, pad_into, view_of
 from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
@@ -86,6 +88,9 @@ class _Windows(Rewriter):
         self.chains: dict[Operation, _Chain] = {}
         self.users = _users(function.body)
         self.owners: dict[Region, Operation] = {}
+        self.bound: dict[tuple[Value, Region], Dim] = {}
+        self.symbols = {s for op in function.walk() for s in operation_symbols(op)}
+        self.symbols.update(function.size_sources())
 
     def walk(self, ops: Iterable[Operation]) -> None:
         ops = list(ops)
@@ -109,12 +114,47 @@ class _Windows(Rewriter):
 
     def visit(self, op: Operation) -> Sequence[Value]:
         if op.name == "index" and _at_arrays(op):
-            window = self.bounds.window(op.operands[0].shape, op.operands[1:])
+            window = self.bounds.window(op.operands[0].shape, op.operands[1:]) or self._block(op)
             if window is not None:
                 return [
                     view_of(self.env.get(op.operands[0], op.operands[0]), op.result.shape, window)
                 ]
         return super().visit(op)
+
+    def _block(self, op: Operation) -> Window | None:
+        """The window that is read at index values which depend on loops."""
+        block, source, grid = block_of(op), op.operands[0].shape, op.operands[1].shape
+        if block is None or not covers(block, len(grid)):
+            return None
+        scalars = [value for place in block.places for value in place.values()]
+        for value in scalars:
+            known = self.bounds.polynomial(value)
+            if known is None or not self.bounds.never_negative(known):
+                return None
+        for place, size in zip(block.places, source, strict=False):
+            if not place.is_inside(self.bounds, grid, size):
+                return None
+        found: list[tuple[int | None, Dim, int]] = []
+        for place in block.places:
+            offset: Dim = 0
+            for term, factor in place.terms:
+                offset = offset + (self._size(term) if isinstance(term, Value) else term) * factor
+            found.append((place.axis, offset, 1 if place.axis is None else place.step))
+        rest = range(len(grid), len(op.result.shape))
+        return (*found, *((axis, 0, 1) for axis in rest))
+
+    def _size(self, value: Value) -> Dim:
+        """An integer that is never negative, as a size from here on in this region."""
+        known = self.bound.get((value, self.region))
+        if known is None:
+            name, count = value.hint or "at", 0
+            while name in self.symbols:
+                count += 1
+                name = f"{value.hint or 'at'}{count}"
+            self.symbols.add(name)
+            known = self.bound[value, self.region] = symbol(name)
+            self.emit(REGISTRY["bind"], self.mapped([value]), {"size": known})
+        return known
 
     # --- chains of writes
 

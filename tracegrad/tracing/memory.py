@@ -24,7 +24,7 @@ from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops import access
 from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value, iota
-from tracegrad.ops.indexing import accumulate, index, update
+from tracegrad.ops.indexing import accumulate, index, positions, update
 from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.tracing.ranges import from_front
 from tracegrad.tracing.state import current_trace
@@ -228,11 +228,29 @@ class Select:
         found = index_values(x, self)
         assert found is not None
         indices, absent = found
+        if indices[0].rank:
+            settled = self._settled(x)
+            if settled is not None:
+                return access.view_of(x, self.shape, settled)
         picked: Value = index(x, *indices)
         if not absent:
             return picked
         kept = [axis for axis in range(len(self.shape)) if axis not in absent]
         return access.view_of(picked, self.shape, [(axis, 0, 1) for axis in kept])
+
+    def _settled(self, x: Value) -> list[Entry] | None:
+        """The places as those of a view, if it is known that all of them lie in ``x``."""
+        spans = current_trace().spans
+        found: list[Entry] = []
+        for place, size in zip(self.places, x.shape, strict=True):
+            if isinstance(place, tuple):
+                found.append(place)
+                continue
+            at = spans.inside(place.positions, size) if isinstance(place, At) else None
+            if at is None:
+                return None
+            found.append((None, at, 1))
+        return found
 
     def _picked(
         self, x: Value, moving: Sequence[tuple[int, At | Fancy]], axes: dict[int, int]
@@ -258,6 +276,18 @@ class Select:
             for place in self.places
         )
         return Select(places, sizes.shape(self.shape))
+
+    def equals(self, other: Select) -> bool:
+        """Whether the other one is the same part."""
+        if self.shape != other.shape or len(self.places) != len(other.places):
+            return False
+        for one, place in zip(self.places, other.places, strict=True):
+            if isinstance(one, At) and isinstance(place, At):
+                if one.axis != place.axis or not same_value(one.positions, place.positions):
+                    return False
+            elif not isinstance(one, tuple) or one != place:
+                return False
+        return True
 
     def is_whole(self, shape: Shape) -> bool:
         """Whether the part is the whole array, as it is."""
@@ -424,7 +454,8 @@ def index_values(x: Value, part: Select) -> tuple[list[Value], tuple[int, ...]] 
             break
         lead -= 1
     before = part.shape[: len(part.shape) - (x.rank - lead)]
-    return [_positions(place, before) for place in part.places[:lead]], single
+    leading = zip(part.places[:lead], x.shape, strict=False)
+    return [_positions(place, before, size) for place, size in leading], single
 
 
 def _axes(place: Place) -> list[int]:
@@ -444,13 +475,14 @@ def _renumbered(place: Place, number: dict[int, int]) -> Place:
     return Fancy(number[place.first] if place.positions.rank else 0, place.positions)
 
 
-def _positions(place: Place, shape: Shape) -> Value:
-    """The index values of one dimension, in the ``shape`` of what is written."""
+def _positions(place: Place, shape: Shape, size: Dim) -> Value:
+    """The index values of one dimension of ``size``, in the ``shape`` of what is written."""
     if isinstance(place, tuple):
         axis, offset, step = place
         if axis is None:
             return access.view_of(dim_value(offset), shape, ())
-        return access.view_of(ranged(shape[axis], offset, step), shape, [(axis, 0, 1)])
+        along = positions(size, shape[axis], offset, step)
+        return access.view_of(along, shape, [(axis, 0, 1)])
     own = _axes(place)
     entries = [
         (None if size == 1 != shape[axis] else axis, 0, 1)

@@ -202,6 +202,15 @@ class Spans:
         at = self.known(bound)
         return at if self.not_negative(high - at) else dim_min(at, high)
 
+    def inside(self, index: Value, size: Dim) -> Dim | None:
+        """A scalar index as a dimension for use here, if it is known to be in ``range(size)``."""
+        if index.rank:
+            return None
+        at = self.dim(index)
+        if not (self._holds(at, False) and self.not_negative(size - 1 - at)):
+            return None
+        return self.size(self.known(index))
+
     def known(self, value: Value, least: Dim = 0, most: Dim | None = None) -> Dim:
         """An integer that has turned out not to be negative, as a dimension without signs."""
         at = self.dim(value)

@@ -21,7 +21,7 @@ from tracegrad.tracing.indexing import selection
 from tracegrad.tracing.memory import Select, Stage, composed, index_values, put
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import Trace, current_trace
-from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.tracer import Tracer, joined
 from tracegrad.tracing.values import cast, lift, to_shape
 
 __all__ = ["add_at", "assign", "write"]
@@ -42,8 +42,23 @@ def write(x: Tracer, key: Any, value: Any) -> None:
         _change(x, _whole(x), lambda array, part: put(array, part, new))
         return
     part, _ = selection(x, key)
+    if _is_there(given, x, part):
+        return  # ``x[i:] += v`` has written to the view already
     new = _fitting(given, part, x)
     _change(x, part, lambda array, part: put(array, part, new))
+
+
+def _is_there(value: Tracer, x: Tracer, part: Select) -> bool:
+    """Whether ``value`` is the very view of ``x`` that it is to be written to."""
+    trace = current_trace()
+    if value.memory is None or value.memory is not x.memory or value.dtype != x.dtype:
+        return False
+    shape = value.memory.get(trace).shape
+    stages = trace.run(joined, (*x.stages, part), shape)
+    if len(stages) != 1 or len(value.stages) != 1:
+        return False
+    (here,), (there,) = stages, trace.run(joined, value.stages, shape)
+    return isinstance(here, Select) and isinstance(there, Select) and here.equals(there)
 
 
 def assign(x: Tracer, value: Any) -> None:

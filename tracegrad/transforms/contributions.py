@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from tracegrad import ops
 from tracegrad.errors import NotDifferentiable, Place
 from tracegrad.ir.core import Location, Operation, Value
-from tracegrad.ir.types import ArrayType, i64
+from tracegrad.ir.types import ArrayType
 from tracegrad.ops.access import is_identity, transpose, view_of, zeros
 from tracegrad.ops.constants import dim_value
+from tracegrad.ops.indexing import positions
 from tracegrad.ops.registry import Contribution, expand_to
 from tracegrad.transforms.masks import masked, support
 
@@ -45,15 +46,11 @@ def part_read(op: Operation) -> Part | None:
         axes = [axis for axis, _, _ in map[:count] if axis is not None]
         grid = tuple(shape[axis] for axis in axes)
         indices = []
-        for axis, offset, step in map[:count]:
+        for (axis, offset, step), size in zip(map[:count], source.shape, strict=False):
             if axis is None:
                 indices.append(view_of(dim_value(offset), grid, []))
                 continue
-            along = ops.iota(size=shape[axis], dtype=i64)
-            if step != 1:
-                along = along * step
-            if offset != 0:
-                along = along + dim_value(offset)
+            along = positions(size, shape[axis], offset, step)
             indices.append(view_of(along, grid, [(axes.index(axis), 0, 1)]))
         return out_bar, indices
 

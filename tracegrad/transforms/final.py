@@ -12,6 +12,10 @@ every write of the loop to the array is at ``t + w`` in this dimension, with w >
 same must hold one loop further in: ``a[t, j - 1]`` is final where only ``a[t, j]`` is written. And
 where no loop further in holds both, the write must stand before the read.
 
+Blocks (``a[i, :i]`` where rows and columns from i on are written) are compared by their ends, which
+are sums of loop indices: an element that is read must be in no block that is written later, be it
+in a later trip of one of the loops around both, or in the same.
+
 What is written to ``a[t]`` can be read from there as well, if the same can be said of the write:
 each trip writes another element, and other writes reach it earlier, in this trip or before. Since
 negative indices count from the end, it must be known of these that they are never negative: from
@@ -20,12 +24,15 @@ the bounds of the loops, and the conditions of the arms they stand in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tracegrad.ir.bounds import Bounds
+from tracegrad.ir.blocks import block_of
+from tracegrad.ir.bounds import Bounds, Range
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.types import Dim, substitute, symbol
 from tracegrad.transforms.hoist import WRITES
 from tracegrad.transforms.primal import Primal, step_of, whole_number
 from tracegrad.transforms.trips import DEEPEST
@@ -37,7 +44,7 @@ class Final:
 
     Attributes
     ----------
-    reads : ``index`` operation → the array after the outermost loop, to be read in its place.
+    reads : ``index`` or ``view`` → the array after the outermost loop, to be read in its place.
     writes : value → the array after the outermost loop that holds it, and where.
     """
 
@@ -69,7 +76,7 @@ def _of_array(primal: Primal, order: _Order, loop: Operation, carried: int, foun
     if not writes:
         return
     for op in members:
-        if op.name == "index" and all(order(op, w) == EARLIER for w in writes):
+        if op.name in ("index", "view") and all(order(op, w) == EARLIER for w in writes):
             found.reads[op] = array
         elif op.name == "update":
             value, indices = op.operands[1], op.operands[2:]
@@ -92,9 +99,17 @@ class _Order:
         self.primal = primal
         self.bounds = bounds
         self._counted: dict[Operation, list[bool]] = {}
+        self._ends: dict[Operation, _Ends | None] = {}
 
     def __call__(self, access: Operation, write: Operation) -> str:
         """In earlier trips only, or earlier in the same trip; as this very write; or not known."""
+        found = UNKNOWN if access.name == "view" else self._of_elements(access, write)
+        if found == UNKNOWN and access is not write and self._never_after(access, write):
+            return EARLIER
+        return found
+
+    def _of_elements(self, access: Operation, write: Operation) -> str:
+        """The same from indices that are at a fixed distance from those of loops."""
         paths = [[*self.primal.path(self.primal.home(op)), (op, None)] for op in (access, write)]
         offsets = list(zip(_places(access), _places(write), strict=False))
         counted = zip(self._never_negative(access), self._never_negative(write), strict=False)
@@ -119,6 +134,120 @@ class _Order:
                 return UNKNOWN
         return SAME
 
+    # --- blocks
+
+    def _never_after(self, access: Operation, write: Operation) -> bool:
+        """Whether no element that ``access`` reads is written by ``write`` afterwards.
+
+        Neither in a later trip of a loop around both, for each of these, nor later in the same
+        trips of all of them.
+        """
+        mine, its = self._ends_of(access), self._ends_of(write)
+        if mine is None or its is None:
+            return False
+        shared = 0
+        for (op, region), (other, elsewhere) in zip(mine.path, its.path, strict=False):
+            if op is not other or region is not elsewhere:
+                break
+            if op.name != "if" and not self._apart(mine, its, shared, later=True):
+                return False
+            shared += 1
+        first, second = (
+            ends.path[shared] if shared < len(ends.path) else (ends.op, None)
+            for ends in (mine, its)
+        )
+        if first[0] is second[0]:
+            return True  # other arms of one branch
+        around = self.primal.home(first[0])
+        if _stands_before(around, second[0], first[0]) and self._reads_new(
+            access, mine.path[shared:], second[0]
+        ):
+            return True
+        return self._apart(mine, its, shared, later=False)
+
+    def _reads_new(
+        self, access: Operation, path: Sequence[tuple[Operation, Region]], write: Operation
+    ) -> bool:
+        """Whether ``access`` reads a version that ``write``, before it in a region, has left.
+
+        Parameters
+        ----------
+        path : from that region to the access.
+        """
+        version = access.operands[0]
+        region, around = self.primal.region_of(version), self.primal.home(write)
+        if region is around:
+            made = version.op
+            return made is not None and around.ops.index(made) >= around.ops.index(write)
+        return any(region is inner for _, inner in path)
+
+    def _ends_of(self, access: Operation) -> _Ends | None:
+        if access not in self._ends:
+            block = block_of(access)
+            path = self.primal.path(self.primal.home(access))
+            with ExitStack() as stack:
+                ranges: list[list[Range]] = []
+                for op, region in path:
+                    count = len(self.bounds.ranges)
+                    stack.enter_context(self.bounds.within(op, region))
+                    ranges.append(self.bounds.ranges[count:])
+                places = () if block is None else block.places
+                found = [p.ends(self.bounds, block.shape) if block else None for p in places]
+                known = [
+                    None
+                    if e is None or not (p.within is not None or self.bounds.never_negative(e[0]))
+                    else e
+                    for p, e in zip(places, found, strict=True)
+                ]
+            self._ends[access] = _Ends(access, path, ranges, known)
+        return self._ends[access]
+
+    def _apart(self, mine: _Ends, its: _Ends, shared: int, *, later: bool) -> bool:
+        """Whether two blocks have no element in common.
+
+        Parameters
+        ----------
+        shared : how many of the regions around are in the same trip for both.
+        later : whether the next one is in a later trip for the second block.
+        """
+        new: dict[str, Dim] = {}
+        ranges: list[Range] = []
+        with ExitStack() as stack:
+            for op, region in mine.path:
+                stack.enter_context(self.bounds.within(op, region))
+            for number, found in enumerate(its.ranges[shared:]):
+                counting: dict[str, int] = {}
+                if later and not number:
+                    counts = _indices(its.path[shared][0])
+                    for index, step in counts:
+                        known = self.bounds.polynomial(index)
+                        counting[str(known)] = step
+                    if not counting:
+                        return False
+                for old in found:
+                    name = f"{old.name}_again"
+                    least, greatest = (
+                        None if end is None else substitute(end, new)
+                        for end in (old.least, old.greatest)
+                    )
+                    by = counting.get(old.name)
+                    if by == 1:
+                        least = symbol(old.name) + 1
+                    elif by == -1:
+                        greatest = symbol(old.name) - 1
+                    new[old.name] = symbol(name)
+                    ranges.append(Range(name, least, greatest))
+            stack.enter_context(self.bounds.also(ranges))
+            for one, other in zip(mine.ends, its.ends, strict=False):
+                if one is None or other is None:
+                    continue
+                low, high = (substitute(end, new) for end in other)
+                if self.bounds.never_negative(one[0] - high - 1) or self.bounds.never_negative(
+                    low - one[1] - 1
+                ):
+                    return True
+        return False
+
     def _never_negative(self, access: Operation) -> list[bool]:
         """Which indices of an access never count from the end."""
         if access not in self._counted:
@@ -130,6 +259,23 @@ class _Order:
                     a is not None and self.bounds.never_negative(a) for a in at
                 ]
         return self._counted[access]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where the block of an operation lies.
+
+    Attributes
+    ----------
+    path : the operations around it, with their region that leads to it.
+    ranges : for each of these, what is known of the values that change from trip to trip.
+    ends : of the leading dimensions, the least and the greatest index.
+    """
+
+    op: Operation
+    path: list[tuple[Operation, Region]]
+    ranges: list[list[Range]]
+    ends: list[tuple[Dim, Dim] | None]
 
 
 def _places(access: Operation) -> tuple[Value, ...]:
