@@ -110,8 +110,6 @@ class _Hoist:
             op.operands = self.mapped(op.operands)
             if op.name == "check_index" and self.check(op):
                 continue
-            if op.name == "bind":
-                self.bounds.bind(op)
             known = Known(self.bounds.facts, len(self.levels) - 1)
             for inner in op.regions:
                 with self.bounds.within(op, inner):

@@ -121,8 +121,6 @@ class _Keeper:
         for op in list(region.ops):
             before: list[Operation] = []
             after: list[Operation] = []
-            if op.name == "bind":
-                self.bounds.bind(op)
             known = Known(self.bounds.facts, depth)
             for inner in op.regions:
                 with self.bounds.within(op, inner):
