@@ -205,3 +205,16 @@ def test_a_kernel_raises_what_the_program_raises():
     assert np.array_equal(gradient(np.array([9.0, 1.0, 9.0]), 2.0), [0.0, 2.0, 0.0])
     with pytest.raises(AssertionError, match="too large"):
         gradient(np.array([9.0, 3.0, 9.0]), 2.0)
+
+
+def test_a_small_constant_array_that_loops_share():
+    def f(x):
+        h = np.zeros(4)
+        places = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 0])
+        np.add.at(h, places, x**2)
+        h[places[:3]] *= 2.0
+        return np.sum(h**2)
+
+    checked(f, np.linspace(0.3, 1.2, 10))
+    value, gradient = tg.value_and_grad(f)(np.linspace(0.3, 1.2, 10))
+    np.testing.assert_allclose(value, f(np.linspace(0.3, 1.2, 10)))

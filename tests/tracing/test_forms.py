@@ -434,6 +434,8 @@ FORMS = {
         np.identity(x.size)
         np.arange(x.shape[0])
         np.arange(1,x.shape[0],2)
+        np.arange(1.0,x.shape[0]+1)
+        np.arange(0,x.shape[0],2.0)
         np.arange(x.shape[0])*x
         np.linspace(0,1,x.shape[0])
         np.linspace(x[0],x[1],7)

@@ -101,6 +101,13 @@ class Lowering(Evaluator):
             if node.kind == "table"
             and any(e.axis is not None and e.axis not in self.program.unrolled for e in index)
         }
+        # One that is a statement (a whole-array operation or a result wants it) is copied from there.
+        unrolled = self.program.unrolled
+        tables |= {
+            stmt.node
+            for stmt in self.program.statements
+            if stmt.node.kind == "table" and not unrolled.issuperset(stmt.out)
+        }
         for node in sorted(tables, key=lambda n: n.number):
             buffer = self._new_buffer(node.type, fill=None, hint=node.hint)
             values = np.asarray(node.attributes["value"])
@@ -109,7 +116,7 @@ class Lowering(Evaluator):
                 self.writer.effect(
                     "store", (element, buffer, *(self.writer.dim(int(i)) for i in at))
                 )
-            self.buffers[node] = buffer
+            self.tables[node] = buffer
 
     # --- buffers -----------------------------------------------------------------------
 

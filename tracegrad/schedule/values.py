@@ -84,6 +84,7 @@ class Evaluator:
         self.storage = storage
         self.writer = writer
         self.buffers: dict[Node, Value] = {}
+        self.tables: dict[Node, Value] = {}  # small constant arrays that loops read
         self.complete: dict[Stmt, int] = {}
         self.bound: dict[int, Binding] = {}
         self.reader: Node | None = None
@@ -222,7 +223,7 @@ class Evaluator:
             for e in index:
                 element = element[e.offset]
             return self.writer.constant(element, node.type.dtype)
-        buffer = self.buffers.get(node)
+        buffer = self.tables.get(node)
         assert buffer is not None
         return self.load(buffer, [self.position(e) for e in index], 0, node)
 

@@ -143,6 +143,12 @@ def arange(
         start, stop = 0, start
     if not is_traced([start, stop, step]):
         return current_trace().captures.fresh(np.arange(start, stop, step, dtype=dtype))
+    if any(isinstance(x, float) for x in (start, stop, step)):
+        whole = [int(x) if isinstance(x, float) and x.is_integer() else x
+                 for x in (start, stop, step)]  # fmt: skip
+        if all(map(is_integer, whole)):
+            first, last, by = whole
+            return arange(first, last, by, np.float64 if dtype is None else dtype)
     if not all(map(is_integer, (start, stop, step))):
         raise refuse(
             "np.arange", "with traced floats", "use np.linspace, or step * np.arange(n) + start"
