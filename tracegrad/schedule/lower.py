@@ -101,7 +101,7 @@ class Lowering(Evaluator):
             if node.kind == "table"
             and any(e.axis is not None and e.axis not in self.program.unrolled for e in index)
         }
-        # One that is a statement (a whole-array operation or a result wants it) is copied from there.
+        # One that is a statement (a whole-array operation wants it) is copied from there.
         unrolled = self.program.unrolled
         tables |= {
             stmt.node
