@@ -14,6 +14,8 @@ import re
 
 import numpy as np
 
+from tests.integration.random_loops_idioms import FUNCTIONS, IDIOMS
+
 HEADER = "import math\n\nimport numpy as np\n\n\n"
 PARAMETERS = ("x", "y", "A", "s", "switch", "places", "k")
 LARGEST = 50.0
@@ -83,8 +85,9 @@ CONDITIONS = _forms("""
 class Writer:
     """Writes one program, statement by statement."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, idioms=0.0):
         self.random = random.Random(seed)
+        self.idioms = idioms
         self.left = self.random.choice([5, 9, 14, 20])
         self.scalars = ["a", "b", "s"]
         self.vectors = ["u", "v", "x", "y"]
@@ -220,6 +223,9 @@ class Writer:
 
     def statement(self, depth, loop):
         self.left -= 1
+        if depth <= 3 and self.idioms and self.chance(self.idioms / depth):
+            self.idiom(depth)
+            return
         kinds = [self.assign] * 5 + [self.write] * 8 + [self.whole, self.names, self.view]
         if self.ints[:1] == ["hits"]:
             kinds.append(self.count)
@@ -275,6 +281,20 @@ class Writer:
                 ["{w}[0] = {v}", "{w}[-1] += 0.3 * {v}", "{w} *= 0.8", "{w}[:] = {v}"]
             )
             self.line(depth, form.format(w=name, v=self.atom()))
+
+    def idiom(self, depth):
+        """One of the loops that people write."""
+        words = {word: self.name(word.lower()) for word in "IJKCDE"}
+        if self.chance(0.3):
+            words |= {word: self.choose(self.vectors) for word in "VXY"}
+        else:
+            words |= dict(zip("VXY", self.random.sample(self.vectors, 3), strict=True))
+        words |= dict(zip("MB", self.random.sample(self.matrices, 2), strict=True))
+        words["F"] = self.choose(FUNCTIONS)
+        text = re.sub(r"(?<!\.)\b[A-Z]\b", lambda m: words[m.group()], self.choose(IDIOMS))
+        text = re.sub(r"\{\}", lambda m: self.atom(), text)
+        for line in text.split("\n"):
+            self.line(depth, line)
 
     def count(self, depth, loop):
         self.line(
@@ -441,10 +461,13 @@ def is_tame(fun, args):
     return bool(np.isfinite(value)) and abs(value) < LARGEST
 
 
-def draw(seed, path, size=5):
-    """The first tame program of ``seed``: its text, its function and its arguments."""
+def draw(seed, path, size=5, idioms=0.0):
+    """The first tame program of ``seed``: its text, its function and its arguments.
+
+    ``idioms`` is the share of statements that are idioms of `random_loops_idioms`.
+    """
     for attempt in range(20):
-        source = Writer(f"{seed}.{attempt}").source()
+        source = Writer(f"{seed}.{attempt}", idioms).source()
         fun, args = load(source, path), arguments(seed, size)
         if is_tame(fun, args):
             return source, fun, args

@@ -1,7 +1,7 @@
 """Making a failing program small: statements and expressions are dropped while it still fails.
 
-``python -m tests.integration.random_loops_shrink SEED`` shows what is wrong with one program of
-`random_loops`, at which stage, and a small program that is wrong in the same way.
+``python -m tests.integration.random_loops_shrink SEED [IDIOMS]`` shows what is wrong with one
+program of `random_loops`, at which stage, and a small program that is wrong in the same way.
 """
 
 import ast
@@ -120,15 +120,21 @@ def _without_else(node):
     return node
 
 
+def kind_of(message):
+    """The name of the error that a message begins with."""
+    return message.split(":")[0]
+
+
 def main():
     from tests.integration import test_random_loops as tests
     from tests.integration.random_loops import arguments, draw, is_tame, load
 
     seed = int(sys.argv[1])
+    idioms = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "program.py")
-        source, fun, args = draw(seed, path)
-        stage, message = tests.failure(fun, args, seed) or (None, "nothing is wrong")
+        source, fun, args = draw(seed, path, idioms=idioms)
+        stage, message = tests.failure(fun, args, seed, thorough=True) or (None, "nothing is wrong")
         print(source, message, sep="\n")
         if stage is None:
             return
@@ -141,12 +147,12 @@ def main():
                     return False
             except Exception:
                 return False
-            found = tests.failure(fun, args, seed)
-            return found is not None and found[0] == stage
+            found = tests.failure(fun, args, seed, thorough=True)
+            return found is not None and (found[0], kind_of(found[1])) == (stage, kind_of(message))
 
         small = shrink(source, fails)
         print(f"--- {stage}\n{small}")
-        print(tests.failure(load(small, path), args, seed)[1])
+        print(tests.failure(load(small, path), args, seed, thorough=True)[1])
 
 
 if __name__ == "__main__":

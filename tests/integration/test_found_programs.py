@@ -107,6 +107,36 @@ def test_a_name_given_an_older_array_in_each_trip_is_not_carried():
     assert len(loop.results) == 1
 
 
+def test_a_copy_of_itself_in_each_trip_is_another_array():
+    def f(y, k):
+        v = y
+        u = v
+        for _ in range(k, 0, -1):
+            v = v.copy()
+        v[1] = 0.5
+        return np.sum(u) * v[2]
+
+    checked(f, np.linspace(0.2, 0.9, 6), 4)
+
+
+def test_a_part_of_run_time_length_is_bound_in_a_loop_within_a_loop():
+    def f(x, A):
+        n = len(x)
+        total = 0.0
+        for _ in range(2):
+            for i in range(n):
+                part = A[1, :i]
+                total += np.sum(part * part) * x[i]
+                other = part
+                if x[i] > 0.5:
+                    large = A[0, i:]
+                    total -= np.sum(large) * np.sum(other)
+        return total
+
+    stages = checked(f, np.linspace(0.2, 0.9, 4), np.linspace(0.2, 0.9, 8).reshape(2, 4))
+    assert "for" in [op.name for op in stages.traced.function.walk()]
+
+
 # --- memories that may be one -----------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from tracegrad.tracing.joining import (
     Torn,
     converted,
     join,
+    local_size,
     paired,
     rebuilt,
     same,
@@ -96,6 +97,7 @@ def choose(
         spec = sides[0] if len(sides) == 1 else join(*sides)
         if words[k] == INTERNAL_VALUE and isinstance(spec, Perhaps):
             spec = spec.child  # a flag of its own says whether it is there
+        spec = local_size(spec) or spec
         if isinstance(spec, Clash):
             after[k] = Torn(
                 f"after the branch of line {one.line}, {_subject(words[k])} is {spec.why}"

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracegrad.errors import UnsupportedError, user_place
-from tracegrad.ir.core import Value
+from tracegrad.ir.core import Region, Value
+from tracegrad.ir.sizes import type_symbols
 from tracegrad.ir.types import ArrayType, Shape
 from tracegrad.ops import access
 from tracegrad.staging import UNBOUND
@@ -26,7 +27,8 @@ from tracegrad.tracing.values import cast, common_dtype, ir_dtype, lift, to_shap
 
 __all__ = [
     "Clash", "Const", "Leaf", "Maybe", "Node", "Nothing", "Perhaps", "Spec", "Torn", "Unset",
-    "converted", "is_clash", "join", "leaf_types", "paired", "rebuilt", "same", "spec_of", "stale",
+    "converted", "is_clash", "join", "leaf_types", "local_size", "paired", "rebuilt", "same",
+    "spec_of", "stale",
 ]  # fmt: skip
 
 
@@ -260,6 +262,16 @@ def _words(spec: Spec) -> str:
             return repr(spec.value)
         return f"an object of type {type(spec.value).__name__}"
     return "something"
+
+
+def local_size(spec: Spec, outside: Region | None = None) -> Clash | None:
+    """Why a value can't leave the region it is from: an array of a length known only there."""
+    trace = current_trace()
+    for type in leaf_types(spec):
+        for name in type_symbols(type):
+            if not trace.is_bound(name, outside=outside):
+                return Clash("an array whose length is known only in there")
+    return None
 
 
 def is_clash(spec: Spec) -> bool:

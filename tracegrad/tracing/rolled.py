@@ -28,6 +28,7 @@ from tracegrad.tracing.joining import (
     Node,
     Perhaps,
     Spec,
+    Torn,
     Unset,
     arrays_in,
     as_leaf,
@@ -35,12 +36,13 @@ from tracegrad.tracing.joining import (
     is_gone,
     join,
     leaf_types,
+    local_size,
     paired,
     rebuilt,
     same,
     spec_of,
 )
-from tracegrad.tracing.memory import Memory, share_results
+from tracegrad.tracing.memory import COPY, Memory, share_results
 from tracegrad.tracing.state import Trace, user_location
 from tracegrad.tracing.tracer import Tracer
 
@@ -257,6 +259,10 @@ class Rolled:
             return None
         else:
             spec = join(spec_of(start), spec_of(end))
+        local = local_size(spec, self.opened.scope.region)
+        if local is not None and carried is None and (start is UNBOUND or isinstance(start, Unset)):
+            return None  # it can only live there
+        spec = local or spec
         if isinstance(spec, Clash):
             return f"{name!r} is {spec.why} (before it and after a trip)"
         if carried is not None and spec == carried.spec:
@@ -356,6 +362,16 @@ class Rolled:
             start if start is UNBOUND or same(entry, value) or same(start, value) else value
             for start, entry, value in zip(self.start, self.entry, end, strict=True)
         ]
+        for k, (start, value) in enumerate(zip(self.start, end, strict=True)):
+            unset = [each is UNBOUND or isinstance(each, Unset) for each in (start, value)]
+            if (
+                unset == [True, False]
+                and k not in self.lifted
+                and self.site.names[k] in self.site.after
+            ):
+                where = f"after the loop of line {self.site.line}"
+                why = "an array whose length is known only in a trip"
+                env[k] = Torn(f"{where}, {self.site.names[k]!r} is {why}", COPY)
         for place, k in enumerate(self.lifted):
             env[k] = self._settled(after[place], end[k])
             self._name(env[k], self.site.names[k])
@@ -398,7 +414,10 @@ class Rolled:
         replaced: dict[Value, Value] = {}
         for k, (each, value) in enumerate(pairs):
             constant_ = not isinstance(value, Tracer) and same(each.start, value)
-            if constant_ or yields[k] == each.params:
+            alike = yields[k] == each.params and all(
+                last is param for last, param in paired(value, each.entry)
+            )
+            if constant_ or alike:
                 settled[k] = each.start
             elif self._is_renamed(each, value, yields):
                 settled[k] = value

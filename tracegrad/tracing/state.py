@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tracegrad.errors import UnsupportedError, user_frame
 from tracegrad.ir.core import Location, Region, Value
+from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.threads import Scope, Threads
-from tracegrad.ir.types import Dim, Size, substitute
+from tracegrad.ir.types import Dim, Size, is_symbol, substitute
 from tracegrad.ops.access import simple_entry
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import REGISTRY, OpDef
@@ -227,6 +228,15 @@ class Trace:
             "a value computed in a branch or in a loop is used outside of it, in a way that "
             "was not seen",
             way_out="bind it to a local name, and use that name",
+        )
+
+    def is_bound(self, name: str, *, outside: Region | None = None) -> bool:
+        """Whether a size symbol has a value here, or outside of a region that is open."""
+        return name in self.sizes.hints or any(
+            is_symbol(op.attributes["size"]) == name
+            for region in self._visible - {outside}
+            for op in region.ops
+            if op.name in BINDING
         )
 
     def is_visible(self, region: Region) -> bool:
