@@ -4,12 +4,14 @@ import re
 
 import pytest
 
-from tracegrad.passes import cells, cse, dce, fold, simplify, stack_products
+from tracegrad.passes import carries, cells, cse, dce, fold, simplify, stack_products
 from tracegrad.testing.ir import assert_pass
 
 
 @pytest.mark.parametrize(
-    "transform", [fold, cse, dce, simplify, cells, stack_products], ids=lambda p: p.__name__
+    "transform",
+    [fold, cse, dce, simplify, carries, cells, stack_products],
+    ids=lambda p: p.__name__,
 )
 def test_a_pass_does_what_its_docstring_shows(transform):
     found = re.search(r"Before::\n(.*?\n    )After::\n(.*?\n {8}\}\n)", transform.__doc__, re.S)

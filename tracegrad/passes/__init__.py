@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracegrad.ir.core import Function
+from tracegrad.passes.carries import carries as carries
 from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
 from tracegrad.passes.dce import dce as dce
@@ -20,8 +21,8 @@ from tracegrad.passes.pipeline import verifying as verifying
 from tracegrad.passes.simplify import simplify as simplify
 from tracegrad.passes.stacking import stack_products as stack_products
 
-STANDARD = Pipeline((("simplify", simplify),))
-"""Folding, rewriting, sharing and dropping dead code; `simplify` does all of it in one walk."""
+STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
+"""`carries` merges carried values; `simplify` folds, rewrites, shares and drops in one walk."""
 
 LAST = Pipeline((*STANDARD.passes, ("cells", cells), ("stack_products", stack_products)))
 """The standard pipeline, and what only makes sense once all is known that a loop does."""
