@@ -53,6 +53,18 @@ def test_a_division_through_an_array():
     assert_all_forms_agree(f, numbers(6), numbers(6, seed=1), compiled=True)
 
 
+def test_a_product_with_a_reciprocal_stays_one():
+    def f(x, d):
+        def trip(i, y):
+            return [(ops.index(x, i) - y) * REGISTRY["reciprocal"](ops.index(d, i))]
+
+        return for_loop(0, n, [constant(0.0)], trip)
+
+    f = built(f, (n,), (n,))
+    assert "* in_advance(1.0 / " in source(f)
+    assert_all_forms_agree(f, numbers(6), numbers(6, seed=1), compiled=True)
+
+
 def test_a_division_by_what_the_trips_compute_stays():
     def f(x):
         def trip(i, y):

@@ -2,6 +2,7 @@
 
 - ``y = (r[i] - u[i] * y) / d[i]`` waits for a division. `shorten` makes it
   ``y = (r[i] - u[i] * y) * in_advance(1.0 / d[i])``: the division does not depend on ``y``.
+  So it does with products by a reciprocal, of which LLVM would make divisions.
 - Of two ways to compute a function the printer takes the one of less latency (`OpDef.serial`).
 """
 
@@ -31,7 +32,9 @@ def shorten(function: Function) -> Function:
         for region in _arms(loop.regions[-1]):
             for op in list(region.ops):
                 if op.name == "divide" and known.waits(op):
-                    _divide_ahead(region, op, known)
+                    _divide_in_advance(region, op, known)
+                elif op.name == "multiply" and known.waits(op):
+                    _keep_apart(region, op, known)
     return function
 
 
@@ -44,7 +47,7 @@ def _arms(region: Region) -> Iterator[Region]:
                 yield from _arms(arm)
 
 
-def _divide_ahead(region: Region, op: Operation, known: Recurrences) -> None:
+def _divide_in_advance(region: Region, op: Operation, known: Recurrences) -> None:
     dividend, divisor = op.operands
     if known.sources.get(divisor) or op.result.type != divisor.type or divisor.dtype is not f64:
         return
@@ -61,3 +64,18 @@ def _divide_ahead(region: Region, op: Operation, known: Recurrences) -> None:
     at = region.ops.index(op)
     region.ops[at : at + 1] = build.region.ops
     replace(region, op.result, product)
+
+
+def _keep_apart(region: Region, op: Operation, known: Recurrences) -> None:
+    """``y * (1.0 / d)`` is not to become ``y / d``."""
+    for value in op.operands:
+        maker = value.op
+        if maker is None or maker.name != "reciprocal" or value.dtype is not f64:
+            continue
+        if not known.sources.get(value):
+            build = Builder()
+            with build.at(op.location, op.part):
+                early = build.emit(REGISTRY["in_advance"], [value]).result
+            at = region.ops.index(op)
+            region.ops[at:at] = build.region.ops
+            op.operands = tuple(early if v is value else v for v in op.operands)
