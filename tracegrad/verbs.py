@@ -51,7 +51,7 @@ class Recipe:
     def assemble(self, raw: Any) -> Any:
         """What the kernel returned (one value, or a tuple of several) → the user's result."""
         converters = self.converters
-        values = (raw,) if len(converters) == 1 else tuple(raw)
+        values = (raw,) if len(converters) == 1 else tuple(raw) if converters else ()
         if any(converters):
             values = tuple(
                 value if convert is None or tracing.is_tracer(value) else convert(value)
