@@ -9,6 +9,8 @@ from tracegrad.ir.core import Value
 from tracegrad.ir.types import ArrayType, Dim, Shape, coefficient, i64, scalar, symbol, symbols
 from tracegrad.ops.registry import REGISTRY
 
+TILE = 8
+
 
 class MemoryBuilder(Builder):
     """Appends buffers, loads, stores and loops over elements."""
@@ -41,6 +43,33 @@ class MemoryBuilder(Builder):
         self.nest(
             array.shape, lambda at: self.store("store", self.load(array, at), made, at), "copy"
         )
+        return made
+
+    def transposed(self, matrix: Value, hint: str = "") -> Value:
+        """A new buffer with the transpose of ``matrix``, in tiles of a few columns.
+
+        A cache line of the matrix is read once. Whole columns would evict each line before its
+        next element is read, if the rows are a power of two long.
+        """
+        rows, columns = matrix.shape
+        made = self.alloc(matrix.type.with_shape((columns, rows)), hint)
+        tiles = [self.size(d) for d in (0, (columns + TILE - 1) // TILE, 1)]
+        with self.open() as region:
+            tile = self.param(scalar(i64), "tile")
+            start = self.emit(REGISTRY["multiply"], [tile, self.size(TILE)]).result
+            left = self.emit(REGISTRY["subtract"], [self.size(columns), start]).result
+            count = self.emit(REGISTRY["minimum"], [self.size(TILE), left]).result
+
+            def part(at: list[Value]) -> None:
+                ends = [self.size(0), count, self.size(1)]
+                with self.open() as innermost:
+                    lane = self.param(scalar(i64), "j")
+                    column = self.emit(REGISTRY["add"], [start, lane]).result
+                    self.store("store", self.load(matrix, [*at, column]), made, [column, *at])
+                self.emit(REGISTRY["for"], ends, {"kind": "lanes"}, [innermost], ())
+
+            self.nest((rows,), part)
+        self.emit(REGISTRY["for"], tiles, {"kind": "transpose"}, [region], ())
         return made
 
     def const(self, number: object, type: ArrayType) -> Value:

@@ -24,6 +24,7 @@ from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops.registry import REGISTRY
+from tracegrad.passes.values import transposed
 from tracegrad.schedule.buffers import forward, make_before, replace
 from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.graph import captures
@@ -34,6 +35,7 @@ from tracegrad.schedule.inplace import (
     fill_value,
 )
 from tracegrad.schedule.latency import shorten
+from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
@@ -46,6 +48,7 @@ def schedule_regions(function: Function) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
+    function = pack_matrices(function)
     with signs_of(function):
         loops = _Regions(function, decide(function)).run()
     return shorten(keep_in_registers(hoist_checks(loops)))
@@ -319,6 +322,14 @@ class _Regions(Stretches):
     def _prepare(self, op: Operation) -> None:
         """Write what a region reads, and what reads memory that it may write."""
         needed = [*op.operands, *captures(op)]
+        for value in needed:
+            base = transposed(value)
+            if base is None or value.op not in self.waiting:
+                continue
+            self._flush([base], (), op)
+            if value.op in self.waiting:
+                del self.waiting[value.op]
+                self.env[value] = self.transposed(self.env[base], value.hint)
         self._flush(needed, None, op)
         assert all(v in self.env for v in needed if fill_value(v) is None)
 
