@@ -2,7 +2,8 @@
 
 A loop body that makes a buffer in each trip is no good: `make_before` moves the ``alloc`` out. If
 the body yields the buffer (``u = f(u)``), the buffer that it replaces is free for the next trip,
-so two buffers take turns. `forward` lets a loop nest write to its final place.
+so two buffers take turns, unless `write_over` finds that one will do. `forward` lets a loop nest
+write to its final place.
 
 The functions change regions that are still being built.
 """
@@ -136,6 +137,86 @@ def _take_turns(
 def _passed_on(body: Region, buffer: Value) -> bool:
     """Whether the buffer goes on under another name otherwise than by the yields of ``body``."""
     return _escapes(Region((), body.ops, ()), buffer)
+
+
+# --- written over what it replaces ------------------------------------------------------------
+
+
+def write_over(body: Region, first: int) -> None:
+    """Write new carried arrays over the old ones, where each old element is read before.
+
+    That is so if the loops that read the old array come before those that write the new one, or
+    if they are the same loops, and each iteration reads only the element that it writes after.
+
+    Parameters
+    ----------
+    body : of a loop; its buffers are still made in it.
+    first : how many parameters stand before the carried ones.
+    """
+    for k, new in enumerate(body.yields):
+        old = body.params[first + k]
+        made = new.op
+        if made is None or made.name != "alloc" or made not in body.ops or new.type != old.type:
+            continue
+        if list(body.yields).count(new) != 1 or old in body.yields:
+            continue
+        if _passed_on(body, new) or _passed_on(body, old):
+            continue
+        # Zeros are written where the first value is.
+        body.ops.remove(made)
+        users = [n for n, op in enumerate(body.ops) if _mentions(op, new)]
+        at = users[0] if users else len(body.ops)
+        body.ops.insert(at, made)
+        if not _read_before(body.ops, old, new):
+            continue
+        if made.attributes["fill"] == 0:
+            if any(_mentions(op, old) for op in body.ops[at:]):
+                continue
+            body.ops[at : at + 1] = zeroing(old)
+        else:
+            body.ops.remove(made)
+        replace(body, new, old)
+
+
+def _mentions(op: Operation, value: Value) -> bool:
+    return value in op.operands or any(
+        value in inner.yields or any(_mentions(o, value) for o in inner.ops) for inner in op.regions
+    )
+
+
+def _read_before(ops: Sequence[Operation], old: Value, new: Value) -> bool:
+    """Whether each element of ``old`` is read before the one of ``new`` is written."""
+    reads = [n for n, op in enumerate(ops) if _mentions(op, old)]
+    writes = [n for n, op in enumerate(ops) if op is not new.op and _mentions(op, new)]
+    if not reads or not writes or reads[-1] < writes[0]:
+        return True
+    return reads[-1] == writes[0] and _same_elements(ops[writes[0]], old, new, ())
+
+
+def _same_elements(op: Operation, old: Value, new: Value, around: tuple[Value, ...]) -> bool:
+    """Whether iterations of the loop nest ``op`` read of ``old`` what they write to ``new`` next.
+
+    Each loop of the nest must count one dimension, so that no element is met twice.
+    """
+    if op.name != "for" or op.results:
+        return False
+    (body,) = op.regions
+    around = (*around, body.params[0])
+    reads = [n for n, o in enumerate(body.ops) if _mentions(o, old)]
+    writes = [n for n, o in enumerate(body.ops) if _mentions(o, new)]
+    if reads == writes and len(reads) == 1 and body.ops[reads[0]].regions:
+        return _same_elements(body.ops[reads[0]], old, new, around)
+    if reads and writes and reads[-1] >= writes[0]:
+        return False
+    for n in (*reads, *writes):
+        o = body.ops[n]
+        position = ELEMENT.get(o.name)
+        if position is None or o.operands[position] not in (old, new):
+            return False
+        at = o.operands[position + 1 :]
+        if len(at) != len(around) or at != body.ops[reads[0]].operands[1:] or {*at} != {*around}:
+            return False
+    return True
 
 
 # --- written where it is wanted ---------------------------------------------------------------

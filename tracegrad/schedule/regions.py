@@ -25,7 +25,7 @@ from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
-from tracegrad.schedule.buffers import forward, make_before, replace
+from tracegrad.schedule.buffers import forward, make_before, replace, write_over
 from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
@@ -376,6 +376,7 @@ class _Regions(Stretches):
         """Append the loop, without carried values that never change."""
         first = first_carried(op)
         body = regions[-1]
+        write_over(body, first)
         same = [k for k, y in enumerate(body.yields) if y is body.params[first + k]]
         for region in regions:
             for k in same:

@@ -150,7 +150,7 @@ class TreeBuilder:
         if key.part == "b" and bound.get(key.axis) == "rows":
             return "lanes" if len(unbound) == 1 else "rows"
         if bound.get(key.axis) == "apart":
-            return "lanes" if stmt in self.vectors else "rows"
+            return "lanes" if stmt in self.vectors else "rows" if len(unbound) > 1 else "plain"
         if (
             stmt.is_reduce
             and stmt.node.name in ("max", "min")
