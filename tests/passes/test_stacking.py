@@ -122,6 +122,61 @@ def test_signs_scalars_and_what_is_no_product():
     assert [op.name for op in new.body.ops].count("dot") == 2
 
 
+def test_transposed_products():
+    body = (
+        READ
+        + """
+        %left: f64[q, p] = view(%b) {shape=(q, p), map=[#0]}
+        %right: f64[q, p] = view(%a) {shape=(q, p), map=[#1]}
+        %o: f64[q, p] = multiply(%left, %right)
+        %m: f64[p, q] = view(%o) {shape=(p, q), map=[#1, #0]}"""
+        + ADD
+    )
+    assert not loops(assert_same(program(body), sizes=(0, 1, 5)))
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize("upright", [False, True])
+def test_products_of_batches_either_way_round(exchanged, upright):
+    """Σ aᵀ·b or its transpose, with either factor as the trips have it or transposed."""
+    left = "%a: f64[p, k] = index(%x, %i)"
+    if upright:
+        left = """%x1: f64[k, p] = index(%x, %i)
+        %x2: f64[k, p] = exp(%x1)
+        %a: f64[p, k] = view(%x2) {shape=(p, k), map=[#1, #0]}"""
+    made = "%m: f64[p, q] = dot(%a, %b)"
+    if exchanged:
+        made = """%o: f64[p, q] = dot(%a, %b)
+        %m: f64[q, p] = view(%o) {shape=(q, p), map=[#1, #0]}"""
+    total = "f64[q, p]" if exchanged else "f64[p, q]"
+    rows = "k, p" if upright else "p, k"
+    function = parse(f"""
+    func @f(%x: f64[n, {rows}], %y: f64[n, k, q], %s: {total}) -> ({total})
+      hints k = 4, p = 50, q = 60
+    {{
+      %lo: i64 = 0
+      %hi: i64 = dim() {{size=n}}
+      %step: i64 = 1
+      %r: {total} = for(%lo, %hi, %step, %s) (%i: i64, %c: {total}) {{
+        {left}
+        %b: f64[k, q] = index(%y, %i)
+        {made}
+        %d: {total} = add(%c, %m)
+        yield %d
+      }}
+      return %r
+    }}""")
+    new = verify(stack_products(function))
+    assert new is not function
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 3):
+        shapes = (n, 2, 3) if upright else (n, 3, 2), (n, 2, 4), (4, 3) if exchanged else (3, 4)
+        args = [rng.normal(size=s) for s in shapes]
+        np.testing.assert_allclose(
+            evaluate(new, *args)[0], evaluate(function, *args)[0], rtol=1e-12, atol=1e-14
+        )
+
+
 def test_a_factor_stored_for_one_sum_serves_the_others():
     function = parse("""
     func @f(%x: f64[n, p], %y: f64[n, q], %w: f64[n, r]) -> (f64[p, q], f64[p, r])

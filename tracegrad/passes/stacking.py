@@ -23,7 +23,8 @@ from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ir.sizes import no_less_than_zero
-from tracegrad.ir.types import Dim, DType, evaluate, never_negative, product, symbols
+from tracegrad.ir.types import Dim, DType, evaluate, never_negative, symbols
+from tracegrad.ir.types import product as product_of
 from tracegrad.ops.access import reshaped, transpose, view_of, zeros
 from tracegrad.ops.access_samples import Entry
 from tracegrad.ops.constants import dim_value
@@ -186,7 +187,7 @@ class _Loop:
         self.sums = [s for s in found if self._pays(s)]
 
     def _volume(self, found: _Sum) -> int:
-        return self.build.size(product(self.op.results[found.position].shape))
+        return self.build.size(product_of(self.op.results[found.position].shape))
 
     # --- finding
 
@@ -242,40 +243,44 @@ class _Loop:
         """``value``, a matrix, as the product of something per row and something per column."""
         term = _Term(_Side(), _Side())
         scales: list[Value] = []
-        matrices: list[Value] = []
-        pending = [value]
+        matrices: list[tuple[Value, bool]] = []
+        pending = [(value, False)]
         while pending:
-            v = pending.pop()
+            v, exchanged = pending.pop()
             op = v.op
             if v.rank == 0:
                 scales.append(v)
                 continue
             if v in self.inside and op is not None and op.name in ("multiply", "negative"):
                 term.negative ^= op.name == "negative"
-                pending += reversed(op.operands)
+                pending += [(x, exchanged) for x in reversed(op.operands)]
+                continue
+            base = transposed(v)
+            if v in self.inside and base is not None:
+                pending.append((base, not exchanged))
                 continue
             free = free_axes(v)
             if len(free) == 2 and op is not None and not op.operands[0].rank:
                 scales.append(op.operands[0])
-            elif free == {1}:
-                term.rows.factors.append(v)
-            elif free == {0}:
-                term.columns.factors.append(v)
+            elif len(free) == 1:
+                side = term.rows if (free == {1}) != exchanged else term.columns
+                side.factors.append(v)
             elif v in self.inside and op is not None and op.name == "dot":
-                matrices.append(v)
+                matrices.append((v, exchanged))
             else:
                 return None
         if matrices:
             if len(matrices) > 1 or term.rows.factors or term.columns.factors:
                 return None
-            assert matrices[0].op is not None
-            left, right = matrices[0].op.operands
+            ((product, exchanged),) = matrices
+            assert product.op is not None
+            left, right = product.op.operands
             if left.rank != 2 or right.rank != 2:
                 return None
-            flipped = transposed(left)
-            term.rows.matrix = left if flipped is None else flipped
-            term.rows.turned = flipped is None
-            term.columns.matrix = right
+            upright = transposed(left)
+            of_left = _Side(matrix=left if upright is None else upright, turned=upright is None)
+            of_right = _Side(matrix=right)
+            term.rows, term.columns = (of_right, of_left) if exchanged else (of_left, of_right)
         elif not term.rows.factors or not term.columns.factors:
             return None
         # Scalars go with what is stored anyway.
