@@ -4,13 +4,22 @@ import re
 
 import pytest
 
-from tracegrad.passes import carries, cells, cse, dce, fold, simplify, stack_products
+from tracegrad.passes import (
+    carries,
+    cells,
+    cse,
+    dce,
+    fold,
+    products_ahead,
+    simplify,
+    stack_products,
+)
 from tracegrad.testing.ir import assert_pass
 
 
 @pytest.mark.parametrize(
     "transform",
-    [fold, cse, dce, simplify, carries, cells, stack_products],
+    [fold, cse, dce, simplify, carries, cells, products_ahead, stack_products],
     ids=lambda p: p.__name__,
 )
 def test_a_pass_does_what_its_docstring_shows(transform):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracegrad.ir.core import Function
+from tracegrad.passes.ahead import products_ahead as products_ahead
 from tracegrad.passes.carries import carries as carries
 from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
@@ -24,7 +25,14 @@ from tracegrad.passes.stacking import stack_products as stack_products
 STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
 """`carries` merges carried values; `simplify` folds, rewrites, shares and drops in one walk."""
 
-LAST = Pipeline((*STANDARD.passes, ("cells", cells), ("stack_products", stack_products)))
+LAST = Pipeline(
+    (
+        *STANDARD.passes,
+        ("cells", cells),
+        ("products_ahead", products_ahead),
+        ("stack_products", stack_products),
+    )
+)
 """The standard pipeline, and what only makes sense once all is known that a loop does."""
 
 

@@ -22,14 +22,13 @@ from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.sizes import no_less_than_zero
-from tracegrad.ir.types import Dim, DType, evaluate, never_negative, symbols
+from tracegrad.ir.types import Dim, DType, evaluate, symbols
 from tracegrad.ir.types import product as product_of
 from tracegrad.ops.access import reshaped, transpose, view_of, zeros
 from tracegrad.ops.access_samples import Entry
-from tracegrad.ops.constants import dim_value
 from tracegrad.passes.simplify import simplify
-from tracegrad.passes.values import dimension, free_axes, is_zero, number, transposed
+from tracegrad.passes.trips import Trips
+from tracegrad.passes.values import free_axes, is_zero, transposed
 
 DEFAULT_SIZE = 1000
 SMALL = 8
@@ -113,14 +112,6 @@ class _Sum:
     added: set[Operation]
 
 
-@dataclass
-class _Trips:
-    """A loop by steps of 1 or -1: how many trips it has and its lowest index."""
-
-    count: Dim
-    first: Dim
-
-
 class _Stacker(Rewriter):
     def __init__(self, function: Function) -> None:
         super().__init__()
@@ -132,23 +123,13 @@ class _Stacker(Rewriter):
 
     def visit_control(self, op: Operation) -> Sequence[Value]:
         if op.name == "for":
-            trips = self._trips(op)
+            trips = Trips.of(op, self.known, self.guards)
             if trips is not None:
                 loop = _Loop(self, op, trips)
                 if loop.sums:
                     self.changed = True
                     return loop.rebuilt()
         return super().visit_control(op)
-
-    def _trips(self, op: Operation) -> _Trips | None:
-        lo, hi = (dimension(v) for v in op.operands[:2])
-        step = number(op.operands[2])
-        if lo is None or hi is None or step not in (1, -1):
-            return None
-        if any(name not in self.known for name in (*symbols(lo), *symbols(hi))):
-            return None
-        count, first = (hi - lo, lo) if step == 1 else (lo - hi, hi + 1)
-        return _Trips(no_less_than_zero(count, self.guards), first)
 
     def size(self, dim: Dim) -> int:
         sizes = {s: self.hints.get(s, DEFAULT_SIZE) for s in symbols(dim)}
@@ -174,12 +155,12 @@ def _uses(region: Region) -> Iterator[Value]:
 class _Loop:
     """One loop: which of its sums to take out, and the loop without them."""
 
-    def __init__(self, build: _Stacker, op: Operation, trips: _Trips) -> None:
+    def __init__(self, build: _Stacker, op: Operation, trips: Trips) -> None:
         self.build = build
         self.op = op
         self.trips = trips
         (self.body,) = op.regions
-        self.inside = {*self.body.params, *(r for o in self.body.ops for r in o.results)}
+        self.inside = trips.inside
         self.stored: dict[object, _Side] = {}
         found = [s for k in range(len(op.results)) if (s := self._sum(k)) is not None]
         # The largest first: what is stored for it costs the others nothing.
@@ -333,34 +314,7 @@ class _Loop:
             base, map, size = _read(side.factors[0])
             if map != ((0, 0, 1),) or base.shape != (size,):
                 return None
-        op = base.op
-        if op is None or op.name != "index" or op.operands[0] in self.inside:
-            return None
-        array, *outer, last = op.operands
-        if last.rank or any(v in self.inside for v in outer):
-            return None
-        offset = self._offset(last)
-        if offset is None:
-            return None
-        start = self.trips.first + offset
-        left = array.shape[len(outer)] - (start + self.trips.count)
-        return (op, start) if never_negative(start) and never_negative(left) else None
-
-    def _offset(self, index: Value) -> Dim | None:
-        """How far ``index`` is from the index of the loop."""
-        mine = self.body.params[0]
-        if index is mine:
-            return 0
-        op = index.op
-        if op is None or op.name not in ("add", "subtract"):
-            return None
-        left, right = op.operands
-        if left is not mine and op.name == "add":
-            left, right = right, left
-        away = dimension(right)
-        if left is not mine or away is None:
-            return None
-        return away if op.name == "add" else -away
+        return self.trips.standing(base)
 
     # --- building
 
@@ -425,8 +379,7 @@ class _Loop:
                         (mapped,) = build.mapped([value])
                         total = total - mapped if negative else total + mapped
                     yields.append(total)
-                first = self.trips.first
-                place = index if first == 0 else index - dim_value(first)
+                place = self.trips.number(index)
                 for side, tape in zip(self.stored.values(), params[len(kept) :], strict=True):
                     yields.append(ops.update(tape, self._row(side), place))
             region.yields = tuple(yields)
@@ -462,12 +415,7 @@ class _Loop:
         if standing is None:
             array = tapes[side.key()]
         else:
-            read, start = standing
-            array, *outer = build.mapped(read.operands[:-1])
-            if outer:
-                array = ops.index(array, *outer)
-            shape = (self.trips.count, *array.shape[1:])
-            array = view_of(array, shape, [(d, 0 if d else start, 1) for d in range(array.rank)])
+            array = self.trips.rows(build, *standing)
         if side.matrix is None:
             return array
         return reshaped(array, (array.shape[0] * array.shape[1], array.shape[2]))
