@@ -22,9 +22,9 @@ from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.types import Dim, DType, evaluate, symbols
+from tracegrad.ir.types import Dim, evaluate, symbols
 from tracegrad.ir.types import product as product_of
-from tracegrad.ops.access import reshaped, transpose, view_of, zeros
+from tracegrad.ops.access import reshaped, transpose, view_of
 from tracegrad.ops.access_samples import Entry
 from tracegrad.passes.simplify import simplify
 from tracegrad.passes.trips import Trips
@@ -119,6 +119,7 @@ class _Stacker(Rewriter):
         self.hints = function.hints
         self.guards = function.guards
         self.uses = Counter(_uses(function.body))
+        self.names = {op.attributes["name"] for op in function.walk() if op.name == "blank"}
         self.changed = False
 
     def visit_control(self, op: Operation) -> Sequence[Value]:
@@ -130,6 +131,15 @@ class _Stacker(Rewriter):
                     self.changed = True
                     return loop.rebuilt()
         return super().visit_control(op)
+
+    def fresh(self, name: str) -> str:
+        """``name``, with a number where an array of the function has that name."""
+        found, count = name, 1
+        while found in self.names:
+            count += 1
+            found = f"{name}_{count}"
+        self.names.add(found)
+        return found
 
     def size(self, dim: Dim) -> int:
         sizes = {s: self.hints.get(s, DEFAULT_SIZE) for s in symbols(dim)}
@@ -325,7 +335,7 @@ class _Loop:
         kept = [k for k in range(len(op.results)) if k not in gone or gone[k].rest]
         results = build.mapped(op.operands[3:])
         with build.at(op.location, op.part):
-            empty = [zeros(*self._tape_type(side)) for side in self.stored.values()]
+            empty = [self._empty(side) for side in self.stored.values()]
         inits = [*(results[k] for k in kept), *empty]
         region = self._region(kept, gone, inits)
         with build.at(op.location, op.part):
@@ -362,7 +372,10 @@ class _Loop:
         added = {o for s in self.sums for o in s.added}
         with build.open() as region:
             index = build.param(body.params[0].type, body.params[0].hint)
-            hints = [*(body.params[1 + k].hint for k in kept), *("" for _ in self.stored)]
+            hints = [
+                *(body.params[1 + k].hint for k in kept),
+                *(v.hint for v in inits[len(kept) :]),
+            ]
             params = [build.param(v.type, h) for v, h in zip(inits, hints, strict=True)]
             build.env[body.params[0]] = index
             for k, param in zip(kept, params, strict=False):
@@ -385,12 +398,18 @@ class _Loop:
             region.yields = tuple(yields)
         return region
 
-    def _tape_type(self, side: _Side) -> tuple[tuple[Dim, ...], DType]:
+    def _empty(self, side: _Side) -> Value:
+        """Append the matrix that the trips write the rows of ``side`` to."""
         if side.matrix is not None:
-            shape = side.matrix.shape[::-1] if side.turned else side.matrix.shape
-            return (self.trips.count, *shape), side.matrix.dtype
-        base, _, size = _read(side.factors[0])
-        return (self.trips.count, size), base.dtype
+            base = side.matrix
+            shape = base.shape[::-1] if side.turned else base.shape
+        else:
+            base, _, size = _read(side.factors[0])
+            shape = (size,)
+        name = self.build.fresh(f"rows_{base.hint}" if base.hint else "rows")
+        made: Value = ops.blank(shape=(self.trips.count, *shape), dtype=base.dtype, name=name)
+        made.hint = name
+        return made
 
     def _row(self, side: _Side) -> Value:
         """Append what a trip stores for ``side``."""

@@ -114,7 +114,7 @@ class _Regions(Stretches):
             self._flush(op.operands)
             self.env[op.result] = self.copy(op, self.env).result
         elif op.name == "blank":
-            residual = op.attributes.get("residual", "")
+            residual = op.attributes.get("residual")
             self.env[op.result] = self.alloc(op.result.type, op.result.hint, residual=residual)
         elif op.opdef.effects:
             raise UnsupportedError(f"the scheduler does not take {op.name} within control flow")
