@@ -44,6 +44,20 @@ def test_small_inner_dimensions_are_static_unless_they_vary():
     assert types_of(trace(f, np.ones((2, 3)), varying=frozenset({(0, 1)}))) == ["f64[n, m]"]
 
 
+def test_an_outer_dimension_is_static_where_an_inner_one_has_its_small_size():
+    f = lambda w, x: w @ x  # noqa: E731
+    assert types_of(trace(f, np.ones((5, 5)), np.ones(5))) == ["f64[5, 5]", "f64[5]"]
+    assert types_of(trace(f, np.ones((4, 5)), np.ones(5))) == ["f64[n, 5]", "f64[5]"]
+    assert types_of(trace(lambda x: x.sum(), np.ones(5))) == ["f64[n]"]
+    assert types_of(trace(lambda w: w.sum(), np.ones((9, 9)))) == ["f64[n, m]"]
+    traced = trace(lambda w: w.sum(), np.ones((5, 5)))
+    assert traced.differing_dims([np.ones((7, 5))]) == {(0, 0)}
+    varying = frozenset({(0, 0)})
+    assert types_of(trace(lambda w: w.sum(), np.ones((5, 5)), varying=varying)) == ["f64[n, 5]"]
+    varying = frozenset({(0, 1)})
+    assert types_of(trace(lambda w: w.sum(), np.ones((5, 5)), varying=varying)) == ["f64[n, m]"]
+
+
 def test_differing_sizes_name_the_dimension_to_leave_open():
     traced = trace(lambda x: x.sum(), np.ones((2, 3)))
     assert traced.differing_dims([np.ones((7, 4))]) == {(0, 1)}

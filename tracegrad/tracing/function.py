@@ -66,7 +66,7 @@ def trace(
     captures = Captures()
     context = Trace(captures)
     region = context.build.region
-    arguments = _Arguments(context, region, varying)
+    arguments = _Arguments(context, region, varying, _inner_sizes(leaves, static, varying))
 
     def new_param(type: ArrayType, name: str) -> Value:
         value = Value(type, arguments.unique(name))
@@ -119,13 +119,40 @@ def trace(
     )
 
 
+def _inner_sizes(
+    leaves: Sequence[Any], static: frozenset[int], varying: frozenset[tuple[int, int]]
+) -> frozenset[int]:
+    """The small sizes of inner dimensions, which become static.
+
+    An outer dimension of such a size becomes static, too: five states have a matrix of 5 by 5.
+    """
+    return frozenset(
+        size
+        for leaf, array in enumerate(leaves)
+        if leaf not in static and isinstance(array, np.ndarray)
+        for axis, size in enumerate(array.shape)
+        if axis > 0 and _is_small(size) and (leaf, axis) not in varying
+    )
+
+
+def _is_small(size: int) -> bool:
+    return _SMALLEST_STATIC <= size <= _LARGEST_STATIC
+
+
 class _Arguments:
     """Makes the parameters of a trace: types, symbols, names."""
 
-    def __init__(self, context: Trace, region: Region, varying: frozenset[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        context: Trace,
+        region: Region,
+        varying: frozenset[tuple[int, int]],
+        inner_sizes: frozenset[int] = frozenset(),
+    ) -> None:
         self.context = context
         self.region = region
         self.varying = varying
+        self.inner_sizes = inner_sizes
         self.size_params: dict[str, int] = {}
         self._names: set[str] = set()
 
@@ -144,8 +171,8 @@ class _Arguments:
     def array_type(self, array: Any, name: str, leaf: int = -1) -> ArrayType:
         shape: list[Dim] = []
         for axis, size in enumerate(array.shape):
-            small = axis > 0 and _SMALLEST_STATIC <= size <= _LARGEST_STATIC
-            if small and (leaf, axis) not in self.varying:
+            small = size in self.inner_sizes if leaf >= 0 and axis == 0 else axis > 0
+            if small and _is_small(size) and (leaf, axis) not in self.varying:
                 shape.append(size)
             else:
                 base = re.sub(r"\W+", "_", name).strip("_") or "x"
