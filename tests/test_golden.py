@@ -17,6 +17,15 @@ from tracegrad.backend.compile import run_plain
 GOLDEN = Path(__file__).parent / "golden"
 rng = np.random.default_rng(0)
 
+#: Programs with loops: accepted if one would take the text for a hand-written adjoint.
+LOOPS = {
+    "recurrence": (models.recurrence, (rng.normal(size=50), 0.5)),
+    "kepler": (models.kepler, (1.0, 0.3)),
+    "savings": (models.savings, (1.05, rng.normal(size=30), 4.0)),
+    "pairs": (models.pairs, (rng.normal(size=12),)),
+    "advection": (models.advection, (rng.normal(size=30), 0.01, 12)),
+}
+
 CASES = {
     "chain": (models.chain, (0.7,)),
     "rosenbrock": (models.rosenbrock, (rng.normal(size=12),)),
@@ -37,6 +46,7 @@ CASES = {
         ),
     ),
     "gathered": (models.gathered, (rng.normal(size=(20, 9)), np.array([3, 3, 0, -1]))),
+    **LOOPS,
 }
 
 
@@ -50,6 +60,8 @@ def case(request):
 @pytest.mark.parametrize("form", ["ir", "loop"])
 def test_text_is_the_golden_one(case, form):
     name, gradient, _, _ = case
+    if form == "ir" and name in LOOPS:
+        pytest.skip("the text of a loop program is what its reader sees")
     if form == "ir":
         text, path = gradient.inspect_ir() + "\n", GOLDEN / f"{name}.ir.txt"
     else:

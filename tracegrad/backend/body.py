@@ -215,7 +215,8 @@ class Body(Values):
             sign, text = "-=", text.opposite
         line = self._line(f"{element} {sign} {text}", noted)
         line.part = op.part
-        if self._is_tape(buffer):
+        read = value.op.operands[0] if value.op is not None and value.op.name == "load" else None
+        if self._is_tape(buffer) or (read is not None and self._is_tape(read)):
             line.note = line.place = ""
 
     def _check_index(self, op: Operation, region: Region) -> None:

@@ -23,6 +23,9 @@ _LABELS = {
 }
 
 
+_HEADS = ("for ", "while ", "def ")
+
+
 @dataclass
 class Line:
     """A statement, or the head of one with the statements below it.
@@ -79,7 +82,8 @@ def note(op: Operation) -> str:
     if op.part == "forward":
         return safe(line)
     shown = safe(location.segment or line)
-    return f"from {shown}" if shown else ""
+    # The head of a loop says nothing of what goes through it.
+    return "" if not shown or shown.startswith(_HEADS) else f"from {shown}"
 
 
 def residual(op: Operation) -> str:

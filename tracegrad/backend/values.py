@@ -162,7 +162,7 @@ class Values:
             line.part = op.part
             if op.location is not None:
                 line.note = layout.note(op)
-                line.place = layout.place(op.location)
+                line.place = layout.place(op.location) if line.note else ""
         self.lines.append(line)
         return line
 

@@ -170,7 +170,10 @@ class _Sharing:
             if op.name in ("for", "while"):
                 first, body = first_carried(op), op.regions[-1]
                 for k, result in enumerate(op.results):
-                    named = (body.params[first + k], result, body.yields[k])
+                    named = [body.params[first + k], result, body.yields[k]]
+                    start = op.operands[leading(op) + k].op
+                    if start is not None and start.name == "load":  # an element of that array
+                        named.append(start.operands[0])
                     self._call(result, next(filter(None, map(self._hint, named)), ""))
                     for inner in op.regions:
                         self.found.merge(result, inner.params[first + k], anyway=True)
