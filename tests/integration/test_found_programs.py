@@ -137,6 +137,18 @@ def test_a_part_of_run_time_length_is_bound_in_a_loop_within_a_loop():
     assert "for" in [op.name for op in stages.traced.function.walk()]
 
 
+# --- schedules --------------------------------------------------------------------------------
+
+
+def test_a_small_constant_read_at_a_place_known_at_run_time():
+    def f(A):
+        A[0, 1:] -= A[2, :1]
+        v = A @ np.array([0.3, 0.2, 0.4])
+        return np.sum(v)
+
+    checked(f, np.linspace(0.2, 0.9, 15).reshape(5, 3))
+
+
 # --- memories that may be one -----------------------------------------------------------------
 
 

@@ -99,7 +99,10 @@ class Lowering(Evaluator):
             for stmt in self.program.statements
             for node, index in stmt.inlined
             if node.kind == "table"
-            and any(e.axis is not None and e.axis not in self.program.unrolled for e in index)
+            and not all(
+                isinstance(e.offset, int) and e.axis in (None, *self.program.unrolled)
+                for e in index
+            )
         }
         # One that is a statement (a whole-array operation wants it) is copied from there.
         unrolled = self.program.unrolled
