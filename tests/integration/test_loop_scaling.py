@@ -8,6 +8,7 @@ else. Tapes and the size of the traced program are counted too.
 import numpy as np
 import pytest
 
+import tracegrad as tg
 from tests.integration.loop_programs import PROGRAMS
 from tests.integration.loop_programs_checks import Call, Checked, contracted_gradient
 from tests.transforms.reversal import tape_elements
@@ -89,6 +90,34 @@ def test_the_traced_program_has_one_size(name):
     assert operations(program.function, program.arguments(few)) == operations(
         program.function, program.arguments(many)
     )
+
+
+def recurrence_over_steps(x, steps):
+    state, total = x[0], 0.0
+    for t in range(steps):
+        state = np.tanh(state + x[t % 3])
+        if state > 0.9:
+            state = state * 0.5
+        total += state * state
+    return total
+
+
+def recurrence_in_an_array(x):
+    y = np.zeros(len(x))
+    for t in range(1, len(x)):
+        y[t] = np.tanh(y[t - 1]) * 0.9 + x[t]
+    return np.sum(y * y)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["an argument", "a length"])
+def test_one_kernel_for_all_trip_counts(whole):
+    fun = recurrence_in_an_array if whole else recurrence_over_steps
+    compiled = tg.value_and_grad(fun)
+    for trips in (100, 10_000, 1_000_000):
+        args = (np.full(trips, 0.1),) if whole else (np.array([0.3, 0.2, 0.1]), trips)
+        value, _ = compiled(*args)
+        assert np.isfinite(value)
+    assert len(compiled.signatures) == 1
 
 
 def concrete(trips):
