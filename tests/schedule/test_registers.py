@@ -15,6 +15,9 @@ from tracegrad.ir.types import ArrayType, i64, scalar, symbol
 from tracegrad.ops.access import zeros
 from tracegrad.ops.control import branch, for_loop, raise_
 from tracegrad.ops.registry import constant
+from tracegrad.schedule.inplace import decide
+from tracegrad.schedule.regions import _Regions
+from tracegrad.schedule.registers import LONGEST, keep_in_registers
 
 n, m = symbol("n"), symbol("m")
 
@@ -309,6 +312,37 @@ def test_a_place_that_counts_with_the_trips_is_no_single_element():
         return for_loop(1, n, [x * 1.0, constant(1, i64)], trip)[0]
 
     assert_same(built(g, (n,)), *lengths())
+
+
+def test_trips_without_an_order_hand_nothing_on():
+    f = built(
+        lambda x: for_loop(
+            0,
+            n,
+            [zeros((n,))],
+            lambda i, y: [ops.accumulate(ops.update(y, ops.index(x, i), i), constant(1.0), i)],
+        ),
+        (n,),
+    )
+    assert in_loops(f, "add_store") == 0
+    loops = _Regions(f, decide(f)).run()
+    for op in loops.walk():
+        if op.name == "for":
+            op.attributes = {**op.attributes, "kind": "parallel"}
+    before = [op.name for op in loops.walk()]
+    assert [op.name for op in keep_in_registers(loops).walk()] == before
+
+
+def test_a_long_body_is_left_alone():
+    def f(x):
+        def trip(i, y):
+            for k in range(LONGEST):
+                y = ops.accumulate(y, ops.index(x, i), i + k)
+            return [y]
+
+        return for_loop(0, n - 100, [x * 1.0], trip)
+
+    assert in_loops(built(f, (n,)), "add_store") == LONGEST
 
 
 def test_an_array_of_integers():

@@ -40,6 +40,9 @@ from tracegrad.schedule.values import signs_of
 #: Elements carried at most: for one array through one loop, and in all through one loop.
 WINDOW, MOST = 4, 12
 
+#: Accesses to one array in one loop at most: they are compared with each other.
+LONGEST = 60
+
 Cell: TypeAlias = tuple[Dim, ...]
 
 
@@ -140,6 +143,8 @@ class _Keeper:
         limits = self.bounds.range_of(op.regions[0].params[0])
         if step not in (1, -1) or limits.least is None or limits.greatest is None:
             return before, after
+        if op.attributes.get("kind") == "parallel":  # its trips have no order
+            return before, after
         if not all(self.bounds.outside(dim, limits) for dim in (limits.least, limits.greatest)):
             return before, after
         loop = _Loop(op, limits, 1 if step == 1 else -1, known)
@@ -159,6 +164,8 @@ class _Keeper:
         """Cells in the body of ``loop`` that are written, and apart from all others."""
         for buffer, accesses in _accesses(loop.op).items():
             if buffer in self.shared or all(op.name == "load" for op in accesses):
+                continue
+            if len(accesses) > LONGEST:
                 continue
             if not all(self.bounds.outside(dim, loop.range) for dim in buffer.shape):
                 continue
