@@ -235,3 +235,14 @@ def parts_of_slices(x):
         s += part[0] * part[-1] + np.sum(part[1:] * part[:-1]) + np.sum(part[2:] ** 3)
         s += np.sum(part[: part.shape[0] - 1]) * part[i] * part[i - 1]
     return s
+
+
+@program(_vector(9), _vector(9), np.array([0, 2, 3]), np.array([4, 1, 5]))
+def slices_compared_at_run_time(x, y, first, second):
+    x = x.copy()
+    s = 0.0
+    for g in range(first.shape[0]):
+        i, j = first[g], second[g]
+        s += np.sum(x[i : i + 3] * y[j:][:3]) + np.dot(x[: i + 1], y[j : j + i + 1])
+        x[i : i + 2] = y[j : j + 2] + x[:2]
+    return s + np.sum(x * y)

@@ -6,6 +6,7 @@ import pytest
 import tracegrad as tg
 from tests.integration.span_programs import PROGRAMS
 from tests.integration.stages import Stages, same
+from tracegrad.ir.interpreter import evaluate
 from tracegrad.testing.numerics import assert_close, numerical_jvp
 
 
@@ -53,3 +54,86 @@ def test_gradients_of_slices_are_differentiated(name):
         return total
 
     agree(Stages(slope, args), slope, args, 1e-5)
+
+
+def test_slices_of_different_lengths_are_an_error_at_run_time():
+    fun, args = PROGRAMS["slices_compared_at_run_time"]
+    stages = Stages(fun, args)
+    x, y, first, _ = stages.arguments
+    with pytest.raises(ValueError, match="could not be broadcast together"):
+        evaluate(stages.traced.function, x, y, first, np.array([4, 1, 6]))
+
+
+def test_a_window_beyond_the_array_is_an_error_at_run_time():
+    def program(x, starts):
+        s = 0.0
+        for g in range(starts.shape[0]):
+            k = starts[g]
+            s += np.sum(x[k : k + 3] ** 2)
+        return s
+
+    x = np.arange(9.0)
+    stages = Stages(program, (x, np.array([0, 6, 3, 2])))
+    assert stages.value() == program(x, np.array([0, 6, 3, 2]))
+    for beyond in (7, -1):
+        with pytest.raises(IndexError, match="beyond the array"):
+            evaluate(stages.traced.function, x, np.array([0, beyond, 3, 2]))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_one_trace_serves_all_sizes(length):
+    def program(x):
+        s = 0.0
+        for i in range(x.shape[0]):
+            s += np.sum(x[:i] * x[: -i - 1 : -1][:i]) + np.prod(x[i:]) + np.sum(x[i + 1 : -1])
+        return s
+
+    traced = Stages(program, (np.arange(1.0, 6.0),)).traced.function
+    x = np.linspace(0.5, 1.5, length)
+    (found,) = evaluate(traced, x)
+    assert_close(found, program(x), 1e-12)
+
+
+def test_an_array_whose_length_depends_on_the_trip_is_not_carried():
+    def program(x):
+        part = x[:1]
+        for i in range(1, x.shape[0]):
+            part = x[:i] + np.sum(part)
+        return np.sum(part)
+
+    with pytest.raises(tg.errors.TracegradError):
+        Stages(program, (np.ones(100),))
+
+
+def test_what_later_trips_write_over_is_stored():
+    """The slice that is read is written in a later trip: it can't be read again from the array."""
+
+    def program(x):
+        y = x.copy()
+        s = 0.0
+        for i in range(1, x.shape[0]):
+            s += np.sum(np.sin(y[:i]))
+            y[i - 1 : i + 1] = y[i - 1 : i + 1] ** 2 * 0.9
+            y[: i - 1] *= x[i]
+        return s + np.sum(y**2)
+
+    args = (np.linspace(0.3, 1.2, 6),)
+    agree(Stages(program, args), program, args, 1e-6)
+
+
+def test_slices_of_two_loops_over_one_array():
+    """Read in one inner loop, written by the next: in every trip but the last one also later."""
+
+    def program(x):
+        y = x.copy()
+        s = 0.0
+        n = x.shape[0]
+        for i in range(n):
+            for j in range(i, n):
+                s += np.sum(y[i:j] ** 2) * x[j]
+            for j in range(i, n):
+                y[j:] = np.cos(y[j:]) * x[i]
+        return s
+
+    args = (np.linspace(0.3, 1.2, 5),)
+    agree(Stages(program, args), program, args, 1e-6)

@@ -110,16 +110,23 @@ class Stretches(MemoryBuilder):
         chosen = {v.op for v in needed if v.op in self.waiting and fill_value(v) is None}
         if by is not None:
             chosen |= self._size_finders(by)
-        for op in self.waiting:
-            if fill_value(op.results[0]) is None and self._hindered(op, written):
-                chosen.add(op)
+        hindered = {
+            op
+            for op in self.waiting
+            if fill_value(op.results[0]) is None and self._hindered(op, written)
+        }
+        chosen |= hindered
         if not chosen:
             return []
-        pending = list(chosen)
-        while pending:
-            for maker in self._makers(pending.pop()) - chosen:
-                chosen.add(maker)
-                pending.append(maker)
+        self._with_makers(chosen)
+        # What is computed from a part of an array that is about to change needs no copy of the
+        # part if it is done here, too.
+        parts = {op for op in hindered if op.name in ("view", "index")}
+        for op in self.waiting:
+            if not parts.isdisjoint(self._makers(op)):
+                parts.add(op)
+                chosen.add(op)
+        self._with_makers(chosen)
         # What depends on nothing else is better done here than from a buffer later.
         for op in self.waiting:
             makers = self._makers(op)
@@ -127,6 +134,14 @@ class Stretches(MemoryBuilder):
                 chosen.add(op)
         stretch = [op for op in self.waiting if op in chosen]
         return self._schedule(stretch)
+
+    def _with_makers(self, chosen: set[Operation]) -> None:
+        """Add the waiting operations that those chosen depend on."""
+        pending = list(chosen)
+        while pending:
+            for maker in self._makers(pending.pop()) - chosen:
+                chosen.add(maker)
+                pending.append(maker)
 
     def _makers(self, op: Operation) -> set[Operation]:
         """The waiting operations that ``op`` depends on."""

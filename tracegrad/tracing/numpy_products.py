@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.types import i64, product
+from tracegrad.ir.types import Dim, i64, product
 from tracegrad.tracing.axes import no_out, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import dim_or_int, is_integer
@@ -46,7 +46,8 @@ def dot(a: Any, b: Any, out: None = None) -> Any:
     contracted = 0 if y.ndim == 1 else y.ndim - 2
     sizes = current_trace().sizes
     k, l = x.value.shape[-1], y.value.shape[contracted]
-    if not sizes.equal(k, l):
+    y = _of_length(y, contracted, k)
+    if not sizes.equal(k, y.value.shape[contracted]):
         raise ShapeError(
             f"shapes {shape_text(sizes, x.value.shape)} and {shape_text(sizes, y.value.shape)} "
             f"not aligned: {sizes.number(k)} (dim {x.ndim - 1}) != {sizes.number(l)} "
@@ -55,6 +56,14 @@ def dot(a: Any, b: Any, out: None = None) -> Any:
     if x.ndim <= 2 and y.ndim <= 2:
         return _dot(x, y)
     return np.tensordot(x, y, axes=((-1,), (contracted,)))
+
+
+def _of_length(y: Tracer, axis: int, size: Dim) -> Tracer:
+    """``y``; of ``size`` along the axis if that is to be checked at run time."""
+    sizes, shape = current_trace().sizes, y.value.shape
+    if sizes.equal(size, shape[axis]) or not sizes.same_at_run_time(size, shape[axis]):
+        return y
+    return wrap(to_shape(y.value, (*shape[:axis], size, *shape[axis + 1 :])))
 
 
 @implements(np.matmul)
@@ -70,7 +79,8 @@ def matmul(x1: Any, x2: Any, /, out: None = None, **options: Any) -> Any:
     sizes = current_trace().sizes
     contracted = 0 if y.ndim == 1 else y.ndim - 2
     k, l = x.value.shape[-1], y.value.shape[contracted]
-    if not sizes.equal(k, l):
+    y = _of_length(y, contracted, k)
+    if not sizes.equal(k, y.value.shape[contracted]):
         raise ShapeError(
             f"matmul: Input operand 1 has a mismatch in its core dimension "
             f"0, with gufunc signature (n?,k),(k,m?)->(n?,m?) (size {sizes.number(l)} "

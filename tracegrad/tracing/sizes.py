@@ -38,10 +38,12 @@ class Sizes:
     replaced : symbol → what it was found equal to; values are kept fully resolved.
     guards : assumptions that no substitution expresses, in order.
     lengths : the symbols that are dimensions of arrays, so never negative.
+    same_at_run_time : has two sizes that are known only then compared; whether that can be.
     """
 
     def __init__(self, on_replaced: Callable[[Mapping[str, Dim]], None]) -> None:
         self._on_replaced = on_replaced
+        self.same_at_run_time: Callable[[Dim, Dim], bool] = lambda one, other: False
         self.hints: dict[str, int] = {}
         self.replaced: dict[str, Dim] = {}
         self.guards: list[Guard] = []
@@ -275,6 +277,8 @@ class Sizes:
             if not isinstance(small, int):
                 self.unify(small, 1)
             return self.resolve(large)
+        if low is None or high is None:
+            return one if self.same_at_run_time(one, other) else None
         return None
 
 

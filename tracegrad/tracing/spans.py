@@ -183,6 +183,27 @@ class Spans:
         trace.emit_all("bind", value, size=symbol(name))
         self._bound.setdefault(name, []).append(trace.build.region)
 
+    def compared(self, one: Dim, other: Dim) -> bool:
+        """Check at run time that two sizes, one of them of a slice, are the same."""
+        from tracegrad.tracing.raising import raise_if
+        from tracegrad.tracing.values import wrap
+
+        trace = self._trace
+        names = symbols(one - other)
+        if isinstance(one - other, int) or not any(name in self._values for name in names):
+            return False
+        key = ("compared", one, other)
+        known = self._named.get(key)
+        if known is None or not trace.is_visible(known[1]):
+            self._named[key] = one, trace.build.region
+            raise_if(
+                wrap(self.value(one)) != wrap(self.value(other)),
+                ValueError,
+                "operands could not be broadcast together: slices of different lengths (a slice of "
+                "one element counts as one here)",
+            )
+        return True
+
     # -- slices
 
     def clipped(self, bound: Value, size: Dim, low: Dim, high: Dim) -> Dim:

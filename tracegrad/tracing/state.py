@@ -106,6 +106,7 @@ class Trace:
         self.captures = captures
         self.masks: list[tuple[Value, tuple[Value, ...], Region]] = []
         self.spans = Spans(self)
+        self.sizes.same_at_run_time = self.spans.compared
         self.ranges: dict[Value, tuple[Dim | None, Dim | None]] = {}
         self.opened: list[Opened] = []
         self.journal: list[Callable[[], Any]] = []

@@ -228,6 +228,7 @@ class _Again:
         self.sweep = sweep
         self.region = region
         self.binding = _binding(region)
+        self.whole_arrays = False  # whether one may be stored however seldom it is read
         self.given: dict[Value, Callable[[], Value]] = {}
         self.kept: set[Value] = set()
         self.next: dict[Value, Value] = {}
@@ -298,8 +299,10 @@ class _Again:
             return 0.0
         if value.rank and written_in_loop(value):
             trips = self._trips_within(region)
-            if trips is None or any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
+            if any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
                 return INFINITE
+            if trips is None:
+                return STORE * extent(value) if self.whole_arrays else INFINITE
             return STORE * extent(value) / trips
         return STORE * SHARE * extent(value)
 
@@ -413,6 +416,10 @@ def _choose(
             again.handed = {v: p for v, p in again.handed.items() if v in made}
         else:
             again.handed = {}
+    if total == INFINITE:
+        # Nothing else will do: an array is stored for each trip of an outer loop.
+        again.whole_arrays = True
+        total, stored, made, _ = _minimum(sweep, region, needed, forced, again, price)
     if total == INFINITE:
         _refuse(region, needed, again, price)
     return stored, made
