@@ -17,7 +17,6 @@ from tracegrad.schedule.regions import copies
 
 #: Programs that need a copy in a loop, whoever writes them down.
 COPYING = {
-    "one_array_carried_twice",
     "both_carries_become_one",
     "carry_becomes_a_capture",
     "branch_chooses_between_arrays_then_writes",
