@@ -107,12 +107,15 @@ class _Carries(Rewriter):
 
     def copied(self, region: Region, params: Iterable[Value], yields: Iterable[Value]) -> Region:
         with self.open() as new:
+            kept: dict[Value, Value] = {}
             for param in params:
-                self.env[param] = self.param(param.type, param.hint)
+                kept[param] = self.env[param] = self.param(param.type, param.hint)
             for param, value in self._known.get(region, ()):
                 self.env[param] = ops.const(value=value, dtype=boolean)
             for gone, other in self._same.get(region, ()):
                 self.env[gone] = self.env[other]
+                if not kept[other].hint:
+                    kept[other].hint = gone.hint
             self.walk(region.ops)
             new.yields = tuple(self.mapped(yields))
         return new

@@ -7,6 +7,7 @@ that are written to are carried by their memory, without a second attempt.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -49,6 +50,9 @@ from tracegrad.tracing.tracer import Tracer
 __all__ = ["ABORTS", "Again", "Carried", "Rolled", "is_counting", "widest"]
 
 _ATTEMPTS = 10
+
+#: What the flags of jumps are called in generated source.
+_SAID = {"break": "broke", "continue": "skipped", "return": "returned", "done": "done"}
 
 
 class Again(BaseException):
@@ -124,7 +128,9 @@ class Rolled:
         names: dict[int, str] = {k: self.site.names[k] for k in self.lifted}
         for k, each in enumerate(carried):
             hint = list(names.values())[k] if k < len(names) else ""
-            hint = "" if hint.startswith("__tracegrad") else hint
+            if hint.startswith("__tracegrad"):  # a flag of a jump: called after what it says
+                said = re.fullmatch(r"__tracegrad_([a-z]+)(_\d+)?__", hint)
+                hint = _SAID.get(said[1], "") if said else ""
             each.params = [trace.build.param(type, hint) for type in leaf_types(each.spec)]
             each.entry = rebuilt(each.spec, iter(each.params))
         self._enter_memories()
