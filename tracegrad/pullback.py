@@ -85,7 +85,7 @@ class PullbackMaker(Compiled):
         for leaf in range(len(kinds)):
             self._verb.refuse_integer(selection, leaf)
         wrt = [traced.param_of(i) for i in range(len(kinds))]
-        both = optimize(vjp(traced.function, wrt, self._seeded(traced)))
+        both = optimize(vjp(traced.function, wrt, self._seeded(traced), apart=True))
         forward, back = cut(both, len(traced.function.params), len(traced.function.results))
         if inlined:
 

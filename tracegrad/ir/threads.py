@@ -122,6 +122,10 @@ class Threads(Builder):
         assert self.scope is variable.home
         return self.scope.current.pop(variable, None)
 
+    def holders(self, value: Value) -> int:
+        """How many variables have ``value`` in the open scopes."""
+        return sum(v is value for scope in self._scopes for v in scope.current.values())
+
     def loops_from_home(self, variable: Variable) -> Scope | None:
         """The scope around the outermost loop between the variable's home and here, if any."""
         first = self._scopes.index(variable.home)
@@ -162,6 +166,18 @@ class Threads(Builder):
                 yield scope
             finally:
                 self._scopes.pop()
+
+    @contextmanager
+    def within(self, region: Region, *, loops: bool) -> Iterator[Scope]:
+        """A new scope for a region that an operation holds already; what is built is appended."""
+        scope = Scope(region, loops=loops)
+        self._regions.append(region)
+        self._scopes.append(scope)
+        try:
+            yield scope
+        finally:
+            self._regions.pop()
+            self._scopes.pop()
 
     def open_scope(self, *, loops: bool) -> Scope:
         """As `scoped`, for a caller that can't keep to a block: `close_scope` ends it."""

@@ -51,6 +51,13 @@ class Final:
     reads: dict[Operation, Value] = field(default_factory=dict)
     writes: dict[Value, tuple[Value, tuple[Value, ...]]] = field(default_factory=dict)
 
+    def forget(self, loop: Operation) -> None:
+        """Read nothing from what ``loop`` writes: its trips go back before it is done."""
+        for op in [op for op, array in self.reads.items() if array.op is loop]:
+            del self.reads[op]
+        for value in [v for v, (array, _) in self.writes.items() if array.op is loop]:
+            del self.writes[value]
+
 
 def final_elements(primal: Primal, bounds: Bounds) -> Final:
     """What the arrays that the outermost loops write still hold when they are done."""

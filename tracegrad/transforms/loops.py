@@ -16,7 +16,8 @@ swap), or one from outside the loop.
       yield p_bar
     }
 
-A ``while`` counts its trips, and its way back is a ``for`` over them.
+A ``while`` counts its trips, and its way back is a ``for`` over them. Loops that only add are
+reversed trip by trip (`tracegrad.transforms.fused`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tracegrad.ops.control import for_
 from tracegrad.ops.registry import constant
 from tracegrad.transforms.activity import carries_reached
 from tracegrad.transforms.contributions import zero_of
+from tracegrad.transforms.fused import can_fuse, reverse_fused
 from tracegrad.transforms.residuals import settle_loop
 from tracegrad.transforms.trips import reversed_bounds
 
@@ -44,10 +46,14 @@ def reverse_loop(sweep: Sweep, op: Operation) -> None:
     yields, results = body.yields, op.results
     seeded = [k for k, r in enumerate(results) if r in sweep.active and sweep.has_bar(r)]
     carried = carries_reached(op, seeded, sweep.active)
-    seeds: list[Value] = []
-    for k in carried:
-        seed = sweep.take(results[k])
-        seeds.append(zero_of(results[k].type) if seed is None else seed)
+    taken = [sweep.take(results[k]) for k in carried]
+    if can_fuse(sweep, op, carried, taken):
+        reverse_fused(sweep, op, carried, taken)
+        return
+    seeds = [
+        zero_of(results[k].type) if seed is None else seed
+        for k, seed in zip(carried, taken, strict=True)
+    ]
     bounds = _bounds(sweep, op)
     with build.scoped(loops=True) as scope:
         sweep.mirror(body, scope)

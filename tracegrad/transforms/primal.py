@@ -30,6 +30,7 @@ class Primal:
         self._home: dict[Operation, Region] = {}
         self._holder: dict[int, Operation] = {}
         self._region_of_param: dict[Value, Region] = {}
+        self._fused: set[Region] = set()
         self._enter(body)
 
     def _enter(self, region: Region) -> None:
@@ -60,11 +61,22 @@ class Primal:
         """The operation that holds ``region``; None for the function's own."""
         return self._holder.get(id(region))
 
+    def fuse(self, loop: Operation) -> None:
+        """The body of ``loop`` is reversed within itself: it is what a function is otherwise."""
+        self._fused.add(loop.regions[-1])
+
+    def still_there(self, region: Region) -> bool:
+        """Whether the way back, where it reads values of ``region``, can read them as they are."""
+        return region is self.body or region in self._fused
+
     def path(self, region: Region) -> list[tuple[Operation, Region]]:
-        """The operations around ``region`` with their region that leads to it, outermost first."""
+        """The operations around ``region`` with their region that leads to it, outermost first.
+
+        Those within the innermost fused body only, if there is one.
+        """
         found: list[tuple[Operation, Region]] = []
         holder = self.holder(region)
-        while holder is not None:
+        while holder is not None and region not in self._fused:
             found.append((holder, region))
             region = self.home(holder)
             holder = self.holder(region)

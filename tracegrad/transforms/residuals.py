@@ -293,7 +293,7 @@ class _Again:
         """Of reading a value from outside of this region."""
         primal = self.sweep.primal
         region = primal.region_of(value)
-        if region is None or region is primal.body:
+        if region is None or primal.still_there(region):
             return 0.0
         if value.op is not None and value.op.name in ("const", "dim"):
             return 0.0

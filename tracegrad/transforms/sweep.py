@@ -37,6 +37,7 @@ class Sweep:
     inner_sizes : opaque symbols that have a value only within a region.
     known : symbols that have their value from the beginning of the function.
     guards : what is known of them.
+    fuses : whether loops may be reversed trip by trip; then seeds are needed early.
     """
 
     def __init__(
@@ -47,13 +48,16 @@ class Sweep:
         known: Sequence[str],
         bounds: Bounds,
         guards: Sequence[Guard] = (),
+        *,
+        fuses: bool = True,
     ) -> None:
         self.build = build
         self.primal = primal
         self.active = active
         self.known = frozenset(known)
         self.guards = tuple(guards)
-        self.root = build.scope
+        self.fuses = fuses
+        self.root: Scope = build.scope
         self.indices: dict[Operation, Value] = {}
         self.final = final_elements(primal, bounds)
         self.inner_sizes = _inner_sizes(primal.body)
@@ -67,6 +71,11 @@ class Sweep:
     def mirror(self, region: Region, scope: Scope) -> None:
         """``region`` of the primal is reversed in ``scope``."""
         self._mirrors[id(region)] = scope
+
+    def base(self, region: Region) -> Scope:
+        """Where what serves the loops around ``region``, down from where all is there, belongs."""
+        path = self.primal.path(region)
+        return self._mirrors[id(self.primal.home(path[0][0]))] if path else self.root
 
     def fresh_symbol(self, hint: str) -> Dim:
         """An opaque size that nothing is named after yet."""

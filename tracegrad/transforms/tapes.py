@@ -169,8 +169,9 @@ class Growing:
             return primal.just_after(self.loop, lambda: base + self.trips)
 
         total = primal.through(self.around, zero, passed)
-        variable = Variable(zero.type, home=self.sweep.root, hint="base")
-        with build.inside(self.sweep.root):
+        home = self.sweep.base(self.tapes.body)
+        variable = Variable(zero.type, home=home, hint="base")
+        with build.inside(home):
             build.set(variable, total)
         after = build.get(variable)
         assert after is not None

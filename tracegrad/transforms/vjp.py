@@ -21,7 +21,13 @@ from tracegrad.transforms.primal import Primal
 from tracegrad.transforms.sweep import Sweep
 
 
-def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = None) -> Function:
+def vjp(
+    function: Function,
+    wrt: Sequence[int],
+    seeded: Sequence[int] | None = None,
+    *,
+    apart: bool = False,
+) -> Function:
     """The function of primals and result cotangents that gives results and cotangents.
 
     Parameters
@@ -29,6 +35,7 @@ def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = N
     function : in array form.
     wrt : indices of the float parameters whose cotangents are wanted.
     seeded : indices of the results that have a cotangent; default: every float result.
+    apart : whether the results must be there before the cotangents of results are.
 
     Returns
     -------
@@ -51,7 +58,7 @@ def vjp(function: Function, wrt: Sequence[int], seeded: Sequence[int] | None = N
         for i in seeded:
             result = function.results[i]
             seeds[i] = build.param(result.type, f"{result_name(function, i)}_bar")
-        bars = _reverse(build, function, env, wrt, seeds)
+        bars = _reverse(build, function, env, wrt, seeds, fuses=not apart)
         return build.function(
             f"{function.name}_vjp",
             [*(env[r] for r in function.results), *bars],
@@ -115,14 +122,16 @@ def _reverse(
     env: dict[Value, Value],
     wrt: Sequence[int],
     seeds: dict[int, Value],
+    *,
+    fuses: bool = True,
 ) -> list[Value]:
     """Append the reverse sweep; the cotangents of the parameters ``wrt``."""
     params = [env[function.params[i]] for i in wrt]
     hoist_reads(build.region)
     primal = Primal(build, build.region)
     bounds = Bounds(function, [env[p] for p in function.params])
-    active = active_in(build.region, params)
-    sweep = Sweep(build, primal, active, list(function.size_sources()), bounds, function.guards)
+    active, known = active_in(build.region, params), list(function.size_sources())
+    sweep = Sweep(build, primal, active, known, bounds, function.guards, fuses=fuses)
     with build.at(function.origin, "reverse"):
         for index, seed in seeds.items():
             sweep.add(env[function.results[index]], seed)
