@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tracegrad.ir.core import Function, Operation
 from tracegrad.schedule.inplace import WRITES, fill_value
+from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.pipeline import schedule_straight
 from tracegrad.schedule.regions import schedule_regions
 from tracegrad.schedule.windows import open_windows
@@ -26,7 +27,7 @@ def schedule(function: Function) -> Function:
         for op in function.body.ops
     ):
         return schedule_regions(function)
-    return schedule_straight(function)
+    return split_into_lanes(schedule_straight(function))
 
 
 def _writes(op: Operation) -> bool:

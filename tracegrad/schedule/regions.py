@@ -27,6 +27,7 @@ from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
 from tracegrad.schedule.buffers import forward, make_before, replace, write_over
 from tracegrad.schedule.checks import hoist_checks
+from tracegrad.schedule.counted import count_from_zero
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
     WRITES,
@@ -34,6 +35,7 @@ from tracegrad.schedule.inplace import (
     decide,
     fill_value,
 )
+from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.registers import keep_in_registers
@@ -51,7 +53,8 @@ def schedule_regions(function: Function) -> Function:
     function = pack_matrices(function)
     with signs_of(function):
         loops = _Regions(function, decide(function)).run()
-    return shorten(keep_in_registers(hoist_checks(loops)))
+    loops = keep_in_registers(hoist_checks(loops))
+    return shorten(count_from_zero(split_into_lanes(loops)))
 
 
 def copies(function: Function) -> list[Copy]:
