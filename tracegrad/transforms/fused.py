@@ -84,12 +84,15 @@ def reverse_fused(
 def _carry(sweep: Sweep, loop: Operation, scope: Scope, before: _Before) -> None:
     """Make carried values of ``loop`` of the cotangents that its body adds to."""
     build, (body,) = sweep.build, loop.regions
-    unread = []
+    # Tapes of inner loops may be carried by now, in between.
+    mine = [param for _, param in scope.carried.values()]
+    body.params = tuple(p for p in body.params if p not in mine)
     for variable, (value, param) in scope.carried.items():
         after = scope.current[variable]
         if after is param:
-            unread.append(param)
+            substitute(body, {param: value})
             continue
+        body.params = (*body.params, param)
         link = before.link(build, value)
         init = value if link is None else link.value
         if link is None and not before.movable(value):
@@ -105,7 +108,6 @@ def _carry(sweep: Sweep, loop: Operation, scope: Scope, before: _Before) -> None
             build.set(variable, result)
         else:
             build.set(variable, result + value)
-    body.params = tuple(p for p in body.params if p not in unread)
     late = [v for v in free_values(body) if not before.stands(v)]
     if late:
         if not before.all_movable(late):

@@ -82,6 +82,17 @@ class Primal:
             holder = self.holder(region)
         return found[::-1]
 
+    def fused_around(self, region: Region) -> list[Operation]:
+        """The fused loops around ``region``, outermost first."""
+        path = self.path(region)
+        region = self.home(path[0][0]) if path else region
+        found: list[Operation] = []
+        while region in self._fused:
+            holder = self._holder[id(region)]
+            found.append(holder)
+            region = self.home(holder)
+        return found[::-1]
+
     def defined_in(self, region: Region) -> Iterator[Value]:
         """The values that the operations of ``region`` itself and its parameters define."""
         yield from region.params

@@ -181,10 +181,12 @@ class Growing:
 
     def push(self, value: Value) -> Value:
         primal, loop, body = self.primal, self.loop, self.tapes.body
-        outermost = self.tapes.path[0][0]
+        # A fused loop needs the tape in one trip only, and hands its memory to the next.
+        fused = primal.fused_around(self.around)
+        outermost = fused[0] if fused else self.tapes.path[0][0]
         name = self.tapes.name(value)
         size = self.sweep.fresh_symbol(f"{name}_length")
-        exact = loop.name == "for" and not self.nested
+        exact = loop.name == "for" and not self.nested and not fused
 
         def allocated() -> Value:
             length = self.trips if exact else constant(0, i64)
@@ -209,7 +211,14 @@ class Growing:
             body.yields = (*body.yields, after)
             return primal.result(loop, empty.type, name)
 
-        return primal.through(self.around, empty, store)
+        for op in fused:
+            empty = primal.carry(op, empty)
+        tape = after = primal.through(self.around, empty, store)
+        for op in reversed(fused):
+            (within,) = op.regions
+            within.yields = (*within.yields, after)
+            after = primal.result(op, empty.type, name)
+        return tape
 
     def _end(self) -> Value:
         return self.trips if self.base is None else self.base + self.trips
