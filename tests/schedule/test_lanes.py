@@ -1,5 +1,7 @@
 """Loops over index arrays in blocks: every size, errors, and where they stay as they are."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -228,6 +230,59 @@ def test_another_error_stays_where_it_is():
     assert in_lanes(f) == 0
     with pytest.raises(ValueError, match="negative"):
         executed(f, np.array([1.0, -1.0, 1.0]), np.array([0, 0, 9]))
+
+
+# --- random bodies ------------------------------------------------------------------------------
+
+
+def random_body(seed):
+    draw = random.Random(seed)
+
+    def program(x, w, where, there):
+        def trip(i, s, t, bins, rows):
+            ints = [i, at(where, i), at(there, i)]
+            ints.append(at(there, ops.remainder(ints[1], constant(3, i64))))
+            floats = [at(x, ints[1]), at(w, i), constant(0.5), ops.cast(ints[2], dtype=f64)]
+            for _ in range(draw.randint(4, 12)):
+                one, other = draw.choice(floats), draw.choice(floats)
+                kind = draw.randrange(6)
+                if kind == 0:
+                    new = at(x, draw.choice(ints[1:]))
+                elif kind == 1:
+                    new = one * other
+                elif kind == 2:
+                    test = greater(one, other)
+                    arms = (lambda a=one: [tanh(a)]), (lambda a=other: [a * 0.5])
+                    (new,) = branch(test, *arms)
+                else:
+                    new = draw.choice([sin, tanh, work])(one) + other * 0.1
+                floats.append(new)
+            for _ in range(draw.randint(0, 3)):
+                place, v = draw.choice(ints[1:]), draw.choice(floats)
+                kind = draw.randrange(4)
+                if kind == 0:
+                    bins = ops.update(bins, v, place)
+                elif kind == 1:
+                    rows = ops.accumulate(rows, v, draw.choice([place, i]))
+                else:
+                    bins = ops.accumulate(bins, v, place)
+            return s + floats[-1], t - draw.choice(floats), bins, rows
+
+        return for_loop(0, n, [zero(), zero(), zeros((m,)), zeros((n,))], trip)
+
+    return built(program, (m,), (n,), PLACES, PLACES)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_bodies(seed):
+    f = random_body(seed)
+    for size in (3, 131, 256):
+        given = numbers(3), numbers(size, seed=1), places(size, 3), places(size, 3, seed=1)
+        assert_all_forms_agree(f, *given)
+
+
+def test_most_random_bodies_are_split():
+    assert sum(in_lanes(random_body(seed)) for seed in range(25)) >= 10
 
 
 # --- counting from zero -------------------------------------------------------------------------

@@ -213,18 +213,37 @@ def row_filled_in_place(i, x):
     return at(row, dim_value(n) - 1)
 
 
+def newton_with_runs_of_its_own(i, x):
+    """The tape of the innermost loop holds several runs per trip of the outermost."""
+    more = lambda y, k: greater(3.0, k)  # noqa: E731
+
+    def body(y, k):
+        (y,) = for_loop(0, i, [y], lambda j, y: [tanh(y) * at(x, j) + 0.1])
+        return [y - 0.3 * sin(y) * at(x, i), k + 1.0]
+
+    return while_loop([at(x, i), zero()], more, body)[0]
+
+
 @pytest.mark.parametrize(
     "inner",
-    [recurrence, recurrence_to_the_index, newton, inner_logarithm, row_filled_in_place],
+    [
+        recurrence,
+        recurrence_to_the_index,
+        newton,
+        newton_with_runs_of_its_own,
+        inner_logarithm,
+        row_filled_in_place,
+    ],
 )
 def test_inner_loops_that_must_run_twice(inner):
-    """They are reversed where they stand; their tapes are those of one trip."""
+    """They are reversed where they stand; their tapes hold one trip of the outer loop."""
     f = checked(with_inner(inner), [(n,)], [numbers(4)])
     first = adjoint(f, optimized=True)
     outer = [op for op in first.body.ops if op.name == "for"]
     assert len(outer) == 1
     small, large = (cost(first, numbers(k), np.float64(1.0)) for k in (8, 32))
     assert large < 1.3 * 16 * small
+    assert tape_elements(first, numbers(8), np.float64(1.0)) <= 64 + 8
 
 
 def test_inner_loop_and_branch_add_to_one_cotangent():
