@@ -71,7 +71,8 @@ def plan(program: Program, tree: Sequence[Item]) -> dict[Stmt, Storage]:
             other = program.of_node.get(node)
             if other is not None:
                 for d, e in enumerate(index):
-                    if e.axis is not None and e.axis not in program.unrolled:
+                    moving = e.axis is not None and e.axis not in program.unrolled
+                    if moving or not isinstance(e.offset, int):
                         data_read.add((other, d))
     return {t: _storage(program, t, paths[t], common[t], data_read) for t in program.statements}
 

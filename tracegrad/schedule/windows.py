@@ -35,7 +35,7 @@ from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ir.sizes import operation_symbols
-from tracegrad.ir.types import Dim, Shape, boolean, symbol
+from tracegrad.ir.types import Dim, Shape, boolean, symbol, symbols
 from tracegrad.ops.access import full, pad_into, view_of
 from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
@@ -89,6 +89,7 @@ class _Windows(Rewriter):
         self.users = _users(function.body)
         self.owners: dict[Region, Operation] = {}
         self.bound: dict[tuple[Value, Region], Dim] = {}
+        self.sizes = frozenset(function.size_sources())
         self.symbols = {s for op in function.walk() for s in operation_symbols(op)}
         self.symbols.update(function.size_sources())
 
@@ -145,6 +146,9 @@ class _Windows(Rewriter):
 
     def _size(self, value: Value) -> Dim:
         """An integer that is never negative, as a size from here on in this region."""
+        told = self.bounds.polynomial(value)
+        if told is not None and self.sizes.issuperset(symbols(told)):
+            return told
         known = self.bound.get((value, self.region))
         if known is None:
             name, count = value.hint or "at", 0
