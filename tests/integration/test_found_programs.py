@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from tests.integration.loop_programs_checks import Checked
+from tests.integration.loop_programs_checks import Checked, check_second
 from tests.integration.stages import Stages
 from tracegrad.errors import TraceError
 
@@ -147,6 +147,14 @@ def test_a_small_constant_read_at_a_place_known_at_run_time():
         return np.sum(v)
 
     checked(f, np.linspace(0.2, 0.9, 15).reshape(5, 3))
+
+
+def test_a_small_unrolled_array_read_at_a_place_known_at_run_time():
+    def f(A):
+        A[1, 1:] -= A[2, :1]
+        return np.sum(np.cos(A))
+
+    check_second(f, (np.linspace(0.2, 0.9, 9).reshape(3, 3),))
 
 
 # --- memories that may be one -----------------------------------------------------------------
