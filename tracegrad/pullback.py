@@ -15,7 +15,7 @@ from tracegrad.arguments import Leaf, Shape, kernel_array
 from tracegrad.compiled import Compiled
 from tracegrad.errors import ArgumentError
 from tracegrad.ir.core import Function
-from tracegrad.passes import optimize
+from tracegrad.passes import open_loops, optimize
 from tracegrad.transforms.cut import cut
 from tracegrad.transforms.vjp import vjp
 from tracegrad.verbs import Recipe, Verb
@@ -85,7 +85,7 @@ class PullbackMaker(Compiled):
         for leaf in range(len(kinds)):
             self._verb.refuse_integer(selection, leaf)
         wrt = [traced.param_of(i) for i in range(len(kinds))]
-        both = optimize(vjp(traced.function, wrt, self._seeded(traced), apart=True))
+        both = optimize(vjp(open_loops(traced.function), wrt, self._seeded(traced), apart=True))
         forward, back = cut(both, len(traced.function.params), len(traced.function.results))
         if inlined:
 

@@ -16,6 +16,7 @@ from tracegrad.arguments import Selection
 from tracegrad.errors import ArgumentError
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Value
+from tracegrad.passes import open_loops
 from tracegrad.transforms.vjp import gradient, vjp
 
 
@@ -151,7 +152,7 @@ class Verb:
     ) -> Recipe:
         value = self._scalar_result(traced)
         flat = [traced.param_of(leaf) for group in wrt for leaf in group]
-        function = gradient(traced.function, flat, of=value)
+        function = gradient(open_loops(traced.function), flat, of=value)
         primal_count = len(traced.function.results)
         in_aux = any(leaf.result == value for leaf in traced.output_types()[1:])
         drops_value = self.name == "grad" and self.has_aux and not in_aux
@@ -224,12 +225,13 @@ class Verb:
 
 
 def _jit(traced: tracing.Traced) -> Recipe:
-    return Recipe(traced.function, lambda values: traced.rebuild_outputs(list(values)))
+    function = open_loops(traced.function)
+    return Recipe(function, lambda values: traced.rebuild_outputs(list(values)))
 
 
 def _vjp(traced: tracing.Traced, wrt: list[list[int]], selection: Selection) -> Recipe:
     flat = [traced.param_of(leaf) for group in wrt for leaf in group]
-    return Recipe(vjp(traced.function, flat), tuple)
+    return Recipe(vjp(open_loops(traced.function), flat), tuple)
 
 
 def select_results(function: Function, keep: Sequence[int], title: str) -> Function:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tracegrad.ir.core import Function
 from tracegrad.passes.ahead import products_ahead as products_ahead
+from tracegrad.passes.array_loops import open_loops as open_loops
 from tracegrad.passes.carries import carries as carries
 from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
