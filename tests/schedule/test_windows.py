@@ -227,6 +227,147 @@ def test_rows_whole_in_the_other_dimension():
     assert_windows_agree(time_loop(body), (n, m), (n, m), arguments=given)
 
 
+def row_window(t, start, length, step=1):
+    """The indices of ``a[t, start:start + length]``."""
+    return [view_of(t, (length,), []), counting(start, length, step)]
+
+
+def test_windows_of_rows_are_read_and_written_without_arrays_of_indices():
+    """An explicit table of states: ``a[t + 1, 1:-1] = f(a[t])``."""
+
+    def make(a):
+        def trip(t, a):
+            part = ops.index(a, *row_window(t, 1, n - 2)) * 0.5
+            part = part + ops.index(a, *row_window(t, 2, n - 2))
+            return [ops.update(a, part, *row_window(t + 1, 1, n - 2))]
+
+        return for_loop(0, m - 1, [a * 1.0], trip)
+
+    f = built(make, (m, n))
+    f.guards = (Guard(n, ">=", 2),)
+    w = open_windows(f)
+    loops = schedule(f)
+    assert [op.attributes["dtype"].name for op in loops.walk() if op.name == "alloc"] == ["f64"]
+    for shape in ((0, 2), (1, 4), (3, 2), (4, 6)):
+        given = numbers(*shape)
+        np.testing.assert_allclose(evaluate(w, given)[0], evaluate(f, given)[0], rtol=1e-13)
+        assert_all_forms_agree(w, given)
+
+
+def test_a_chain_of_writes_to_one_row_is_one_loop_in_place():
+    def make(a):
+        def trip(t, a):
+            up = ops.index(a, *row_window(t + 1, 1, n - 2))
+            a = ops.accumulate(a, up * 0.5, *row_window(t, 0, n - 2))
+            a = ops.accumulate(a, up * 0.25, *row_window(t, 1, n - 2))
+            return [ops.accumulate(a, up, *row_window(t, 2, n - 2))]
+
+        return for_loop(m - 2, -1, [a * 1.0], trip, step=-1)
+
+    f = built(make, (m, n))
+    f.guards = (Guard(n, ">=", 2),)
+    assert [op.name for op in schedule(f).walk()].count("alloc") == 1
+    w = open_windows(f)
+    for shape in ((0, 2), (1, 4), (3, 2), (4, 6), (3, 3)):
+        given = numbers(*shape)
+        np.testing.assert_allclose(evaluate(w, given)[0], evaluate(f, given)[0], rtol=1e-13)
+        assert_all_forms_agree(w, given, compiled=shape == (4, 6))
+
+
+# --- writes to where they are wanted --------------------------------------------------------
+
+
+def allocations(make, *types):
+    f = guarded(built(make, *types), 3)
+    return [op.result.hint for op in schedule(f).walk() if op.name == "alloc"]
+
+
+@pytest.mark.parametrize("write", [ops.update, ops.accumulate])
+def test_what_is_computed_for_a_window_goes_there_at_once(write):
+    def make(x, v):
+        def trip(t, x):
+            return [write(x, slice_(v, 0, 0, n - 3) * slice_(v, 0, 2, n - 1), counting(1, n - 3))]
+
+        return for_loop(0, 3, [x * 1.0], trip)
+
+    assert len(allocations(make, (n,), (n,))) == 1
+    given = [(numbers(k), numbers(k, seed=1)) for k in (3, 4, 7)]
+    assert_windows_agree(make, (n,), (n,), arguments=given, least=3, compiled=True)
+
+
+@pytest.mark.parametrize("write", [ops.update, ops.accumulate])
+def test_the_elements_that_are_overwritten_may_be_read(write):
+    def make(x, v):
+        def trip(t, x):
+            here = slice_(x, 0, 1, n - 1)
+            return [write(x, here * here + slice_(v, 0, 2, n), counting(1, n - 2))]
+
+        return for_loop(0, 3, [x * 0.5], trip)
+
+    assert len(allocations(make, (n,), (n,))) == 1
+    given = [(numbers(k), numbers(k, seed=1)) for k in (3, 4, 7)]
+    assert_windows_agree(make, (n,), (n,), arguments=given, least=3)
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_other_elements_are_read_before_they_are_overwritten(start):
+    """``x[1:-1] = x[:-2]`` and ``x[1:-1] = x[2:]`` need an array between."""
+
+    def make(x):
+        def trip(t, x):
+            there = slice_(x, 0, start, start + n - 2)
+            return [ops.update(x, there * 2.0 + slice_(x, 0, 1, n - 1), counting(1, n - 2))]
+
+        return for_loop(0, 3, [x * 1.0], trip)
+
+    assert len(allocations(make, (n,))) == 2
+    assert_windows_agree(make, (n,), arguments=[(numbers(k),) for k in (3, 4, 7)], least=3)
+
+
+def test_what_is_shifted_afterwards_is_not_written_to_where_it_is_read():
+    """The element that is read at its own place is used for another one as well."""
+
+    def make(x):
+        def trip(t, x):
+            square = slice_(x, 0, 1, n - 1) * slice_(x, 0, 1, n - 1)
+            back = view_of(square, (n - 2,), [(0, n - 3, -1)])
+            return [ops.update(x, square + back, counting(1, n - 2))]
+
+        return for_loop(0, 2, [x * 1.0], trip)
+
+    assert_windows_agree(make, (n,), arguments=[(numbers(k),) for k in (3, 4, 7)], least=3)
+
+
+def test_what_else_is_made_of_the_old_elements_comes_before():
+    def make(x):
+        def trip(t, x, total):
+            here = slice_(x, 0, 1, n - 1)
+            return [
+                ops.update(x, here * 2.0, counting(1, n - 2)),
+                total + ops.sum(here * here, axes=(0,)),
+            ]
+
+        return for_loop(0, 3, [x * 1.0, ops.sum(x, axes=(0,))], trip)
+
+    assert_windows_agree(make, (n,), arguments=[(numbers(k),) for k in (3, 4, 7)], least=3)
+
+
+def test_a_sum_that_is_added_to_a_window():
+    def make(x, a):
+        def trip(t, x):
+            part = ops.sum(view_of(a, (m, n - 2), [(0, 0, 1), (1, 1, 1)]), axes=(0,))
+            return [ops.accumulate(x, part, counting(1, n - 2))]
+
+        return for_loop(0, 2, [x * 1.0], trip)
+
+    f = guarded(built(make, (n,), (m, n)), 2)
+    w = open_windows(f)
+    for shape in ((2, 2), (0, 3), (3, 5)):
+        given = numbers(shape[1]), numbers(*shape)
+        np.testing.assert_allclose(evaluate(w, *given)[0], evaluate(f, *given)[0], rtol=1e-13)
+        assert_all_forms_agree(w, *given)
+
+
 # --- where it must not apply ----------------------------------------------------------------
 
 
@@ -324,3 +465,56 @@ def test_random_chains(seed):
     assert_windows_agree(
         random_chain(seed), (n,), (n,), arguments=given, least=4, compiled=seed % 20 == 0
     )
+
+
+def random_table(seed):
+    """Writes to windows of rows of a table, of what windows of its rows hold."""
+    draw = random.Random(seed)
+
+    def trip(t, a, v):
+        versions = [a]
+
+        def row():
+            return draw.choice([t, t, t + 1, dim_value(m) - 1 - t, dim_value(0)])
+
+        for _ in range(draw.randint(1, 5)):
+            left, right = draw.choice([0, 1, 2]), draw.choice([0, 0, 1])
+            length = n - left - right
+            value = slice_(v, 0, 1, 1 + length) if draw.random() < 0.2 and left else None
+            for _ in range(draw.randint(0 if value is not None else 1, 3)):
+                start = draw.randint(0, left + right)
+                step = draw.choice([1, 1, 1, -1])
+                first = start if step == 1 else start + length - 1
+                source = draw.choice([versions[-1], versions[-1], versions[0]])
+                read = ops.index(source, *row_window(row(), first, length, step)) * 0.5
+                value = read if value is None else value + read * value
+            write = draw.choice([ops.update, ops.accumulate])
+            a = write(a, value * 0.7, *row_window(row(), left, length))
+            if draw.random() < 0.5:
+                versions.append(a)
+        return [a, v * 1.1 if draw.random() < 0.3 else v]
+
+    def make(a, v):
+        return for_loop(0, m - 1, [a * 1.0, v], trip)
+
+    return make
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_random_tables(seed):
+    f = guarded(built(random_table(seed), (m, n), (n,)), 4)
+    w = verify(open_windows(f))
+    for shape in ((0, 4), (2, 4), (4, 7)):
+        given = numbers(*shape, seed=seed), numbers(shape[1], seed=seed + 1)
+        for e, r in zip(evaluate(f, *given), evaluate(w, *given), strict=True):
+            np.testing.assert_allclose(r, e, rtol=1e-12, atol=1e-12)
+        assert_all_forms_agree(w, *given, compiled=seed % 40 == 0 and shape[0] == 4)
+
+
+def test_a_position_that_is_read_from_an_array_is_there_in_time():
+    def make(x, i):
+        x = ops.update(x * 1.0, ops.sum(x, axes=(0,)), view_of(i, (), [(None, n - 1, 1)]))
+        return ops.update(x, ops.index(x, counting(0, 2)), view_of(i, (2,), [(None, 0, 1)]))
+
+    f = guarded(built(make, (n,), ArrayType(i64, (n,))), 2)
+    assert_all_forms_agree(f, numbers(4), np.array([2, 0, 1, -1]))

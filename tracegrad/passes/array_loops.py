@@ -21,10 +21,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tracegrad.ir.bounds import Bounds, coefficient
+from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.types import Dim, dim_max, i64, symbols
+from tracegrad.ir.types import Dim, coefficient, dim_max, i64, symbols
 from tracegrad.ops.access import broadcast_to, covering, view_of
 from tracegrad.ops.constants import dim_value, iota
 from tracegrad.ops.registry import REGISTRY

@@ -69,9 +69,11 @@ class _Chain:
 
     Attributes
     ----------
+    row : the positions of the part of the array that they write to; none for all of it.
     writes : the operations, and the windows that they write.
     """
 
+    row: tuple[Value, ...]
     writes: list[tuple[Operation, Window]] = field(default_factory=list)
 
     @property
@@ -120,6 +122,11 @@ class _Windows(Rewriter):
                 return [
                     view_of(self.env.get(op.operands[0], op.operands[0]), op.result.shape, window)
                 ]
+            found = self._window(op)
+            if found is not None:
+                row, window = found
+                part = self._row(self.mapped(op.operands[:1])[0], row)
+                return [view_of(part, op.result.shape, window)]
         return super().visit(op)
 
     def _block(self, op: Operation) -> Window | None:
@@ -160,6 +167,30 @@ class _Windows(Rewriter):
             self.emit(REGISTRY["bind"], self.mapped([value]), {"size": known})
         return known
 
+    def _window(self, op: Operation) -> tuple[tuple[Value, ...], Window] | None:
+        """Of a read or write: a row of the array (none: all of it), and the window of that."""
+        base, *indices = op.operands
+        if op.name != "index":
+            del indices[0]
+        row: list[Value] = []
+        for index in indices:
+            number = _same_everywhere(index)
+            if number is None:
+                break
+            row.append(number)
+        count = len(row)
+        if count == len(indices):
+            return None
+        window = self.bounds.window(base.shape[count:], indices[count:])
+        return None if window is None else (tuple(row), window)
+
+    def _row(self, array: Value, row: Sequence[Value]) -> Value:
+        """The part of ``array`` at the positions ``row``."""
+        if not row:
+            return array
+        part: Value = REGISTRY["index"](array, *self.mapped(row))
+        return part
+
     # --- chains of writes
 
     def _find_chains(self, ops: Sequence[Operation]) -> list[_Chain]:
@@ -169,13 +200,16 @@ class _Windows(Rewriter):
         for op in ops:
             if op.name not in ("update", "accumulate") or not _at_arrays(op):
                 continue
-            base, v, *indices = op.operands
-            window = self.bounds.window(base.shape, indices)
-            if window is None or not _nearly_all(base.shape, v.shape, window):
+            base, v = op.operands[:2]
+            place = self._window(op)
+            if place is None:
+                continue
+            row, window = place
+            if not _nearly_all(base.shape[len(row) :], v.shape, window):
                 continue
             chain = open_.pop(base, None)
-            if chain is None:
-                chain = _Chain()
+            if chain is None or chain.row != row:
+                chain = _Chain(row)
                 found.append(chain)
             chain.writes.append((op, window))
             if len(self.users[op.result]) == 1:
@@ -184,8 +218,8 @@ class _Windows(Rewriter):
 
     def _gathered(self, chain: _Chain) -> Value:
         """What a chain of writes makes, as an expression."""
-        first = chain.writes[0][0].operands[0]
-        total = self.env.get(first, first)
+        (array,) = self.mapped(chain.writes[0][0].operands[:1])
+        total = self._row(array, chain.row)
         shape = total.shape
         added: dict[tuple[Window, Shape], Value] = {}
         for op, window in chain.writes:
@@ -202,12 +236,24 @@ class _Windows(Rewriter):
             there = pad_into(v, shape, window) if number is None else view_of(number, shape, [])
             with self.at(op.location, op.part):
                 total = REGISTRY["select"](inside, there, total)
-        return self._sum(total, added)
+        total = self._sum(total, added)
+        if chain.row:
+            total = REGISTRY["update"](array, total, *self.mapped(chain.row))
+        return total
 
     def _sum(self, total: Value, added: Mapping[tuple[Window, Shape], Value]) -> Value:
         for (window, _), v in added.items():
             total = total + pad_into(v, total.shape, window)
         return total
+
+
+def _same_everywhere(value: Value) -> Value | None:
+    """The scalar that ``value`` is, or that it shows in every place."""
+    if not value.rank:
+        return value
+    if value.op is None or value.op.name != "view" or value.op.operands[0].rank:
+        return None
+    return value.op.operands[0]
 
 
 def _nearly_all(shape: Shape, part: Shape, window: Window) -> bool:
