@@ -117,16 +117,14 @@ class _Windows(Rewriter):
 
     def visit(self, op: Operation) -> Sequence[Value]:
         if op.name == "index" and _at_arrays(op):
-            window = self.bounds.window(op.operands[0].shape, op.operands[1:]) or self._block(op)
-            if window is not None:
-                return [
-                    view_of(self.env.get(op.operands[0], op.operands[0]), op.result.shape, window)
-                ]
+            (base,) = self.mapped(op.operands[:1])
             found = self._window(op)
             if found is not None:
                 row, window = found
-                part = self._row(self.mapped(op.operands[:1])[0], row)
-                return [view_of(part, op.result.shape, window)]
+                return [view_of(self._row(base, row), op.result.shape, window)]
+            block = self._block(op)
+            if block is not None:
+                return [view_of(base, op.result.shape, block)]
         return super().visit(op)
 
     def _block(self, op: Operation) -> Window | None:
