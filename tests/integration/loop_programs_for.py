@@ -577,7 +577,7 @@ def gathers_in_a_loop(x, order):
     return total
 
 
-@program(vector, work=None, rolled=False)  # slices whose length is a run-time value
+@program(vector, work=2)
 def slices_that_grow(x):
     total = 0.0
     for i in range(1, len(x)):
