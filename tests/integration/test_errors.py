@@ -1,5 +1,7 @@
 """What can't be done is said in one error with file, line and a way out."""
 
+import heapq
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def outside_array(x):
 
 
 def through_a_library(x):
-    return sum(sorted(x))  # here
+    return sum(heapq.nsmallest(2, x))  # here
 
 
 def bad_reshape(x):
