@@ -1,6 +1,6 @@
 """What can't be done is said in one error with file, line and a way out."""
 
-import heapq
+import bisect
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def outside_array(x):
 
 
 def through_a_library(x):
-    return sum(heapq.nsmallest(2, x))  # here
+    return x[bisect.bisect_left(x, 2.0)]  # here
 
 
 def bad_reshape(x):
