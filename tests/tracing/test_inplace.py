@@ -223,3 +223,14 @@ def test_an_array_of_constants_takes_no_traced_values():
         return y
 
     refused(plain, x)
+
+
+def test_float_arrays_of_constants_can_be_written_to():
+    def f(x):
+        b = np.arange(1.0, 4.0)
+        c = np.linspace(0.0, 1.0, 3)
+        b[1] -= x[0]
+        c[:] *= x[:3]
+        return b @ c
+
+    check(f, np.array([0.5, 2.0, 3.0]))

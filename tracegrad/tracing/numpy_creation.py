@@ -98,6 +98,14 @@ def full_like(
     return _like(a, fill_value, dtype, shape)
 
 
+def _constants(made: np.ndarray) -> Any:
+    """An array that the traced code made of constants, as said above."""
+    current_trace().captures.fresh(made)
+    if made.ndim and made.dtype.kind == "f" and made.dtype.itemsize in (4, 8):
+        return Tracer(operand(made).value)
+    return made
+
+
 @implements(np.array, always=True)
 def array(
     object: Any, dtype: Any = None, *, copy: Any = True, order: str = "K", subok: bool = False,
@@ -110,10 +118,7 @@ def array(
             known = current_trace().captures.find(object)
             if known is not None:
                 return Tracer(cast(known, made.dtype).value)
-        current_trace().captures.fresh(made)
-        if made.ndim and made.dtype.kind == "f" and made.dtype.itemsize in (4, 8):
-            return Tracer(operand(made).value)
-        return made
+        return _constants(made)
     x = operand(object)
     x = x if dtype is None else cast(x, dtype)
     if x.ndim < ndmin:
@@ -142,7 +147,7 @@ def arange(
     if stop is None:
         start, stop = 0, start
     if not is_traced([start, stop, step]):
-        return current_trace().captures.fresh(np.arange(start, stop, step, dtype=dtype))
+        return _constants(np.arange(start, stop, step, dtype=dtype))
     if any(isinstance(x, float) for x in (start, stop, step)):
         whole = [int(x) if isinstance(x, float) and x.is_integer() else x
                  for x in (start, stop, step)]  # fmt: skip
@@ -176,7 +181,7 @@ def linspace(
     if not is_traced([start, stop, num]):
         native: Any = np.linspace
         made = native(start, stop, num, endpoint, retstep, dtype, axis)
-        return made if retstep else current_trace().captures.fresh(made)
+        return (_constants(made[0]), made[1]) if retstep else _constants(made)
     low, high = operand(start), operand(stop)
     if low.ndim or high.ndim or axis not in (0, -1):
         raise refuse("np.linspace", "between arrays", "use start + steps[:, None] * (stop - start)")
