@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+import tracegrad as tg
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
 from tracegrad.errors import DTypeError, UnsupportedError
 
@@ -276,3 +277,27 @@ def test_matrices_and_masked_arrays_are_refused():
         trace(lambda x: matrix * x, np.ones(2))
     with pytest.raises(DTypeError, match="MaskedArray"):
         trace(lambda x: masked * x, np.ones(2))
+
+
+def test_arrays_in_defaults_are_captured():
+    """What NumPy alone computes of them is part of the kernel, too."""
+    w = np.array([1.0, -2.0])
+
+    def make(w):
+        def direct(x, *, w=w):
+            return np.sum(x[w < 0.0])
+
+        def listed(x, ws=(w, 2)):
+            return inner(x, *ws)
+
+        def inner(x, w, k):
+            return np.sum(x * (w < 0.0)) * k
+
+        return direct, listed
+
+    x = np.array([1.0, 2.0])
+    for function in make(w):
+        kernel = tg.jit(function)
+        for values in ([1.0, -2.0], [-3.0, 4.0], [1.0, 1.0]):
+            w[:] = values
+            assert kernel(x) == function(x)

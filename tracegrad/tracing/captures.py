@@ -59,6 +59,19 @@ def cell_path(cell: CellType, name: str) -> Path:
     return Path(("cell", id(cell), name), lambda: cell.cell_contents, name)
 
 
+def default_path(function: FunctionType, name: str) -> Path:
+    """The default of a parameter."""
+    return Path(("default", id(function), name), lambda: _defaults(function)[name], name)
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    given = function.__defaults__ or ()
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    found = dict(zip(names[len(names) - len(given) :], given, strict=True))
+    return {**found, **(function.__kwdefaults__ or {})}
+
+
 def held_path(value: Any, name: str) -> Path:
     return Path(("held", id(value)), lambda: value, name)
 
@@ -285,6 +298,8 @@ class Captures:
                     yield cell.cell_contents, cell_path(cell, name)
                 except ValueError:  # an empty cell
                     continue
+            for name, value in _defaults(function).items():
+                yield value, default_path(function, name)
             namespace = function.__globals__
             for name in _names(code):
                 if name in namespace:
