@@ -268,3 +268,24 @@ def test_a_small_constant_array_that_loops_share():
     checked(f, np.linspace(0.3, 1.2, 10))
     value, _ = tg.value_and_grad(f)(np.linspace(0.3, 1.2, 10))
     np.testing.assert_allclose(value, f(np.linspace(0.3, 1.2, 10)))
+
+
+def test_an_index_out_of_range_where_control_never_comes():
+    def f(x, s):
+        v = x * 2.0
+        total = 0.0
+        if s > 0.0:
+            for i in range(3):
+                total += v[-2 - i] * v[i]
+                if total > -1e9:
+                    break
+            total += v[5]
+        else:
+            total = np.sum(v)
+        return total
+
+    checked(f, np.arange(1.0, 4.0), -1.0)
+    gradient = tg.value_and_grad(f)
+    assert np.array_equal(gradient(np.arange(3.0), -1.0)[1], [2.0, 2.0, 2.0])
+    with pytest.raises(IndexError, match="test_found_programs"):
+        gradient(np.arange(3.0), 1.0)

@@ -20,7 +20,7 @@ from tracegrad.ops import access
 from tracegrad.tracing.integers import as_dim, is_integer
 from tracegrad.tracing.memory import At, Fancy, Place, Select, same_value
 from tracegrad.tracing.sizes import Sizes, shape_text
-from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.state import Trace, current_trace
 from tracegrad.tracing.tracer import Tracer, joined, part_of
 from tracegrad.tracing.values import cast, lift, wrap
 
@@ -78,10 +78,8 @@ def selection(x: Tracer, key: Any) -> tuple[Select, bool]:
             shape.append(1)
             continue
         size = trace.sizes.resolve(x.value.shape[dimension])
-        if item.kind == "int" and trace.sizes.number(size - as_dim(item.value)) is not None:
-            places.append((None, position(trace.sizes, item.value, size, dimension), 1))
-        elif item.kind in ("int", "at"):
-            places.append(At(None, cast(lift(item.value), np.int64).value))
+        if item.kind in ("int", "at"):
+            places.append(_place(trace, item, size, dimension))
         elif item.kind == "array":
             places.append(Fancy(start, _positions(item.value, common)))
         else:
@@ -91,6 +89,17 @@ def selection(x: Tracer, key: Any) -> tuple[Select, bool]:
         dimension += 1
     sizes = trace.sizes.shape(shape)
     return Select(tuple(map(_resolved, places)), sizes), not arrays
+
+
+def _place(trace: Trace, item: _Item, size: Dim, dimension: int) -> Place:
+    """Where a single index is; one that is out of range where control may never come stays one."""
+    if item.kind == "int" and trace.sizes.number(size - as_dim(item.value)) is not None:
+        try:
+            return None, position(trace.sizes, item.value, size, dimension), 1
+        except IndexOutOfRange:
+            if not trace.opened:
+                raise
+    return At(None, cast(lift(item.value), np.int64).value)
 
 
 def _resolved(place: Place) -> Place:
