@@ -187,6 +187,24 @@ class Region:
             for region in op.regions:
                 yield from region.walk()
 
+    def users(self) -> dict[Value, list[Operation | Region]]:
+        """Who reads each value: operations, once per operand, and the regions that yield it.
+
+        Values that are made here or within and that nobody reads have an empty list.
+        """
+        found: dict[Value, list[Operation | Region]] = {param: [] for param in self.params}
+        for op in self.ops:
+            for result in op.results:
+                found.setdefault(result, [])
+            for operand in op.operands:
+                found.setdefault(operand, []).append(op)
+            for region in op.regions:
+                for value, users in region.users().items():
+                    found.setdefault(value, []).extend(users)
+        for value in self.yields:
+            found.setdefault(value, []).append(self)
+        return found
+
 
 @dataclass(frozen=True)
 class Guard:

@@ -151,7 +151,7 @@ class _Opener(Rewriter):
         self.changed = False
         self.bounds = Bounds(function)
         self.sizes = frozenset(function.size_sources())
-        self.users = _users(function.body)
+        self.users = function.body.users()
         self.owners: dict[Region, Operation] = {}
 
     def copied(self, region: Region, params: Iterable[Value], yields: Iterable[Value]) -> Region:
@@ -440,24 +440,3 @@ class _Analysis:
             if least > most:
                 raise _Unknown
             plan.version[read.op] = vector, least
-
-
-def _users(region: Region) -> dict[Value, list[object]]:
-    """Who reads each value: operations, and the regions that yield it."""
-    found: dict[Value, list[object]] = {}
-
-    def walk(region: Region) -> None:
-        for param in region.params:
-            found.setdefault(param, [])
-        for op in region.ops:
-            for result in op.results:
-                found.setdefault(result, [])
-            for operand in op.operands:
-                found.setdefault(operand, []).append(op)
-            for inner in op.regions:
-                walk(inner)
-        for value in region.yields:
-            found.setdefault(value, []).append(region)
-
-    walk(region)
-    return found

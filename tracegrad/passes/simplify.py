@@ -96,26 +96,16 @@ def shared_divisors(function: Function) -> frozenset[Value]:
     return frozenset(found)
 
 
-def reads_of(region: Region) -> Counter[Value]:
-    """How often each value is an operand or a yield, in a region and those within."""
-    found: Counter[Value] = Counter(region.yields)
-    for op in region.ops:
-        found.update(op.operands)
-        for inner in op.regions:
-            found.update(reads_of(inner))
-    return found
-
-
 class _Simplify(Simplifier):
     """The engine with all that is wanted, and the rules for control flow."""
 
     def __init__(self, rules: Sequence[Rule], divisors: frozenset[Value]) -> None:
         super().__init__(rules, fold=True, share=True)
         self.divisors = divisors
-        self.reads: Counter[Value] = Counter()
+        self.users: dict[Value, list[Operation | Region]] = {}
 
     def rewrite(self, function: Function) -> Function:
-        self.reads = reads_of(function.body)
+        self.users = function.body.users()
         return super().rewrite(function)
 
     def visit(self, op: Operation) -> Sequence[Value]:
@@ -134,7 +124,7 @@ class _Simplify(Simplifier):
         return (
             first is not None
             and first.operands[2:] == op.operands[2:]
-            and self.reads[first.result] == 1
+            and len(self.users[first.result]) == 1
         )
 
     def update_twice(self, op: Operation) -> Value:

@@ -14,8 +14,7 @@ again. The same is done for sums of products of matrices, a batch of rows per tr
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tracegrad import ops
@@ -118,7 +117,7 @@ class _Stacker(Rewriter):
         self.known = set(function.size_sources())
         self.hints = function.hints
         self.guards = function.guards
-        self.uses = Counter(_uses(function.body))
+        self.users = function.body.users()
         self.names = {op.attributes["name"] for op in function.walk() if op.name == "blank"}
         self.changed = False
 
@@ -152,14 +151,6 @@ def _read(leaf: Value) -> tuple[Value, tuple[Entry, ...], Dim]:
     (axis,) = {0, 1} - free_axes(leaf)
     map = tuple((None if a is None else 0, o, s) for a, o, s in leaf.op.attributes["map"])
     return leaf.op.operands[0], map, leaf.shape[axis]
-
-
-def _uses(region: Region) -> Iterator[Value]:
-    for op in region.ops:
-        yield from op.operands
-        for inner in op.regions:
-            yield from _uses(inner)
-    yield from region.yields
 
 
 class _Loop:
@@ -207,7 +198,7 @@ class _Loop:
                 pending.append((left, negative))
             else:
                 addends.append((value, negative))
-        if not seen_param or self.build.uses[param] != 1:
+        if not seen_param or len(self.build.users[param]) != 1:
             return None
         terms: list[_Term] = []
         rest: list[tuple[Value, bool]] = []
@@ -226,7 +217,7 @@ class _Loop:
             op is not None
             and op.name in ("add", "subtract")
             and value in self.inside
-            and self.build.uses[value] == 1
+            and len(self.build.users[value]) == 1
             and all(v.shape == param.shape for v in op.operands)
         )
 

@@ -228,29 +228,14 @@ class Stretches(MemoryBuilder):
                 region.ops.remove(op)
                 replace(region, op.result, known)
 
-    def _users(self, function: Function) -> dict[Value, list[object]]:
+    def _users(self, function: Function) -> dict[Value, list[Operation | Region]]:
         """Who reads each value: operations, and the regions that yield it.
 
         Who mentions a size that is found at run time reads the array that has it.
         """
-        found: dict[Value, list[object]] = {}
-
-        def walk(region: Region) -> None:
-            for param in region.params:
-                found.setdefault(param, [])
-            for op in region.ops:
-                for result in op.results:
-                    found.setdefault(result, [])
-                for operand in op.operands:
-                    found.setdefault(operand, []).append(op)
-                if self.finders:
-                    names = set(operation_symbols(op)) & self.finders.keys()
-                    for finder in {self.finders[name] for name in names} - {op}:
-                        found.setdefault(finder.results[0], []).append(op)
-                for inner in op.regions:
-                    walk(inner)
-            for value in region.yields:
-                found.setdefault(value, []).append(region)
-
-        walk(function.body)
+        found = function.body.users()
+        for op in function.walk() if self.finders else ():
+            names = set(operation_symbols(op)) & self.finders.keys()
+            for finder in {self.finders[name] for name in names} - {op}:
+                found[finder.results[0]].append(op)
         return found

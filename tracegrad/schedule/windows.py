@@ -88,7 +88,7 @@ class _Windows(Rewriter):
         super().__init__()
         self.bounds = Bounds(function)
         self.chains: dict[Operation, _Chain] = {}
-        self.users = _users(function.body)
+        self.users = function.body.users()
         self.owners: dict[Region, Operation] = {}
         self.bound: dict[tuple[Value, Region], Dim] = {}
         self.sizes = frozenset(function.size_sources())
@@ -261,22 +261,3 @@ def _nearly_all(shape: Shape, part: Shape, window: Window) -> bool:
         if abs(step) != 1 or not isinstance(left_out, int) or left_out > MARGIN:
             return False
     return True
-
-
-def _users(region: Region) -> dict[Value, list[object]]:
-    """Who reads each value: operations, and the regions that yield it."""
-    found: dict[Value, list[object]] = {}
-
-    def walk(region: Region) -> None:
-        for op in region.ops:
-            for result in op.results:
-                found.setdefault(result, [])
-            for operand in op.operands:
-                found.setdefault(operand, []).append(op)
-            for inner in op.regions:
-                walk(inner)
-        for value in region.yields:
-            found.setdefault(value, []).append(region)
-
-    walk(region)
-    return found

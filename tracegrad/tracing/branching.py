@@ -222,18 +222,6 @@ class Branch(_Tracing):
 class Ternary(Branch):
     """``a if condition else b`` on a traced condition."""
 
-    def first(self) -> bool:
-        self.start = self.site.read(sys._getframe(1))
-        self.one = self.trace.open(self.site, loop=False)
-        return True
-
-    def second(self) -> bool:
-        self.after_first = self.site.read(sys._getframe(1))
-        self.trace.close(self.one)
-        self.two = self.trace.open(self.site, loop=False)
-        self.env = self.start
-        return True
-
     def result(self, first: Any, second: Any) -> Any:
         (value,) = self._merge(self.site.read(sys._getframe(1)), [first], [second])
         return value
