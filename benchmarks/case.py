@@ -33,6 +33,8 @@ class Case:
         measurement's inputs and that no compiled gradient needs; 0 when there is none.
     group : ``"workload"``, ``"loop"`` (Python loops, tables of their own) or ``"call"`` (call
         overhead, kept out of the means).
+    untuned : written when the compiler was done, in another shape than the others; a table of its
+        own, and out of the means of the others.
     texts : by peer, the function it runs instead of ``function``, of the same arguments and value;
         ``None`` leaves the peer out. NumPy, Numba and tracegrad run ``function`` itself.
     elements : the table of times per element divides by it; 0 leaves the case out of that table.
@@ -50,6 +52,7 @@ class Case:
     memory: Inputs | None = None
     temporary: int = 0
     group: str = "workload"
+    untuned: bool = False
     texts: Mapping[str, Function | None] = field(default_factory=dict)
     elements: int = 0
     trips: Callable[[int], tuple[Any, ...]] | None = None

@@ -13,6 +13,8 @@ def all_cases() -> list[Case]:
         bundle,
         burgers,
         calls,
+        epidemic,
+        garch,
         hidden_markov,
         kepler,
         least_squares,
@@ -27,6 +29,8 @@ def all_cases() -> list[Case]:
         rnn,
         rosenbrock,
         scalar,
+        softmax_regression,
+        spring_chain,
         tridiagonal,
     )
 
@@ -50,6 +54,10 @@ def all_cases() -> list[Case]:
         pairs,
         alignment,
         tridiagonal,
+        softmax_regression,
+        spring_chain,
+        epidemic,
+        garch,
         calls,
     )
     return [case for module in modules for case in module.CASES]
