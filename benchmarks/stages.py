@@ -12,12 +12,13 @@ import argparse
 import functools
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +133,8 @@ def measure(name: str, *, compiles: bool) -> dict[str, float]:
     clock = Clock()
     instrument(clock, compiles=compiles)
     gradient = tg.value_and_grad(case.function, argnums=case.argnums)
-    try:
+    with suppress(NotCompiled):
         gradient(*arguments)
-    except NotCompiled:
-        pass
     return clock.seconds
 
 
@@ -145,8 +144,6 @@ def _fresh(name: str, *, compiles: bool) -> dict[str, float]:
         command = [sys.executable, "-m", "benchmarks.stages", "--one", name]
         command += ["--compile"] if compiles else []
         environment = {"TRACEGRAD_CACHE_DIR": directory, "NUMBA_CACHE_DIR": directory}
-        import os
-
         done = subprocess.run(
             command,
             env={**os.environ, **environment},

@@ -339,32 +339,45 @@ def reachable(frame: FrameType | None) -> dict[int, Any]:
     return found
 
 
-# Looking up columns walks the code's position table; a loop asks for the same line often.
-_locations: dict[tuple[CodeType, str, int], Location] = {}
+class _Places:
+    """The locations of one code object, each made when it is first asked for."""
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self._spans = list(code.co_positions()) if hasattr(code, "co_positions") else []
+        self._known: dict[int, Location] = {}
+
+    def location(self, frame: FrameType) -> Location:
+        """Where ``frame``, which runs this code, is now."""
+        found = self._known.get(frame.f_lasti)
+        if found is None:
+            found = self._known[frame.f_lasti] = self._read(frame)
+        return found
+
+    def _read(self, frame: FrameType) -> Location:
+        code = self.code
+        if self._spans and frame.f_lasti >= 0:
+            start, end_line, column, end_column = self._spans[frame.f_lasti // 2]
+            if start is not None:
+                return Location(code.co_filename, start, column, end_column, end_line, code.co_name)
+        line = frame.f_lineno or code.co_firstlineno
+        return Location(code.co_filename, line, function=code.co_name)
+
+
+# The position table of a code object is read once. By identity: hashing code reads all of it.
+_places: dict[int, _Places] = {}
+_MAX_PLACES = 256
 
 
 def user_location() -> Location | None:
     """Where the user's code is now, as operations carry it."""
     frame = user_frame(sys._getframe(1))
-    return None if frame is None else _location_of(frame)
-
-
-def _location_of(frame: FrameType) -> Location:
+    if frame is None:
+        return None
     code = frame.f_code
-    key = (code, code.co_filename, frame.f_lasti)
-    found = _locations.get(key)
+    found = _places.get(id(code))
     if found is None:
-        found = _locations[key] = _read_location(frame)
-    return found
-
-
-def _read_location(frame: FrameType) -> Location:
-    code = frame.f_code
-    line = frame.f_lineno or code.co_firstlineno
-    positions = getattr(code, "co_positions", None)
-    if positions is not None and frame.f_lasti >= 0:
-        spans: list[tuple[int | None, int | None, int | None, int | None]] = list(positions())
-        start, end_line, column, end_column = spans[frame.f_lasti // 2]
-        if start is not None:
-            return Location(code.co_filename, start, column, end_column, end_line, code.co_name)
-    return Location(code.co_filename, line, function=code.co_name)
+        if len(_places) >= _MAX_PLACES:
+            _places.clear()
+        found = _places[id(code)] = _Places(code)
+    return found.location(frame)
