@@ -1,20 +1,22 @@
 """Second thoughts: what the tree shows to be better kept than computed or read again.
 
-*Pack*: an input that the innermost loop reads across its rows, often enough, is copied once into
-the order of the loops. *Remat*: an inlined value that outer loops compute again and again,
-although it does not depend on them, becomes a statement; what simply hoists is never stored.
+*Pack*: an array that innermost loops read across its rows, often enough, is copied once into
+the order of the loops; within a block, sooner. *Remat*: an inlined value that outer loops compute
+again and again, although it does not depend on them, becomes a statement; what simply hoists is
+never stored.
 *Shifts*: a costly inlined value that is read at several offsets becomes a statement too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import Data, Index, Program, Stmt
 from tracegrad.schedule.tree import Item, Loop
 
 REPEATS = 4
+REPEATS_IN_BLOCK = 2
 WORTH_STORING = 2.0
 WORTH_STORING_SHIFTED = 16.0
 PAD_COST = 8.0
@@ -28,44 +30,60 @@ def refine(
 ) -> bool:
     """Add to ``forced`` and ``packed``; whether anything was added."""
     before = len(forced), len(packed)
-    copies = {key[1]: copy for key, copy in packed.items()}
+    across: dict[tuple[int, Node, bool], list[Stmt]] = {}
 
-    def visit(items: Sequence[Item], path: tuple[int, ...]) -> None:
-        for item in items:
+    def visit(items: Sequence[Item], path: tuple[int, ...], nest: int, block: bool) -> None:
+        for number, item in enumerate(items):
+            within = nest if path else number
             if isinstance(item, Loop):
                 axis = item.key.axis
                 # The place of a split axis is that of its innermost part.
-                visit(item.items, (*(a for a in path if a != axis), axis))
+                inner = (*(a for a in path if a != axis), axis)
+                visit(item.items, inner, within, block or item.key.part == "o")
             elif not item.whole:
-                _pack(program, item, path, packed, copies)
+                for node in _read_across(program, item, path):
+                    across.setdefault((within, node, block), []).append(item)
                 _store_repeated(program, item, path, forced)
 
-    visit(tree, ())
+    visit(tree, (), 0, False)
+    _pack(program, across, packed)
     return (len(forced), len(packed)) != before
+
+
+def _read_across(program: Program, stmt: Stmt, path: tuple[int, ...]) -> Iterator[Node]:
+    """The arrays that ``stmt`` reads across their rows in its innermost loop."""
+    if not path or stmt.node in program.packed.values():
+        return
+    inner = path[-1]
+    for node in dict.fromkeys(node for node, _ in stmt.reads):
+        made = program.of_node.get(node)
+        fixed = node.kind == "input" or (made is not None and made.whole)
+        if not fixed or node.rank < 2 or node in program.packed.values():
+            continue
+        places = [[e.axis for e in index] for other, index in stmt.reads if other is node]
+        if any(isinstance(a, Data) for axes in places for a in axes):
+            continue
+        if any(inner in axes and axes[-1] != inner for axes in places):
+            yield node
 
 
 def _pack(
     program: Program,
-    stmt: Stmt,
-    path: tuple[int, ...],
+    across: dict[tuple[int, Node, bool], list[Stmt]],
     packed: dict[tuple[Node, Node], Node],
-    copies: dict[Node, Node],
 ) -> None:
-    if not path or stmt.node in copies.values():
-        return
-    inner = path[-1]
-    for node, index in stmt.reads:
-        if node.kind != "input" or node.rank < 2 or (stmt.node, node) in packed:
-            continue
-        axes = [e.axis for e in index]
-        if inner not in axes or axes[-1] == inner or any(isinstance(a, Data) for a in axes):
-            continue
-        if program.domain_size(stmt) < REPEATS * program.volume(node.shape):
+    copies = {key[1]: copy for key, copy in packed.items()}
+    for (_, node, block), stmts in across.items():
+        read = sum(program.domain_size(t) for t in stmts)
+        most = max(program.domain_size(t) for t in stmts)
+        volume = program.volume(node.shape)
+        if most < REPEATS * volume and not (block and read >= REPEATS_IN_BLOCK * volume):
             continue
         copy = copies.get(node)
         if copy is None:
             copy = copies[node] = program.graph.copy(node)
-        packed[stmt.node, node] = copy
+        for t in stmts:
+            packed[t.node, node] = copy
 
 
 def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced: set[Node]) -> None:

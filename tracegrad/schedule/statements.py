@@ -103,7 +103,7 @@ class Program:
     ----------
     graph : the nodes; ``results`` says which are wanted.
     forced : nodes made statements by a later decision (recomputation would cost too much).
-    packed : (statement node, input node) pairs: that statement reads a copy of the input, which
+    packed : (statement node, array) pairs: that statement reads a copy of the array, which
         is laid out in the order of its loops.
     hints : sizes for costs.
     """
@@ -311,17 +311,13 @@ class Program:
                 continue
             seen.add(item)
             node, index = item
+            node = self.packed.get((stmt.node, node), node)
             other = self.of_node.get(node)
             if other is not None:
                 stmt.deps.add(other)
-                stmt.reads.append(item)
+                stmt.reads.append((node, index))
             elif node.kind == "input":
-                copy = self.packed.get((stmt.node, node))
-                if copy is not None:
-                    stmt.deps.add(self.of_node[copy])
-                    stmt.reads.append((copy, index))
-                else:
-                    stmt.reads.append(item)
+                stmt.reads.append(item)
             else:
                 stmt.inlined.append(item)
                 stack.extend(self.below(stmt, node, index))

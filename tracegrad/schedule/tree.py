@@ -22,6 +22,7 @@ from tracegrad.schedule.statements import Index, Program, Stmt
 BLOCK = 128
 SHORT = 32
 REUSE = 4
+REUSE_STRIDED = 3
 LEAST_VECTOR = 4
 
 
@@ -275,11 +276,29 @@ class TreeBuilder:
         return vectors
 
     def _reuse(self, axis: int, group: list[Stmt]) -> float:
-        """How often an element of a strided input is read at most."""
+        """How often an element is read again, where lanes over ``axis`` are worth it.
+
+        Lanes read rows across. Where an array is read so, all that is read so must be read
+        again and again, or row loops are better: they are for a product of a matrix and a vector.
+        """
         most = 0.0
+        read, volumes = 0, {}
+        copies = set(self.program.packed.values())
         for t in group:
+            if t.node in copies:
+                continue
             for node, index in t.reads:
-                if len(t.loops) > 1 and any(e.axis == axis for e in index):
-                    volume = max(self.program.volume(node.shape), 1)
-                    most = max(most, self.program.domain_size(t) / volume)
+                if len(t.loops) < 2 or not any(e.axis == axis for e in index):
+                    continue
+                volume = max(self.program.volume(node.shape), 1)
+                most = max(most, self.program.domain_size(t) / volume)
+                made = self.program.of_node.get(node)
+                fixed = node.kind == "input" or node in copies or (made is not None and made.whole)
+                if fixed and any(e.axis == axis for e in index[:-1]):
+                    read += self.program.domain_size(t)
+                    volumes[node] = volume
+        if volumes:
+            heavy = any(t.node.heavy and len(t.loops) > 1 for t in group)
+            enough = 1 if heavy else REUSE_STRIDED  # short rows of heavy values are slow
+            return REUSE * read / (enough * sum(volumes.values()))
         return most

@@ -126,6 +126,8 @@ class Evaluator:
         if found is not None:
             return found
         stmt = self.program.of_node.get(node)
+        if stmt is not None and self.reader is not None:
+            stmt = self.program.of_node[self.program.packed.get((self.reader, node), node)]
         if stmt is not None:
             found = self._load_statement(stmt, index)
         else:
