@@ -67,14 +67,14 @@ def _reached_carries(
     params = body.params[first_carried(op) :]
     while True:
         reached.update(v for k in seeded if (v := body.yields[k]) in active)
-        _reach(body, active, reached)
+        reach(body, active, reached)
         more = {k for k, p in enumerate(params) if p in reached} - seeded
         if not more:
             return sorted(seeded)
         seeded |= more
 
 
-def _reach(region: Region, active: set[Value], reached: set[Value]) -> None:
+def reach(region: Region, active: set[Value], reached: set[Value]) -> None:
     """Add to ``reached`` what its members are computed from, as far as it is active."""
     for op in reversed(region.ops):
         results = [k for k, r in enumerate(op.results) if r in reached]
@@ -83,7 +83,7 @@ def _reach(region: Region, active: set[Value], reached: set[Value]) -> None:
         if op.name == "if":
             for arm in op.regions:
                 reached.update(v for k in results if (v := arm.yields[k]) in active)
-                _reach(arm, active, reached)
+                reach(arm, active, reached)
         elif op.regions:
             inits = op.operands[leading(op) :]
             for k in _reached_carries(op, set(results), active, reached):

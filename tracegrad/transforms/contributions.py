@@ -60,12 +60,7 @@ def part_read(op: Operation) -> Part | None:
 def contributions_of(op: Operation, out_bars: Sequence[Value | None]) -> tuple[Contribution, ...]:
     """One contribution per operand, by the rule of the op; masked where upstream is masked."""
     opdef = op.opdef
-    if opdef.nondifferentiable is not None:
-        raise NotDifferentiable(
-            f"{op.name} has no derivative: {opdef.nondifferentiable}",
-            way_out="wrap its argument in tracegrad.stop_gradient if it is meant to be constant",
-            place=place_of(op.location),
-        )
+    refuse_nondifferentiable(op)
     if len(op.results) != 1:
         return opdef.vjp(tuple(out_bars), op.results, *op.operands, **op.attributes)  # type: ignore[arg-type]  # ops of several results take tuples
     (out_bar,) = out_bars
@@ -79,6 +74,16 @@ def contributions_of(op: Operation, out_bars: Sequence[Value | None]) -> tuple[C
     return tuple(
         masked(c, mask) if isinstance(c, Value) and c is not out_bar else c for c in contributions
     )
+
+
+def refuse_nondifferentiable(op: Operation) -> None:
+    """Raise `NotDifferentiable` for an operation that has no derivative, with its reason."""
+    if op.opdef.nondifferentiable is not None:
+        raise NotDifferentiable(
+            f"{op.name} has no derivative: {op.opdef.nondifferentiable}",
+            way_out="wrap its argument in tracegrad.stop_gradient if it is meant to be constant",
+            place=place_of(op.location),
+        )
 
 
 def project(contribution: Value, like: ArrayType) -> Value:
