@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from tracegrad.api import stop_gradient as stop_gradient
     from tracegrad.api import value_and_grad as value_and_grad
     from tracegrad.api import vjp as vjp
+    from tracegrad.api_derived import elementwise_grad as elementwise_grad
+    from tracegrad.api_derived import hessian as hessian
+    from tracegrad.api_derived import hvp as hvp
+    from tracegrad.api_derived import jacfwd as jacfwd
+    from tracegrad.api_derived import jacobian as jacobian
+    from tracegrad.api_derived import jacrev as jacrev
+    from tracegrad.api_derived import jvp as jvp
+    from tracegrad.api_derived import linearize as linearize
+    from tracegrad.api_derived import vmap as vmap
     from tracegrad.compiled import Compiled as Compiled
     from tracegrad.errors import ArgumentError as ArgumentError
     from tracegrad.errors import DTypeError as DTypeError
@@ -31,6 +40,15 @@ _HOMES = {
     "stop_gradient": "api",
     "value_and_grad": "api",
     "vjp": "api",
+    "elementwise_grad": "api_derived",
+    "hessian": "api_derived",
+    "hvp": "api_derived",
+    "jacfwd": "api_derived",
+    "jacobian": "api_derived",
+    "jacrev": "api_derived",
+    "jvp": "api_derived",
+    "linearize": "api_derived",
+    "vmap": "api_derived",
     "Compiled": "compiled",
     "ArgumentError": "errors",
     "DTypeError": "errors",

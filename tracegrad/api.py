@@ -14,7 +14,7 @@ from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions
 from tracegrad.compiled import Compiled
 from tracegrad.errors import ArgumentError
 from tracegrad.pullback import Pullback, PullbackMaker
-from tracegrad.verbs import Verb
+from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,31 +63,6 @@ def _options(
     return KernelOptions(
         fastmath=flags, parallel=parallel, boundscheck=boundscheck, nogil=nogil, cache=cache
     )
-
-
-def _gradient_verb(
-    name: str,
-    argnums: int | Sequence[int] | None,
-    argnames: str | Sequence[str] | None,
-    has_aux: bool,
-) -> Verb:
-    names = (argnames,) if isinstance(argnames, str) else tuple(argnames or ())
-    if argnums is None and not names:
-        argnums = 0
-    if argnums is not None and not isinstance(argnums, int):
-        argnums = tuple(argnums)
-        if not all(isinstance(n, int) for n in argnums):
-            raise ArgumentError(f"argnums must be integers, not {argnums!r}")
-    single = isinstance(argnums, int) and not names
-    single = single or (argnums is None and isinstance(argnames, str))
-    numbers = (argnums,) if isinstance(argnums, int) else argnums or ()
-    repeated = len(set(numbers)) != len(numbers) or len(set(names)) != len(names)
-    if repeated:
-        raise ArgumentError(
-            f"argnums={argnums!r}, argnames={names!r} name an argument twice",
-            way_out="name each argument once",
-        )
-    return Verb(name, argnums, names, has_aux, single)
 
 
 @overload
@@ -153,7 +128,7 @@ def value_and_grad(
     >>> f(np.array([1.0, 2.0]))
     (5.0, array([2., 4.]))
     """
-    verb = _gradient_verb("value_and_grad", argnums, argnames, has_aux)
+    verb = gradient_verb("value_and_grad", argnums, argnames, has_aux)
     chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
     return _apply(fun, verb, static_argnums, static_argnames, chosen)
 
@@ -192,7 +167,7 @@ def grad(
     >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
     12.0
     """
-    verb = _gradient_verb("grad", argnums, argnames, has_aux)
+    verb = gradient_verb("grad", argnums, argnames, has_aux)
     chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
     return _apply(fun, verb, static_argnums, static_argnames, chosen)
 

@@ -142,14 +142,21 @@ class Compiled:
         try:
             return self._bound[instance]
         except (KeyError, TypeError):
-            bound = Compiled.__new__(type(self))
             method = self.py_func.__get__(instance, owner)
-            Compiled.__init__(bound, method, self._verb, options=self._options)
+            bound = self._bound_to(method)
             bound._binder = self._binder.for_method(method)
             # An instance that can't be weakly referenced or hashed is bound anew each time.
             with contextlib.suppress(TypeError):
                 self._bound[instance] = bound
             return bound
+
+    def _bound_to(self, method: Callable[..., Any]) -> Compiled:
+        """The same verb, applied to a bound method."""
+        return Compiled(method, self._verb, options=self._options)
+
+    def _target(self) -> Callable[..., Any]:
+        """What is traced at a call from outside a trace."""
+        return self.py_func
 
     def __repr__(self) -> str:
         name = getattr(self.py_func, "__qualname__", repr(self.py_func))
@@ -201,7 +208,7 @@ class Compiled:
             signature.varying |= version.traced.differing_dims(leaves)
         static = _static_leaves(kinds)
         traced = tracing.trace(
-            self.py_func,
+            self._target(),
             shape.rebuild,
             leaves,
             static=static,

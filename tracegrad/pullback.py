@@ -1,4 +1,7 @@
-"""`vjp`: a forward kernel that keeps what the way back needs, and a pullback kernel."""
+"""`vjp` and `linearize`: a kernel that keeps what the second, linear one needs.
+
+The second takes cotangents of the results (`Pullback`) or tangents of the primals (`Linear`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,13 +17,18 @@ from tracegrad import pipeline, tracing, tree
 from tracegrad.arguments import Leaf, Shape, kernel_array
 from tracegrad.compiled import Compiled
 from tracegrad.errors import ArgumentError
+from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function
 from tracegrad.passes import open_loops, optimize
 from tracegrad.transforms.cut import cut
+from tracegrad.transforms.jvp import jvp
 from tracegrad.transforms.vjp import vjp
 from tracegrad.verbs import Recipe, Verb
 
-_makers: OrderedDict[Any, PullbackMaker] = OrderedDict()
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_makers: OrderedDict[Any, Any] = OrderedDict()
 _makers_lock = threading.Lock()
 
 KEPT_MAKERS = 256
@@ -55,16 +63,53 @@ class Pullback:
         return self._rebuild(self._call(*self.residuals, *self._flatten(out_bar)))
 
 
-class PullbackMaker(Compiled):
-    """`vjp` of one function: gives ``(out, pullback)`` at each call."""
+@dataclass(eq=False)
+class Linear:
+    """Gives the tangent of the result for tangents of the primals, at one point.
+
+    Attributes
+    ----------
+    residuals : the values kept from the first kernel; arrays of the caller are copied.
+    """
+
+    residuals: tuple[Any, ...]
+    _call: Callable[..., Any]
+    _rebuild: Callable[[Any], Any]
+    _structure: tree.Structure
+    _dtypes: Sequence[np.dtype]
+    source: str = ""
+    """The generated source of the linear kernel."""
+    primals: Sequence[Any] = ()
+    """The shape of each leaf of the primals; within a trace, the leaf."""
+
+    def __call__(self, *tangents: Any) -> Any:
+        leaves, structure = tree.flatten(tangents)
+        if structure != self._structure:
+            raise ArgumentError(
+                f"the tangents have the structure {structure}, the primals have {self._structure}",
+                way_out="pass one tangent per primal, a tree like it",
+            )
+        dots = [
+            tracing.as_tangent(dot, primal, "primal")
+            if tracing.is_tracer(primal)
+            else _checked(dot, primal, dtype, "tangent", "primal")
+            for dot, primal, dtype in zip(leaves, self.primals, self._dtypes, strict=True)
+        ]
+        return self._rebuild(self._call(*self.residuals, *dots))
+
+
+class _Halves(Compiled):
+    """A verb of one function that gives ``(out, a linear function)`` at each call."""
+
+    name: str
 
     def __init__(self, fun: Callable[..., Any], has_aux: bool) -> None:
-        super().__init__(fun, Verb("vjp", has_aux=has_aux))
+        super().__init__(fun, Verb(self.name, has_aux=has_aux))
 
     @classmethod
-    def of(cls, fun: Callable[..., Any], has_aux: bool) -> PullbackMaker:
+    def of(cls, fun: Callable[..., Any], has_aux: bool) -> Self:
         """The maker kept for ``fun``; a new one if ``fun`` can't be remembered."""
-        key = (fun, has_aux)
+        key = (cls, fun, has_aux)
         try:
             hash(key)
         except TypeError:
@@ -78,6 +123,10 @@ class PullbackMaker(Compiled):
                 _makers.popitem(last=False)
             return maker
 
+    def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
+        """The function of primals and seeds that is cut in two."""
+        raise NotImplementedError
+
     def _recipe(
         self, traced: tracing.Traced, shape: Shape, kinds: tuple[Leaf, ...], *, inlined: bool
     ) -> Recipe:
@@ -85,34 +134,119 @@ class PullbackMaker(Compiled):
         for leaf in range(len(kinds)):
             self._verb.refuse_integer(selection, leaf)
         wrt = [traced.param_of(i) for i in range(len(kinds))]
-        both = optimize(vjp(open_loops(traced.function), wrt, self._seeded(traced), apart=True))
-        forward, back = cut(both, len(traced.function.params), len(traced.function.results))
+        both = optimize(self._derived(traced, wrt))
+        first, second = cut(both, len(traced.function.params), len(traced.function.results))
         if inlined:
 
-            def call_back(*values: Any) -> Any:
-                return tracing.inline(back, values)
+            def call(*values: Any) -> Any:
+                return tracing.inline(second, values)
 
-            return self._assembly(traced, forward, shape, call_back, "")
-        kernel = pipeline.compile_function(back, self._options)
-        return self._assembly(traced, forward, shape, kernel.entry_point, kernel.source)
+            return self._assembly(traced, first, shape, call, "")
+        kernel = pipeline.compile_function(second, self._options)
+        return self._assembly(traced, first, shape, kernel.entry_point, kernel.source)
+
+    def _outputs(self, traced: tracing.Traced) -> tuple[tracing.OutputLeaf, ...]:
+        """The leaves of the result; with ``has_aux`` those before ``aux``."""
+        if not self._verb.has_aux:
+            return traced.output_types()
+        first = traced.first_of_pair()
+        if first is None:
+            raise ArgumentError(
+                f"{self.name} with has_aux=True needs a function that returns (out, aux)",
+                way_out="return a pair, or leave out has_aux",
+                place=traced.place,
+            )
+        return first
 
     def _seeded(self, traced: tracing.Traced) -> list[int]:
-        """The float results that take a cotangent: all, or those before ``aux``."""
-        outputs = traced.output_types()
-        if self._verb.has_aux:
-            first = traced.first_of_pair()
-            if first is None:
-                raise ArgumentError(
-                    "vjp with has_aux=True needs a function that returns (out, aux)",
-                    way_out="return a pair, or leave out has_aux",
-                    place=traced.place,
-                )
-            outputs = first
+        """The float results among `_outputs`, each once."""
         found: list[int] = []
-        for each in outputs:
+        for each in self._outputs(traced):
             if each.result is not None and each.type.dtype.is_float and each.result not in found:
                 found.append(each.result)
         return found
+
+    def _assembly(
+        self,
+        traced: tracing.Traced,
+        first: Function,
+        shape: Shape,
+        call: Callable[..., Any],
+        source: str,
+    ) -> Recipe:
+        raise NotImplementedError
+
+
+class LinearizeMaker(_Halves):
+    """`linearize` of one function: gives ``(out, f_jvp)`` at each call."""
+
+    name = "linearize"
+
+    def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
+        return _apart(open_loops(traced.function), wrt, self._seeded(traced))
+
+    def _assembly(
+        self,
+        traced: tracing.Traced,
+        first: Function,
+        shape: Shape,
+        call: Callable[..., Any],
+        source: str,
+    ) -> Recipe:
+        results = len(traced.function.results)
+        seeded = self._seeded(traced)
+        has_aux = self._verb.has_aux
+        outputs = self._outputs(traced)
+        params = [traced.function.params[traced.param_of(i)] for i in range(len(traced.params))]
+        dtypes = [p.dtype.numpy for p in params]
+
+        def arrange(values: Sequence[Any]) -> Any:
+            primal = traced.rebuild_outputs(list(values[:results]))
+            out, aux = primal if has_aux else (primal, None)
+            out_leaves, structure = tree.flatten(out)
+
+            def rebuild(dots: Any) -> Any:
+                found = [dots] if len(seeded) == 1 else list(dots)
+                at = dict(zip(seeded, found, strict=True))
+                leaves = [
+                    at[each.result] if each.result in at else np.zeros(np.shape(leaf))[()]
+                    for each, leaf in zip(outputs, out_leaves, strict=True)
+                ]
+                return tree.unflatten(structure, leaves)
+
+            residuals = tuple(_kept(v) for v in values[results:])
+            linear = Linear(residuals, call, rebuild, shape.structure, dtypes, source)
+            return (out, linear, aux) if has_aux else (out, linear)
+
+        return Recipe(first, arrange, rearranges_only=False)
+
+    def __call__(self, *primals: Any) -> Any:
+        made = super().__call__(*primals)
+        made[1].primals = [
+            leaf if tracing.is_tracer(leaf) else np.shape(leaf) for leaf in tree.flatten(primals)[0]
+        ]
+        return made
+
+
+def _apart(function: Function, wrt: list[int], seeded: list[int]) -> Function:
+    """`jvp`, its primal results computed apart from the tangents, also where a loop has both."""
+    both = jvp(function, wrt, seeded)
+    with Builder() as build:
+        params = [build.param(p.type, p.hint) for p in both.params]
+        primal = tracing.appended(function, params[: len(function.params)])
+        dots = tracing.appended(both, params)[len(primal) :]
+        return build.function(
+            both.name, [*primal, *dots], like=both, result_names=both.result_names
+        )
+
+
+class PullbackMaker(_Halves):
+    """`vjp` of one function: gives ``(out, pullback)`` at each call."""
+
+    name = "vjp"
+
+    def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
+        return vjp(open_loops(traced.function), wrt, self._seeded(traced), apart=True)
 
     def _assembly(
         self,
@@ -125,8 +259,7 @@ class PullbackMaker(Compiled):
         results = len(traced.function.results)
         seeded = self._seeded(traced)
         has_aux = self._verb.has_aux
-        outputs = traced.first_of_pair() if has_aux else traced.output_types()
-        assert outputs is not None
+        outputs = self._outputs(traced)
         count = shape.structure.leaves
 
         def rebuild(bars: Any) -> tuple[Any, ...]:
@@ -173,21 +306,22 @@ def _seeds(
         if output.result not in seeded:
             continue
         if not tracing.is_tracer(bar):
-            bar = _checked(bar, primal, output.type.dtype.numpy)
+            bar = _checked(bar, np.shape(primal), output.type.dtype.numpy, "cotangent", "result")
         total[output.result] = total[output.result] + bar if output.result in total else bar
     return [total[i] for i in seeded]
 
 
-def _checked(bar: Any, primal: Any, dtype: np.dtype) -> Any:
-    array = np.asarray(bar)
+def _checked(given: Any, shape: Any, dtype: np.dtype, what: str, of: str) -> Any:
+    """A tangent or cotangent as the kernel takes it; raises `ArgumentError` if it does not fit."""
+    array = np.asarray(given)
     if array.dtype.kind not in "fiub":
         raise ArgumentError(
-            f"a cotangent has dtype {array.dtype}, the result has {dtype}",
-            way_out="pass floats of the result's shape",
+            f"a {what} has dtype {array.dtype}, the {of} has {dtype}",
+            way_out=f"pass floats of the {of}'s shape",
         )
-    if array.shape != np.shape(primal):
+    if array.shape != shape:
         raise ArgumentError(
-            f"a cotangent has shape {array.shape}, the result has {np.shape(primal)}",
-            way_out="pass an array of the result's shape",
+            f"a {what} has shape {array.shape}, the {of} has {shape}",
+            way_out=f"pass an array of the {of}'s shape",
         )
     return kernel_array(array.astype(dtype, copy=False))

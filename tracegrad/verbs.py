@@ -19,6 +19,8 @@ from tracegrad.ir.core import Function, Value
 from tracegrad.passes import open_loops
 from tracegrad.transforms.vjp import gradient, vjp
 
+Arrange = Callable[[Sequence[Any]], Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
@@ -33,7 +35,7 @@ class Recipe:
     """
 
     function: Function
-    arrange: Callable[[Sequence[Any]], Any]
+    arrange: Arrange
     rearranges_only: bool = True
 
     @cached_property
@@ -67,7 +69,8 @@ class Verb:
 
     Parameters
     ----------
-    name : "jit", "value_and_grad", "grad" or "vjp".
+    name : as users call it; for messages. "value_and_grad", "grad" and "vjp" are transformed
+        here, every other verb is a function that is traced as it is (`tracegrad.derived`).
     argnums : positions of the arguments to differentiate; an int gives a bare gradient,
         a tuple a tuple.
     argnames : names of keyword arguments to differentiate, in the order of the result after
@@ -82,18 +85,35 @@ class Verb:
     single: bool = True
 
     def describe(self) -> str:
-        if self.name == "jit":
-            return "jit"
+        if self.argnums is None and not self.argnames:
+            return self.name
         chosen = [str(n) for n in _ints(self.argnums)] + list(self.argnames)
         return f"{self.name} (argument {', '.join(chosen)})"
 
     def recipe(self, traced: tracing.Traced, selection: Selection) -> Recipe:
-        if self.name == "jit":
-            return _jit(traced)
-        wrt = [self._leaves(selection, key) for key in self._keys(selection)]
         if self.name == "vjp":
-            return _vjp(traced, wrt, selection)
-        return self._gradient(traced, wrt, selection)
+            return _vjp(traced, self.groups(selection), selection)
+        if self.name in ("value_and_grad", "grad"):
+            return self._gradient(traced, self.groups(selection), selection)
+        return _jit(traced)
+
+    def groups(self, selection: Selection) -> list[list[int]]:
+        """The leaves of each differentiated argument; raises `ArgumentError` for a wrong one."""
+        return [self._leaves(selection, key) for key in self._keys(selection)]
+
+    def arranged(self, selection: Selection, groups: Sequence[list[int]]) -> Arrange:
+        """One value per leaf of ``groups`` → the trees of the arguments; bare if one was named."""
+        structures = [_argument_structure(selection, group) for group in groups]
+
+        def arrange(values: Sequence[Any]) -> Any:
+            found: list[Any] = []
+            start = 0
+            for group, structure in zip(groups, structures, strict=True):
+                found.append(structure(values[start : start + len(group)]))
+                start += len(group)
+            return found[0] if self.single else tuple(found)
+
+        return arrange
 
     def _keys(self, selection: Selection) -> list[int | str]:
         """The differentiated arguments; a name may be given by position in the call."""
@@ -150,7 +170,7 @@ class Verb:
     def _gradient(
         self, traced: tracing.Traced, wrt: list[list[int]], selection: Selection
     ) -> Recipe:
-        value = self._scalar_result(traced)
+        value = self.scalar_result(traced)
         flat = [traced.param_of(leaf) for group in wrt for leaf in group]
         function = gradient(open_loops(traced.function), flat, of=value)
         primal_count = len(traced.function.results)
@@ -162,20 +182,14 @@ class Verb:
         elif drops_value:
             keep = [i for i in range(len(function.results)) if i != value]
             function = select_results(function, keep, f"gradient of {traced.function.name}")
-        groups = [_argument_structure(selection, group) for group in wrt]
-        single = self.single
+        arranged = self.arranged(selection, wrt)
         with_value = self.name == "value_and_grad"
         has_aux = self.has_aux
 
         def arrange(values: Sequence[Any]) -> Any:
             bars = values[len(values) - len(flat) :]
             primals = list(values[: len(values) - len(flat)])
-            gradients: list[Any] = []
-            start = 0
-            for group, structure in zip(wrt, groups, strict=True):
-                gradients.append(structure(bars[start : start + len(group)]))
-                start += len(group)
-            result = gradients[0] if single else tuple(gradients)
+            result = arranged(bars)
             if not with_value and not has_aux:
                 return result
             if drops_value:
@@ -187,7 +201,7 @@ class Verb:
 
         return Recipe(function, arrange)
 
-    def _scalar_result(self, traced: tracing.Traced) -> int:
+    def scalar_result(self, traced: tracing.Traced) -> int:
         """Which result of the function is differentiated; errors say what to use instead."""
         out = traced.output_types()
         if self.has_aux:
@@ -222,6 +236,32 @@ class Verb:
                 place=traced.place,
             )
         return out[0].result
+
+
+def gradient_verb(
+    name: str,
+    argnums: int | Sequence[int] | None,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+) -> Verb:
+    """The verb with its options checked."""
+    names = (argnames,) if isinstance(argnames, str) else tuple(argnames or ())
+    if argnums is None and not names:
+        argnums = 0
+    if argnums is not None and not isinstance(argnums, int):
+        argnums = tuple(argnums)
+        if not all(isinstance(n, int) for n in argnums):
+            raise ArgumentError(f"argnums must be integers, not {argnums!r}")
+    single = isinstance(argnums, int) and not names
+    single = single or (argnums is None and isinstance(argnames, str))
+    numbers = (argnums,) if isinstance(argnums, int) else argnums or ()
+    repeated = len(set(numbers)) != len(numbers) or len(set(names)) != len(names)
+    if repeated:
+        raise ArgumentError(
+            f"argnums={argnums!r}, argnames={names!r} name an argument twice",
+            way_out="name each argument once",
+        )
+    return Verb(name, argnums, names, has_aux, single)
 
 
 def _jit(traced: tracing.Traced) -> Recipe:
@@ -260,7 +300,7 @@ def _is_leaf_argument(selection: Selection, leaves: list[int]) -> bool:
     return len(leaves) == 1 and selection.name(leaves[0]).isidentifier()
 
 
-def _argument_structure(selection: Selection, leaves: list[int]) -> Callable[[Sequence[Any]], Any]:
+def _argument_structure(selection: Selection, leaves: list[int]) -> Arrange:
     """Rebuilds one argument's tree around its gradient leaves."""
     owner = selection.paths[leaves[0]][0] if leaves else None
     if owner is None or _is_leaf_argument(selection, leaves):

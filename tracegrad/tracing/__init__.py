@@ -17,18 +17,35 @@ from tracegrad.tracing import numpy_repeating as numpy_repeating
 from tracegrad.tracing import numpy_shapes as numpy_shapes
 from tracegrad.tracing import numpy_writing as numpy_writing
 from tracegrad.tracing import scipy_functions as scipy_functions
-from tracegrad.tracing.function import inline, stop_gradient, subtrace, trace
+from tracegrad.tracing.function import (
+    append,
+    appended,
+    as_tangent,
+    inline,
+    same_length,
+    stop_gradient,
+    subtrace,
+    trace,
+)
 from tracegrad.tracing.integers import TracedInt
+from tracegrad.tracing.integers import dim_or_int as size_of
 from tracegrad.tracing.state import active
 from tracegrad.tracing.traced import OutputLeaf, Traced
 from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import operand as lifted
 
 __all__ = [
     "OutputLeaf",
     "Traced",
     "active",
+    "append",
+    "appended",
+    "as_tangent",
     "inline",
     "is_tracer",
+    "lifted",
+    "same_length",
+    "size_of",
     "stop_gradient",
     "subtrace",
     "trace",

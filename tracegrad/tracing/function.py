@@ -5,21 +5,24 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tracegrad import tree
 from tracegrad.errors import (
+    ArgumentError,
     NeedsValue,
     Place,
     TracegradError,
     UnsupportedError,
     place_in_traceback,
 )
+from tracegrad.ir.builder import current
 from tracegrad.ir.core import Function, Location, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, Size, f64, i64, is_symbol, symbol, symbols
-from tracegrad.tracing.captures import Captures
+from tracegrad.tracing.captures import Captures, is_library
 from tracegrad.tracing.hooks import TraceHooks
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import Items
@@ -27,12 +30,22 @@ from tracegrad.tracing.joining import Maybe, Torn
 from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.raising import settled
+from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
 from tracegrad.tracing.traced import OutputLeaf, Traced
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import ir_dtype, lift
+from tracegrad.tracing.values import cast, ir_dtype, lift
 
-__all__ = ["inline", "stop_gradient", "subtrace", "trace"]
+__all__ = [
+    "append",
+    "appended",
+    "as_tangent",
+    "inline",
+    "same_length",
+    "stop_gradient",
+    "subtrace",
+    "trace",
+]
 
 Rebuild = Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -204,8 +217,13 @@ def subtrace(
     *,
     static: frozenset[int] = frozenset(),
     names: Sequence[str] = (),
+    types: Mapping[int, ArrayType] = MappingProxyType({}),
 ) -> Traced:
     """`trace` within the active trace: the inner function may use the outer one's values.
+
+    Parameters
+    ----------
+    types : leaves whose parameter is of another type than the outer value: a part of it.
 
     Returns
     -------
@@ -225,8 +243,8 @@ def subtrace(
             given = leaves[leaf]
             outer = arguments[param_of[leaf]]
             name = names[leaf] if leaf < len(names) else f"x{leaf}"
-            param = build.param(outer.value.type, namer.unique(name))
-            if not isinstance(given, TracedInt) and type(given) is not int:
+            param = build.param(types.get(leaf, outer.value.type), namer.unique(name))
+            if leaf in types or (not isinstance(given, TracedInt) and type(given) is not int):
                 weak = outer.weak or type(given) is float
                 values[leaf] = Tracer(param, weak)
         args, kwargs = rebuild(values)
@@ -263,14 +281,62 @@ def inline(function: Function, values: Sequence[Any]) -> Any:
     -------
     A tracer, or a tuple of tracers if ``function`` does not have exactly one result.
     """
-    context = current_trace()
-    env: dict[Value, Value] = {
-        param: lift(value).value for param, value in zip(function.params, values, strict=True)
-    }
-    for op in function.body.ops:
-        env.update(zip(op.results, context.build.copy(op, env).results, strict=True))
-    results = tuple(Tracer(env.get(value, value)) for value in function.results)
+    results = tuple(append(lambda given: appended(function, given), values))
     return results[0] if len(results) == 1 else results
+
+
+def append(make: Callable[[list[Value]], Sequence[Value]], values: Sequence[Any]) -> list[Tracer]:
+    """Append to the active trace what ``make`` builds from the IR values of ``values``."""
+    context = current_trace()
+    made: Sequence[Value] = context.run(make, [lift(value).value for value in values])
+    return [Tracer(value) for value in made]
+
+
+def appended(function: Function, values: Sequence[Value]) -> list[Value]:
+    """Append the operations of ``function``, applied to ``values``, to the current builder."""
+    env: dict[Value, Value] = dict(zip(function.params, values, strict=True))
+    for op in function.body.ops:
+        env.update(zip(op.results, current().copy(op, env).results, strict=True))
+    return [env.get(value, value) for value in function.results]
+
+
+def as_tangent(tangent: Any, primal: Any, name: str) -> Tracer:
+    """``tangent`` in the dtype of ``primal``; their shapes are equal from here on.
+
+    Raises
+    ------
+    ArgumentError : the shapes differ, or the tangent has a dtype that can't be brought to it.
+    """
+    x, dot = lift(primal), lift(tangent)
+    sizes = current_trace().sizes
+    if len(x.value.shape) != len(dot.value.shape) or not all(
+        sizes.equal(a, b) for a, b in zip(x.value.shape, dot.value.shape, strict=True)
+    ):
+        raise ArgumentError(
+            f"the tangent of {name!r} has shape {shape_text(sizes, dot.value.shape)}, {name!r} has "
+            f"{shape_text(sizes, x.value.shape)}",
+            way_out="pass a tangent of the same shape",
+        )
+    return cast(dot, x.dtype)
+
+
+def same_length(arrays: Sequence[Any]) -> Dim:
+    """The length of the first dimension of arrays; they are equal from here on.
+
+    Raises
+    ------
+    ArgumentError : the lengths differ.
+    """
+    sizes = current_trace().sizes
+    lengths = [lift(x).value.shape[0] for x in arrays]
+    for each in lengths[1:]:
+        if not sizes.equal(lengths[0], each):
+            shown = " and ".join(str(sizes.number(n) or n) for n in (lengths[0], each))
+            raise ArgumentError(
+                f"the batch dimensions have different lengths: {shown}",
+                way_out="give arrays of one length along the mapped axes",
+            )
+    return sizes.resolve(lengths[0])
 
 
 def stop_gradient(x: Any) -> Any:
@@ -381,6 +447,8 @@ def _function_name(fun: Any) -> str:
 
 def _origin(fun: Any) -> Location | None:
     seen = fun
+    while hasattr(seen, "__wrapped__") and is_library(getattr(seen, "__module__", None)):
+        seen = seen.__wrapped__  # a verb that is traced with the function it is applied to
     while not hasattr(seen, "__code__"):
         inner = getattr(seen, "__func__", None) or getattr(seen, "func", None)
         inner = inner or getattr(seen, "py_func", None) or getattr(type(seen), "__call__", None)  # noqa: B004  # the method itself

@@ -44,12 +44,13 @@ def cut(function: Function, primals: int, results: int) -> tuple[Function, Funct
 def _depending_on(function: Function, values: set[Value]) -> set[Value]:
     late = set(values)
     for op in function.body.ops:
-        if _reads(op) & late:
+        if reads_of(op) & late:
             late.update(op.results)
     return late
 
 
-def _reads(op: Operation) -> set[Value]:
+def reads_of(op: Operation) -> set[Value]:
+    """The values that an operation and what is in its regions read."""
     read = set(op.operands)
     for region in op.regions:
         read.update(region.yields)
@@ -75,7 +76,7 @@ def _crossing(function: Function, late: set[Value], primals: int, results: int) 
 
     for op in function.body.ops:
         if any(r in late for r in op.results):
-            for value in _reads(op):
+            for value in reads_of(op):
                 need(value)
     for value in function.results[results:]:
         need(value)
@@ -107,7 +108,7 @@ def _forward(
         for p in function.params[:primals]:
             env[p] = build.param(p.type, p.hint)
         for op in function.body.ops:
-            if all(v in env for v in _reads(op) if not _inside(op, v)):
+            if all(v in env for v in reads_of(op) if not _inside(op, v)):
                 env.update(zip(op.results, build.copy(op, env).results, strict=True))
         outs = [env[v] for v in (*function.results[:results], *crossing)]
         outs += [ops.dim(size=symbol(name)) for name in sizes]
@@ -164,5 +165,5 @@ def _needed_ops(
         if op is None or op in wanted:
             continue
         wanted.add(op)
-        stack.extend(v for v in _reads(op) if v not in given and not _inside(op, v))
+        stack.extend(v for v in reads_of(op) if v not in given and not _inside(op, v))
     return wanted

@@ -195,4 +195,3 @@ def _supported(dot: Value, given: Sequence[Value]) -> Value:
     if mask is True or dot in given:
         return dot
     return zero_of(dot.type) if mask is False else masked(dot, mask)
-

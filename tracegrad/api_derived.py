@@ -1,0 +1,376 @@
+"""The verbs beyond `grad`: `jvp`, `jacfwd`, `jacrev`, `jacobian`, `hessian`, `hvp`, `vmap`, ….
+
+Names, argument orders and results are JAX's; autograd's spellings are at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tracegrad.arguments import Binder
+from tracegrad.backend.compile import KernelOptions
+from tracegrad.composed import Apply, Composed, Remembered, call_or_inline
+from tracegrad.derived import batching, forward, jacobians, reverse
+from tracegrad.pullback import LinearizeMaker
+from tracegrad.verbs import Verb, gradient_verb
+
+Fun = Callable[..., Any]
+
+
+# --- along a direction ------------------------------------------------------------------------
+
+
+def _jvp_maker(fun: Fun, has_aux: bool) -> Composed:
+    verb = Verb("jvp", has_aux=has_aux)
+    return _of_pairs(fun, verb, lambda f, x, x_dot: forward.jvp(f, verb, x, x_dot))
+
+
+def _hvp_maker(fun: Fun) -> Composed:
+    verb = Verb("hvp")
+    return _of_pairs(fun, verb, lambda f, x, x_dot: forward.hvp(f, verb, x, x_dot))
+
+
+def _of_pairs(fun: Fun, verb: Verb, apply: Callable[..., Any]) -> Composed:
+    def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
+        return apply(fun, *args)
+
+    made = Composed(fun, verb, applied)
+    made._binder = Binder(lambda primals, tangents: None, (), ())
+    return made
+
+
+_jvps = Remembered(_jvp_maker)
+_hvps = Remembered(_hvp_maker)
+
+
+def jvp(fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
+    """Value of ``fun`` and its derivative along a direction, in one sweep forward.
+
+    Parameters
+    ----------
+    fun : callable of float arrays or scalars, or trees of them.
+    primals : tuple of arguments: the point.
+    tangents : tuple of as many tangents, each a tree like its primal, of the same shapes; None
+        for a primal that is constant (integers, for example).
+    has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, out_dot, aux)`` is returned.
+
+    Returns
+    -------
+    out : ``fun(*primals)``.
+    out_dot : a tree like ``out``, the derivative of ``out`` in the direction ``tangents``.
+
+    Raises
+    ------
+    TraceError : a construct can't be traced; names file, line and a way out.
+    ArgumentError : primals and tangents that don't fit each other.
+    NotDifferentiable : an operation on the active path has no derivative; quotes its reason.
+
+    Notes
+    -----
+    Griewank & Walther, *Evaluating Derivatives*, ch. 3.1. Cost: at most a small constant times one
+    call of ``fun``. The kernel is kept for ``fun``.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.jvp(np.sin, (0.0,), (2.0,))
+    (0.0, 2.0)
+    """
+    verb = Verb("jvp", has_aux=has_aux)
+    forward.check_pairs(verb, primals, tangents)
+    return call_or_inline(
+        _jvps.of(fun, has_aux),
+        lambda: forward.jvp(fun, verb, primals, tangents),
+        tuple(primals),
+        tuple(tangents),
+    )
+
+
+def hvp(fun: Fun, primals: Any, tangents: Any) -> Any:
+    """The Hessian of ``fun`` times a vector, without the Hessian.
+
+    Parameters
+    ----------
+    fun : callable with a float scalar result.
+    primals : the point: one argument, or a tuple of arguments.
+    tangents : the vector, as ``primals``; None in a tuple for an argument that is constant.
+
+    Returns
+    -------
+    A tree like the primal, or a tuple of one for each primal that has a tangent.
+
+    Notes
+    -----
+    Forward over reverse (Pearlmutter, "Fast exact multiplication by the Hessian", Neural
+    Computation 6, 1994). Cost: a small constant times one call of ``fun``.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.hvp(lambda x: np.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 0.0]))
+    array([6., 0.])
+    """
+    return call_or_inline(
+        _hvps.of(fun),
+        lambda: forward.hvp(fun, Verb("hvp"), primals, tangents),
+        primals,
+        tangents,
+    )
+
+
+def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of ``fun`` and its derivative at a point as a function of the direction.
+
+    Parameters
+    ----------
+    fun : callable of float arrays or scalars, or trees of them.
+    primals : the point.
+    has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, f_jvp, aux)`` is returned.
+
+    Returns
+    -------
+    out : ``fun(*primals)``.
+    f_jvp : ``f_jvp(*tangents)`` takes one tangent per primal, a tree like it, and returns the
+        tangent of ``out``. What does not depend on the direction is computed once.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> out, f_jvp = tg.linearize(np.exp, 0.0)
+    >>> f_jvp(3.0)
+    3.0
+    """
+    return LinearizeMaker.of(fun, has_aux)(*primals)
+
+
+# --- all derivatives --------------------------------------------------------------------------
+
+
+def _jacobian_like(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+    def make(
+        fun: Fun | None,
+        argnums: int | Sequence[int] | None,
+        argnames: str | Sequence[str] | None,
+        has_aux: bool,
+        static_argnums: int | Sequence[int],
+        static_argnames: str | Sequence[str],
+    ) -> Any:
+        verb = gradient_verb(name, argnums, argnames, has_aux)
+
+        def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
+            return apply(fun, verb, binder, args, kwargs)
+
+        return composed(fun, verb, applied, static_argnums, static_argnames)
+
+    return make
+
+
+def composed(
+    fun: Fun | None,
+    verb: Verb,
+    apply: Apply,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    options: KernelOptions | None = None,
+) -> Any:
+    """The verb applied to ``fun``; without a function, a decorator."""
+
+    def decorate(function: Fun) -> Composed:
+        return Composed(
+            function,
+            verb,
+            apply,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            options=options,
+        )
+
+    return decorate if fun is None else decorate(fun)
+
+
+_jacfwd = _jacobian_like("jacfwd", jacobians.jacobian)
+_jacrev = _jacobian_like("jacrev", jacobians.jacobian)
+_jacobian = _jacobian_like("jacobian", jacobians.jacobian)
+_hessian = _jacobian_like("hessian", jacobians.hessian)
+_elementwise = _jacobian_like("elementwise_grad", reverse.elementwise_grad)
+
+
+def jacfwd(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """The Jacobian of ``fun``, column by column in forward mode; as `jacobian`."""
+    return _jacfwd(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+
+
+def jacrev(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """The Jacobian of ``fun``, row by row in reverse mode; as `jacobian`."""
+    return _jacrev(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+
+
+def jacobian(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """The Jacobian of ``fun``, in one kernel; the mode is chosen by the shapes.
+
+    Parameters
+    ----------
+    fun : callable with float results: an array, a number, or a tree of these.
+    argnums, argnames : the arguments to differentiate, as for `grad`.
+    has_aux : whether ``fun`` returns ``(out, aux)``; then ``(jacobian, aux)`` is returned.
+    static_argnums, static_argnames : arguments whose Python value is part of the program.
+
+    Returns
+    -------
+    Compiled : called like ``fun``; gives a tree like the result of ``fun``, each leaf replaced by
+        a tree like the argument (a tuple for several) of arrays of shape
+        ``out.shape + argument.shape``.
+
+    Notes
+    -----
+    What does not depend on the direction is computed once, then each column (or row) in one
+    trip of a loop. Reverse mode is taken unless the first call's sizes have more results
+    than arguments.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return _jacobian(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+
+
+def hessian(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """The Hessian of a scalar function, forward over reverse, in one kernel.
+
+    Parameters as for `jacobian`; the result of ``fun`` is a float scalar.
+
+    Returns
+    -------
+    Compiled : called like ``fun``; gives an array of shape ``x.shape + x.shape``, or a tree of
+        trees of such blocks for an argument that is a tree, or several arguments.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.hessian(lambda x: x[0] ** 2 * x[1])(np.array([3.0, 2.0]))
+    array([[4., 6.],
+           [6., 0.]])
+    """
+    return _hessian(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+
+
+def elementwise_grad(
+    fun: Fun | None = None,
+    argnums: int | Sequence[int] | None = None,
+    *,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """The gradient of the sum of the results of ``fun``: of an elementwise function, element by
+    element.
+
+    Parameters as for `grad`; the result of ``fun`` is a float array of any shape.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.elementwise_grad(np.exp)(np.array([0.0, 0.0]))
+    array([1., 1.])
+    """
+    return _elementwise(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+def vmap(
+    fun: Fun | None = None,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """``fun`` applied to each element of a batch, in one loop of one kernel.
+
+    Parameters
+    ----------
+    fun : callable of arrays, numbers, or trees of them.
+    in_axes : the axis to map over: one int for all arguments, or a tuple with an int, None (the
+        argument is shared) or a tree of these for each positional argument. Keyword arguments
+        are mapped over axis 0.
+    out_axes : where the batch axis of the results is; a tree like the result, or one int.
+    static_argnums, static_argnames : arguments whose Python value is part of the program.
+
+    Returns
+    -------
+    Compiled : called like ``fun`` with batches; each result has a batch axis more.
+
+    Raises
+    ------
+    ArgumentError : axes that don't fit, or batches of different lengths.
+
+    Notes
+    -----
+    Loops, branches and writes within ``fun`` are run for each element by itself. It nests, and
+    may stand inside and outside of `grad` and every other verb.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.vmap(lambda x, y: np.sum(x * y), in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
+    array([3., 4.])
+    """
+    verb = Verb("vmap")
+    axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+
+    def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
+        return batching.vmap(fun, verb, binder, axes, out_axes, args, kwargs)
+
+    return composed(fun, verb, applied, static_argnums, static_argnames)
+
+
+__all__ = [
+    "elementwise_grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "vmap",
+]
