@@ -84,7 +84,8 @@ def test_jvp_takes_trees_and_gives_trees():
     out, out_dot = tg.jvp(fun, (point, 2.0), (dot, 1.0))
     assert_close(out_dot["a"], X + 2.0 * np.ones(4), 1e-14)
     assert out_dot["b"] == [8.0, 0.0, 0.0]
-    assert out["b"][1] == 3.0 and out["b"][2] == np.argmax(X)
+    assert out["b"][1] == 3.0
+    assert out["b"][2] == np.argmax(X)
 
 
 def test_none_marks_a_constant_primal():
@@ -94,7 +95,8 @@ def test_none_marks_a_constant_primal():
 
 def test_jvp_with_aux():
     out, out_dot, aux = tg.jvp(lambda x: (np.sum(x), {"x": x}), (X,), (np.ones(4),), has_aux=True)
-    assert out_dot == 4.0 and out == pytest.approx(np.sum(X))
+    assert out_dot == 4.0
+    assert out == pytest.approx(np.sum(X))
     np.testing.assert_array_equal(aux["x"], X)
 
 
@@ -191,8 +193,10 @@ def test_a_jacobian_has_the_tree_of_the_result_of_trees_of_the_arguments(verb):
     found = verb(fun, argnums=(0, 1))({"x": X, "m": M}, 2.0)
     assert set(found) == {"u", "v"}
     by_tree, by_number = found["v"]
-    assert by_tree["m"].shape == (3, 4, 3, 4) and by_tree["x"].shape == (3, 4, 4)
-    assert by_number.shape == (3, 4) and not by_number.any()
+    assert by_tree["m"].shape == (3, 4, 3, 4)
+    assert by_tree["x"].shape == (3, 4, 4)
+    assert by_number.shape == (3, 4)
+    assert not by_number.any()
     assert_close(found["u"][0]["x"], 2.0 * np.eye(4), 1e-14)
     assert_close(found["u"][1], X, 1e-14)
     assert_close(by_tree["x"], np.repeat(M[:, :, None], 4, axis=2), 1e-14)
