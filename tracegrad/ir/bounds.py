@@ -86,6 +86,7 @@ class Bounds:
             self._known[params[index]] = symbol(name)
         for guard in function.guards:
             self._facts += _facts(guard)
+        self._binds = any(op.name == "bind" for op in function.walk())
         self._bind(function.body)
 
     # --- regions
@@ -210,6 +211,8 @@ class Bounds:
 
     def _bind(self, region: Region) -> None:
         """The symbols that a region binds stand for the operands there."""
+        if not self._binds:
+            return
         for op in region.ops:
             if op.name == "bind":
                 name, meaning = str(op.attributes["size"]), self.polynomial(op.operands[0])

@@ -7,7 +7,8 @@ carry and the branches choose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -91,6 +92,33 @@ class Item:
     accesses: list[Access] | None
 
 
+class Uses:
+    """Where the operations of a region use arrays, counted from its first operation.
+
+    Attributes
+    ----------
+    position : of each operation.
+    """
+
+    def __init__(self, ops: Sequence[Operation], used: Mapping[Operation, Iterable[Value]]) -> None:
+        self.ops = ops
+        self.position = {op: k for k, op in enumerate(ops)}
+        self._of: dict[Value, list[int]] = {}
+        for k, op in enumerate(ops):
+            for array in used[op]:
+                self._of.setdefault(array, []).append(k)
+
+    def users(self, array: Value) -> Iterator[Operation]:
+        """The operations that use ``array``."""
+        return (self.ops[k] for k in self._of.get(array, ()))
+
+    def first(self, array: Value, position: int) -> int:
+        """Where ``array`` is used first, from ``position`` on; after the last operation if not."""
+        known = self._of.get(array, ())
+        number = bisect_left(known, position)
+        return known[number] if number < len(known) else len(self.ops)
+
+
 def key_of(axes: Iterable[Axis]) -> Key:
     return tuple(value if at is None else at for at, _, value in axes)
 
@@ -150,7 +178,7 @@ class _Cells(Rewriter):
         self.closed: dict[Operation, list[Cell]] = {}
         self.changed: dict[Operation, list[Cell]] = {}
         self.used: dict[Operation, dict[Value, None]] = {}
-        self.yields: list[Sequence[Value]] = [function.results]
+        self.uses: dict[Region, Uses] = {}
         self.growing = {
             name
             for op in function.walk()
@@ -159,6 +187,7 @@ class _Cells(Rewriter):
         }
         self.ranges: list[set[tuple[Dim, Dim | Value]]] = [set()]
         self._uses(function.body)
+        self.regions = [function.body]
 
     def _uses(self, region: Region) -> dict[Value, None]:
         """The arrays from outside that a region reads; notes the same for each operation."""
@@ -171,14 +200,14 @@ class _Cells(Rewriter):
             self.used[op] = inside
             found.update(inside)
             own.update(op.results)
+        self.uses[region] = Uses(region.ops, self.used)
         found.update((v, None) for v in region.yields if v.rank)
         return {v: None for v in found if v not in own}
 
     # --- building
 
     def walk(self, ops: Iterable[Operation]) -> None:
-        ops = list(ops)
-        self._plan(ops)
+        self._plan(self.uses[self.regions[-1]])
         for op in ops:
             self._location, self._part = op.location, op.part
             for cell in self.opened.get(op, ()):
@@ -257,11 +286,11 @@ class _Cells(Rewriter):
     @contextmanager
     def _entered(self, op: Operation, region: Region) -> Iterator[None]:
         self.ranges.append(set())
-        self.yields.append(region.yields)
+        self.regions.append(region)
         with self.bounds.within(op, region):
             yield
         self.ranges.pop()
-        self.yields.pop()
+        self.regions.pop()
 
     # --- what is known
 
@@ -293,43 +322,41 @@ class _Cells(Rewriter):
 
     # --- choosing
 
-    def _plan(self, ops: list[Operation]) -> None:
+    def _plan(self, uses: Uses) -> None:
         """Decide which cells are held among the operations of a region."""
         seen: set[Value] = set()
-        for position, op in enumerate(ops):
+        for position, op in enumerate(uses.ops):
             for array in self.used[op]:
                 if array not in seen and not self._grows(array):
-                    items = self._items(ops, position, array, frozenset())
+                    items = self._items(uses, position, array, frozenset())
                     seen.update(v for item in items for v in (item.before, item.after))
                     seen.add(array)
-                    self._choose(ops, items)
+                    self._choose(uses, items)
 
     def _grows(self, array: Value) -> bool:
         """Whether it is a tape: what was not written there may not be read."""
         return any(name in self.growing for name in type_symbols(array.type))
 
-    def _items(
-        self, ops: list[Operation], position: int, array: Value, keys: frozenset[Key]
-    ) -> list[Item]:
+    def _items(self, uses: Uses, position: int, array: Value, keys: frozenset[Key]) -> list[Item]:
         """The uses of an array and of its later versions in a region, up to the first unclear."""
         items: list[Item] = []
-        current, older = array, set[Value]()
-        for op in ops[position:]:
-            if older & self.used[op].keys():
-                break
-            if current not in self.used[op]:
-                continue
-            found = self._accesses(op, current, keys, 0, fresh=not older)
+        current, end = array, len(uses.ops)
+        position = uses.first(current, position)
+        while position < end:
+            op = uses.ops[position]
+            position += 1
+            found = self._accesses(op, current, keys, 0, fresh=current is array)
             if found is None:
                 items.append(Item(op, current, current, None))
                 if op.regions or (op.name in WRITES and op.operands[0] is current):
                     break
-                continue
-            accesses, after = found
-            items.append(Item(op, current, after, accesses))
-            if after is not current:
-                older.add(current)
-                current = after
+            else:
+                accesses, after = found
+                items.append(Item(op, current, after, accesses))
+                if after is not current:
+                    end = min(end, uses.first(current, position))  # a use of an older version
+                    current = after
+            position = uses.first(current, position)
         return items
 
     def _accesses(
@@ -441,23 +468,29 @@ class _Cells(Rewriter):
         self, region: Region, array: Value, keys: frozenset[Key], depth: int
     ) -> tuple[list[Access], Value] | None:
         """The same for the operations of a region."""
+        uses = self.uses[region]
         found: list[Access] = []
         current, older = array, set[Value]()
-        for op in region.ops:
-            if older & self.used[op].keys():
+        end = len(uses.ops)
+        position = uses.first(current, 0)
+        while position < end:
+            op = uses.ops[position]
+            position += 1
+            part = self._accesses(op, current, keys, depth)
+            if part is None:
                 return None
-            if current in self.used[op]:
-                part = self._accesses(op, current, keys, depth)
-                if part is None:
-                    return None
-                accesses, after = part
-                found += accesses
-                if after is not current:
-                    older.add(current)
-                    current = after
-        return None if any(v in older for v in region.yields) else (found, current)
+            accesses, after = part
+            found += accesses
+            if after is not current:
+                older.add(current)
+                end = min(end, uses.first(current, position))
+                current = after
+            position = uses.first(current, position)
+        if end < len(uses.ops) or any(v in older for v in region.yields):
+            return None
+        return found, current
 
-    def _choose(self, ops: list[Operation], items: list[Item]) -> None:
+    def _choose(self, uses: Uses, items: list[Item]) -> None:
         count = sum(len(i.accesses or ()) for i in items)
         if not 0 < count <= LONGEST:
             return
@@ -467,11 +500,11 @@ class _Cells(Rewriter):
         if not candidates:
             return
         array = items[0].before
-        items = self._items(ops, ops.index(items[0].op), array, frozenset(candidates))
+        items = self._items(uses, uses.position[items[0].op], array, frozenset(candidates))
         held = 0
         for key in candidates:
             for stretch in self._stretches(items, key):
-                if held < MOST and self._hold(stretch, key, ops):
+                if held < MOST and self._hold(stretch, key, uses):
                     held += 1
 
     def _visible(self, axes: tuple[Axis, ...]) -> bool:
@@ -506,7 +539,7 @@ class _Cells(Rewriter):
                 stretch.append(item)
         yield stretch
 
-    def _hold(self, stretch: list[Item], key: Key, ops: list[Operation]) -> bool:
+    def _hold(self, stretch: list[Item], key: Key, uses: Uses) -> bool:
         """Hold a cell in a stretch, if that saves anything; whether it is held."""
         using = [i for i in stretch if any(a.key == key for a in i.accesses or ())]
         if not using:
@@ -517,11 +550,11 @@ class _Cells(Rewriter):
         cell = Cell(first.before, accesses[0].axes, reads=first.op.name != "update")
         if sum(a.price for a in accesses) <= cell.reads + bool(changing):
             return False
-        if changing and self._read_later(stretch, changing[-1], ops):
+        if changing and self._read_later(stretch, changing[-1], uses):
             return False
         if first.op.regions:
             earlier: set[tuple[Dim, Dim | Value]] = set()
-            for op in ops[: ops.index(first.op)]:
+            for op in uses.ops[: uses.position[first.op]]:
                 self._note(op, earlier)
             if not self._exists(cell, earlier):
                 return False
@@ -536,13 +569,13 @@ class _Cells(Rewriter):
             self._mark(item.op, cell, {a.op for a in accesses if a.writes})
         return True
 
-    def _read_later(self, stretch: list[Item], last: Item, ops: list[Operation]) -> bool:
+    def _read_later(self, stretch: list[Item], last: Item, uses: Uses) -> bool:
         """Whether a version that is not brought up to date is used outside of the stretch."""
         number = stretch.index(last)
         stale = {i.after for i in stretch[:number]} - {stretch[0].before, last.after}
         inside = {i.op for i in stretch}
-        return bool(stale & set(self.yields[-1])) or any(
-            stale & self.used[op].keys() for op in ops if op not in inside
+        return not stale.isdisjoint(self.regions[-1].yields) or any(
+            op not in inside for array in stale for op in uses.users(array)
         )
 
     def _mark(self, op: Operation, cell: Cell, writes: set[Operation]) -> None:

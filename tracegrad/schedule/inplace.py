@@ -109,16 +109,25 @@ def fill_value(value: Value) -> Value | None:
 def _order(region: Region, found: dict[Region, list[Operation]]) -> None:
     """Readers of an old version go above the write that follows it, where they can."""
     ops = list(region.ops)
+    readers: dict[Value, list[Operation]] = {}
+    for op in ops:
+        if _movable(op):
+            for operand in op.operands:
+                readers.setdefault(operand, []).append(op)
+    position = {op: k for k, op in enumerate(ops)}
     for write in [op for op in ops if op.name in WRITES]:
-        ops = _readers_first(ops, write)
+        if any(position[op] > position[write] for op in readers.get(write.operands[0], ())):
+            ops = _readers_first(ops, position[write])
+            position = {op: k for k, op in enumerate(ops)}
     found[region] = ops
     for op in ops:
         for inner in op.regions:
             _order(inner, found)
 
 
-def _readers_first(ops: list[Operation], write: Operation) -> list[Operation]:
-    start = ops.index(write)
+def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
+    """``ops`` with readers of the old version above the write at ``start``."""
+    write = ops[start]
     old = write.operands[0]
     later = ops[start + 1 :]
     # What a ``raise`` keeps from being read must not be read before it.

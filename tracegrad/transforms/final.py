@@ -79,7 +79,7 @@ def _of_array(primal: Primal, order: _Order, loop: Operation, carried: int, foun
         return
     array = loop.results[carried]
     members = [op for op in body.walk() if op.operands and op.operands[0] in versions]
-    writes = [op for op in members if op.name in WRITES]
+    writes = _last_writes(primal, members)
     if not writes:
         return
     for op in members:
@@ -96,6 +96,20 @@ def _of_array(primal: Primal, order: _Order, loop: Operation, carried: int, foun
                 found.writes[value] = array, indices
 
 
+def _last_writes(primal: Primal, members: Sequence[Operation]) -> list[Operation]:
+    """The writes among ``members``, of several of one region to one place only the last.
+
+    What comes after the last of these comes after the others as well; and they are not what is
+    left at this place.
+    """
+    last = {
+        (primal.home(op), _places(op), op.operands[1].type): op
+        for op in members
+        if op.name in WRITES
+    }
+    return list(last.values())
+
+
 EARLIER, SAME, UNKNOWN = "earlier", "same", "unknown"
 
 
@@ -105,8 +119,10 @@ class _Order:
     def __init__(self, primal: Primal, bounds: Bounds) -> None:
         self.primal = primal
         self.bounds = bounds
-        self._counted: dict[Operation, list[bool]] = {}
+        self._counted: dict[tuple[Region, tuple[Value, ...]], list[bool]] = {}
         self._ends: dict[Operation, _Ends | None] = {}
+        self._position: dict[Region, dict[Operation, int]] = {}
+        self._known_apart: dict[tuple[object, ...], bool] = {}
 
     def __call__(self, access: Operation, write: Operation) -> str:
         """In earlier trips only, or earlier in the same trip; as this very write; or not known."""
@@ -124,7 +140,7 @@ class _Order:
         for (op, region), (other, elsewhere) in zip(*paths, strict=False):
             if op is not other:
                 region = self.primal.home(op)
-                return EARLIER if _stands_before(region, other, op) else UNKNOWN
+                return EARLIER if self._stands_before(region, other, op) else UNKNOWN
             if region is not elsewhere:
                 return EARLIER if op.name == "if" else UNKNOWN  # one trip takes one arm
             if op.name == "if" or region is None:
@@ -140,6 +156,12 @@ class _Order:
             if 0 not in behind:
                 return UNKNOWN
         return SAME
+
+    def _stands_before(self, region: Region, first: Operation, second: Operation) -> bool:
+        position = self._position.get(region)
+        if position is None:
+            position = self._position[region] = {op: k for k, op in enumerate(region.ops)}
+        return position[first] < position[second]
 
     # --- blocks
 
@@ -166,7 +188,7 @@ class _Order:
         if first[0] is second[0]:
             return True  # other arms of one branch
         around = self.primal.home(first[0])
-        if _stands_before(around, second[0], first[0]) and self._reads_new(
+        if self._stands_before(around, second[0], first[0]) and self._reads_new(
             access, mine.path[shared:], second[0]
         ):
             return True
@@ -185,7 +207,7 @@ class _Order:
         region, around = self.primal.region_of(version), self.primal.home(write)
         if region is around:
             made = version.op
-            return made is not None and around.ops.index(made) >= around.ops.index(write)
+            return made is not None and not self._stands_before(around, made, write)
         return any(region is inner for _, inner in path)
 
     def _ends_of(self, access: Operation) -> _Ends | None:
@@ -217,6 +239,13 @@ class _Order:
         shared : how many of the regions around are in the same trip for both.
         later : whether the next one is in a later trip for the second block.
         """
+        homes = self.primal.home(mine.op), self.primal.home(its.op)
+        key = (*homes, tuple(mine.ends), tuple(its.ends), shared, later)
+        if key not in self._known_apart:
+            self._known_apart[key] = self._find_apart(mine, its, shared, later=later)
+        return self._known_apart[key]
+
+    def _find_apart(self, mine: _Ends, its: _Ends, shared: int, *, later: bool) -> bool:
         new: dict[str, Dim] = {}
         ranges: list[Range] = []
         with ExitStack() as stack:
@@ -257,15 +286,14 @@ class _Order:
 
     def _never_negative(self, access: Operation) -> list[bool]:
         """Which indices of an access never count from the end."""
-        if access not in self._counted:
+        key = self.primal.home(access), _places(access)
+        if key not in self._counted:
             with ExitStack() as stack:
-                for op, region in self.primal.path(self.primal.home(access)):
+                for op, region in self.primal.path(key[0]):
                     stack.enter_context(self.bounds.within(op, region))
-                at = [self.bounds.polynomial(i) for i in _places(access)]
-                self._counted[access] = [
-                    a is not None and self.bounds.never_negative(a) for a in at
-                ]
-        return self._counted[access]
+                at = [self.bounds.polynomial(i) for i in key[1]]
+                self._counted[key] = [a is not None and self.bounds.never_negative(a) for a in at]
+        return self._counted[key]
 
 
 @dataclass(frozen=True)
@@ -287,10 +315,6 @@ class _Ends:
 
 def _places(access: Operation) -> tuple[Value, ...]:
     return access.operands[2 if access.name in WRITES else 1 :]
-
-
-def _stands_before(region: Region, first: Operation, second: Operation) -> bool:
-    return region.ops.index(first) < region.ops.index(second)
 
 
 def _versions(body: Region, param: int, carried: int) -> set[Value] | None:

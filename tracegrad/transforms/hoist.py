@@ -24,17 +24,23 @@ def hoist_reads(region: Region) -> None:
     for op in region.ops:
         for inner in op.regions:
             hoist_reads(inner)
-    for op in list(region.ops):
-        if op.name == "index":
-            _hoist(region, op)
-
-
-def _hoist(region: Region, read: Operation) -> None:
-    array = read.operands[0]
-    last = region.ops.index(read)
-    first = next((k for k in range(last) if array in _written(region.ops[k])), None)
-    if first is None:
+    reads = [op for op in region.ops if op.name == "index"]
+    if not reads:
         return
+    writers: dict[Value, list[Operation]] = {}
+    for op in region.ops:
+        for array in dict.fromkeys(_written(op)):
+            writers.setdefault(array, []).append(op)
+    position = {op: k for k, op in enumerate(region.ops)}
+    for op in reads:
+        first = min((position[w] for w in writers.get(op.operands[0], ())), default=position[op])
+        if first < position[op]:
+            _hoist(region, op, first, position)
+
+
+def _hoist(region: Region, read: Operation, first: int, position: dict[Operation, int]) -> None:
+    """Move ``read`` above the operation at ``first``, with what it needs; keep ``position``."""
+    last = position[read]
     # What the read needs and is computed in between has to go up with it.
     between = region.ops[first:last]
     if any(op.has_effects for op in between):
@@ -54,6 +60,7 @@ def _hoist(region: Region, read: Operation) -> None:
     moved = [op for op in (*between, read) if op in needed]
     rest = [op for op in between if op not in needed]
     region.ops[first : last + 1] = [*moved, *rest]
+    position.update((op, first + k) for k, op in enumerate((*moved, *rest)))
 
 
 def _written(op: Operation) -> Iterator[Value]:
