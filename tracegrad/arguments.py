@@ -128,6 +128,14 @@ class Binder:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return tuple(n for n, p in self.signature.parameters.items() if p.kind in kinds)
 
+    def plain_names(self) -> tuple[str, ...] | None:
+        """The parameters, if every call gives them all and may do so by position or by name."""
+        if self.signature is None:
+            return None
+        parameters = self.signature.parameters.values()
+        plain = all(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters)
+        return self.positional if plain else None
+
     def _arity(self) -> tuple[int, float]:
         """How many positional arguments suffice without keywords, and how many there may be."""
         if self.signature is None:

@@ -2,35 +2,43 @@
 
 It looks at types only as far as Numba doesn't (a Python float would be taken for an int's place),
 takes trees apart by their keys, fetches captured arrays, and builds the result by an expression.
-Whatever it did not expect, it leaves to the general way by returning `MISS`. Its text holds no
-name or value of the user's: those enter as constants.
+Whatever it did not expect, it leaves to the general way. Its text holds no value of the user's:
+those enter as constants. Parameters are called as the user's function calls them, where no argument
+may be left out: so Python itself brings arguments given by name into order.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import operator
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tracegrad.arguments import Leaf, Shape, kernel_array
+from tracegrad.backend.compile import CompiledKernel
 from tracegrad.errors import GuardFailed
-from tracegrad.pipeline import Kernel
+from tracegrad.outputs import Outputs, Workspace
 from tracegrad.tracing.traced import Traced
-from tracegrad.tree import Structure
 from tracegrad.verbs import Recipe
 
-__all__ = ["MISS", "direct_call"]
+if TYPE_CHECKING:
+    from tracegrad.compiled import Version
+
+__all__ = ["MISS", "direct_call", "direct_into"]
 
 
 class _Miss:
-    """The direct way does not fit these arguments."""
+    """Stands for an argument that was not given, and for a result that there is none of."""
 
 
 MISS = _Miss()
+
+General: TypeAlias = Callable[..., Any]
 
 _COMPARED = (bool, int, float, complex, str, bytes)
 """Static values of these types are equal when they compare equal; others are by identity."""
@@ -44,8 +52,10 @@ class _Unfit(Exception):
 class _Text:
     """The text of a function under construction, with the constants it names."""
 
-    lines: list[str] = dataclasses.field(default_factory=list)
+    miss: str = ""
+    """The line that leaves the call to the general way."""
     names: dict[str, Any] = dataclasses.field(default_factory=dict)
+    lines: list[str] = dataclasses.field(default_factory=list)
     locals: int = 0
 
     def constant(self, value: Any) -> str:
@@ -62,72 +72,186 @@ class _Text:
 
     def miss_unless(self, condition: str, level: int = 1) -> None:
         self.add(f"if not ({condition}):", level)
-        self.add("return MISS", level + 1)
+        self.add(self.miss, level + 1)
+
+    def function(self, name: str, parameters: str) -> Callable[..., Any]:
+        source = "\n".join([f"def {name}({parameters}):", *self.lines])
+        exec(compile(source, "<tracegrad direct call>", "exec", dont_inherit=True), self.names)
+        made: Callable[..., Any] = self.names[name]
+        return made
 
 
 def direct_call(
-    kernel: Kernel,
-    traced: Traced,
-    recipe: Recipe,
-    shape: Shape,
-    kinds: Sequence[Leaf],
-    *,
-    careful: bool = False,
+    version: Version, general: General, *, names: Sequence[str] | None, careful: bool = False
 ) -> Callable[..., Any] | None:
-    """A function of positional arguments that gives the result or `MISS`; None if there is none.
+    """What is called in the stead of a compiled object; None if there is no direct way.
 
     Parameters
     ----------
-    careful : bring arrays into the form that kernels take and check them here, where Numba's
-        dispatcher would refuse them (strided or read-only ones, other byte orders).
+    general : the general way: takes the positional and the keyword arguments.
+    names : those of the parameters, if each call gives them all and may do so by name; else None.
+    careful : bring arrays into the form that kernels take and check them here, where the
+        kernel would refuse them (strided or read-only ones, other byte orders).
     """
+    recipe, shape = version.recipe, version.shape
     if shape.keywords:
         return None
-    text = _Text(names={"MISS": MISS, "GuardFailed": GuardFailed})
-    if careful:
-        text.names["kernel"] = kernel.entry_point
-    else:
-        # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
-        kernel.dispatcher.disable_compile()
-        text.names["kernel"] = kernel.dispatcher
-    text.names |= {"ndarray": np.ndarray, "kernel_array": kernel_array}
+    text = _Text()
+    arguments, head = _parameters(text, general, shape, names, "")
+    _name_kernel(text, version.kernel.compiled, careful)
     try:
-        leaves = _take_apart(text, shape.structure)
-        arguments = [
-            _argument(text, leaf, kind, traced.leaf_types[i], careful)
-            for i, (leaf, kind) in enumerate(zip(leaves, kinds, strict=True))
-        ]
+        inputs = _inputs(text, arguments, version, careful)
     except _Unfit:
         return None
-    inputs = [a for a in arguments if a is not None] + _captured(text, traced, careful)
-    if traced.written:
-        overlapping = text.constant(traced.overlapping)
-        text.miss_unless(f"{overlapping}(({', '.join(inputs)},)) is None")
-    result = _result(text, recipe)
     text.add("try:")
-    text.add(f"out = kernel({', '.join(inputs)})", 2)
-    text.add("except (TypeError, ValueError, OverflowError, GuardFailed):")
-    text.add("return MISS", 2)
-    text.add(f"return {result}")
-    source = "\n".join(["def direct(*args):", *text.lines])
-    exec(compile(source, "<tracegrad direct call>", "exec", dont_inherit=True), text.names)
-    direct: Callable[..., Any] = text.names["direct"]
-    return direct
+    text.add(f"raw = kernel({', '.join(inputs)})", 2)
+    text.add(f"except {_REFUSALS}:")
+    text.add(text.miss, 2)
+    count = len(recipe.converters)
+    values = ["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)]
+    text.add(f"return {_result(text, recipe, values)}")
+    return text.function("direct", head)
+
+
+def direct_into(
+    version: Version, general: General, *, names: Sequence[str] | None, careful: bool, scratch: bool
+) -> Callable[..., Any] | None:
+    """The same for `Compiled.into`, whose general way takes ``out`` and ``workspace`` too.
+
+    Parameters
+    ----------
+    scratch : whether it is for calls with a workspace or for those without.
+    """
+    recipe, shape, outputs = version.recipe, version.shape, version.outputs
+    given = version.given(scratch=scratch)
+    form = given.form
+    results = [r for r in outputs.results if r is not None]
+    late = any(form.results[r] is None and recipe.function.results[r].rank for r in results)
+    # A result in two places, or one whose size shows at run time, is copied by the general way.
+    if shape.keywords or late or len(set(results)) != len(results):
+        return None
+    text = _Text()
+    arguments, head = _parameters(text, general, shape, names, ", out, workspace")
+    _name_kernel(text, given.compiled, careful)
+    try:
+        inputs = _inputs(text, arguments, version, careful)
+        leaves = _leaves_of_out(text, outputs, recipe, form.results, careful)
+    except _Unfit:
+        return None
+    count = sum(at is None for at in form.results)
+    returned = iter(["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)])
+    inputs += [leaves[r] for r, at in enumerate(form.results) if at is not None]
+    values = [next(returned) if at is None else leaves[r] for r, at in enumerate(form.results)]
+    if scratch:
+        text.names["Workspace"] = Workspace
+        mine = f"workspace.version is {text.constant(version)}"
+        text.miss_unless(f"type(workspace) is Workspace and {mine}")
+        text.add("free = workspace.free")
+        text.add("try:")
+        text.add("arrays = free.pop()", 2)
+        text.add("except IndexError:")
+        text.add(text.miss, 2)
+        inputs.append("*arrays")
+    else:
+        text.miss_unless("workspace is None")
+    text.add("try:")
+    text.add(f"raw = kernel({', '.join(inputs)})", 2)
+    text.add(f"except {_REFUSALS}:")
+    if scratch:
+        # Not to be left in use while the general way looks at it.
+        text.add("raw = MISS", 2)
+        text.add("finally:")
+        text.add("free.append(arrays)", 2)
+        text.miss_unless("raw is not MISS")
+    else:
+        text.add(text.miss, 2)
+    text.add(f"return {_result(text, recipe, values)}")
+    return text.function("into", head)
+
+
+_REFUSALS = "(TypeError, ValueError, OverflowError, GuardFailed)"
+"""What comes of arguments that a kernel is not for; the general way finds out which."""
+
+
+def _name_kernel(text: _Text, compiled: CompiledKernel, careful: bool) -> None:
+    # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
+    text.names["kernel"] = compiled.entry_point if careful else compiled.checked
+    text.names |= {"ndarray": np.ndarray, "kernel_array": kernel_array, "GuardFailed": GuardFailed}
+
+
+def _parameters(
+    text: _Text, general: General, shape: Shape, names: Sequence[str] | None, more: str
+) -> tuple[list[str], str]:
+    """The local names of the arguments, and the parameters of the function.
+
+    Parameters
+    ----------
+    more : what the general way gets after positional and keyword arguments.
+    """
+    text.names |= {"MISS": MISS, "general": general, "present": _present}
+    width = _width(shape)
+    options = ", out=MISS, workspace=None" if more else ""
+    if names is not None and len(names) == width and not any(map(_is_taken, names)):
+        arguments = list(names)
+        passed = "".join(f"{argument}, " for argument in arguments)
+        text.miss = f"return general(({passed}), {{}}{more})"
+        star = ", *" if options else ""
+        return arguments, f"{', '.join(arguments)}{star}{options}".removeprefix(", ")
+    arguments = [text.local() for _ in range(width)]
+    passed = "".join(f"{argument}, " for argument in arguments)
+    text.miss = f"return general(present(({passed}*rest)), keywords{more})"
+    text.miss_unless("not (rest or keywords)")
+    head = "".join(f"{argument}=MISS, " for argument in arguments) + ("/, " if arguments else "")
+    return arguments, f"{head}*rest{options}, **keywords"
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a name of the user's has a meaning in the text of a direct way."""
+    return name in _WORDS or hasattr(builtins, name) or re.fullmatch(r"[vc]\d+", name) is not None
+
+
+_WORDS = frozenset(
+    {
+        *("MISS", "GuardFailed", "LookFailed", "Workspace", "ndarray", "kernel", "kernel_array"),
+        *("general", "present", "raw", "out", "workspace", "rest", "keywords", "free", "arrays"),
+    }
+)
+
+
+def _present(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments that were given: the first ones."""
+    return tuple(argument for argument in arguments if argument is not MISS)
 
 
 # --- arguments --------------------------------------------------------------------------------
 
 
-def _take_apart(text: _Text, structure: Structure) -> list[str]:
-    """Lines that give each leaf of the arguments a local name."""
+def _width(shape: Shape) -> int:
+    """How many arguments the call has."""
+    structure = shape.structure
+    width = structure.width if structure.spec is None else len(structure.spec.children())
+    assert width is not None  # the arguments are a tuple
+    return width
+
+
+def _inputs(text: _Text, arguments: Sequence[str], version: Version, careful: bool) -> list[str]:
+    """Lines that check the arguments, and what the kernel gets for them."""
+    traced, structure = version.traced, version.shape.structure
+    leaves: list[str] = []
     if structure.spec is None:
-        assert structure.width is not None  # the arguments are a tuple
-        return _unpack(text, "args", structure.width)
-    children = structure.spec.children()
-    found: list[str] = []
-    for name, child in zip(_unpack(text, "args", len(children)), children, strict=True):
-        _descend(text, name, child, found)
-    return found
+        leaves += arguments
+    else:
+        for name, child in zip(arguments, structure.spec.children(), strict=True):
+            _descend(text, name, child, leaves)
+    taken = [
+        _argument(text, leaf, kind, traced.leaf_types[i], careful)
+        for i, (leaf, kind) in enumerate(zip(leaves, version.kinds, strict=True))
+    ]
+    inputs = [each for each in taken if each is not None] + _captured(text, traced, careful)
+    if traced.written:
+        overlapping = text.constant(traced.overlapping)
+        text.miss_unless(f"{overlapping}(({', '.join(inputs)},)) is None")
+    return inputs
 
 
 def _unpack(text: _Text, sequence: str, width: int) -> list[str]:
@@ -156,7 +280,7 @@ def _descend(text: _Text, name: str, spec: Any, found: list[str]) -> None:
             for part, key in zip(parts, spec.entries(), strict=True):
                 text.add(f"{part} = {name}[{text.constant(key)}]", 2)
             text.add("except KeyError:")
-            text.add("return MISS", 2)
+            text.add(text.miss, 2)
     elif kind is list or issubclass(kind, tuple):
         parts = _unpack(text, name, len(children))
     elif dataclasses.is_dataclass(kind):
@@ -226,7 +350,7 @@ def _captured(text: _Text, traced: Traced, careful: bool) -> list[str]:
         names.append(_array(text, name, captured.dtype, captured.rank, careful, level=2))
     # The name is gone, or a property failed: not what was assumed.
     text.add("except LookFailed:")
-    text.add("return MISS", 2)
+    text.add(text.miss, 2)
     return names
 
 
@@ -241,28 +365,56 @@ def _path(text: _Text, path: Any) -> str:
 # --- the result -------------------------------------------------------------------------------
 
 
-def _result(text: _Text, recipe: Recipe) -> str:
-    """The expression that makes the user's result of ``out``, what the kernel returned."""
-    converters = recipe.converters
-    count = len(converters)
-    markers = [object() for _ in range(count)]
-    single = count == 1
+def _leaves_of_out(
+    text: _Text,
+    outputs: Outputs,
+    recipe: Recipe,
+    places: Sequence[int | None],
+    careful: bool,
+) -> dict[int, str]:
+    """Lines that check the leaves of ``out``, and the local name of each array, by its result."""
+    leaves: list[str] = []
+    structure = outputs.structure
+    if structure.spec is not None:
+        _descend(text, "out", structure.spec, leaves)
+    elif structure.width is None:
+        leaves.append("out")
+    else:
+        text.miss_unless(f"type(out) is {text.constant(tuple)}")
+        leaves += _unpack(text, "out", structure.width)
+    found = {}
+    for leaf, result in zip(leaves, outputs.results, strict=True):
+        if result is None or places[result] is None:
+            text.miss_unless(f"type({leaf}) is not ndarray")
+            continue
+        text.miss_unless(f"type({leaf}) is ndarray")
+        if careful:
+            value = recipe.function.results[result]
+            dtype = text.constant(value.dtype.numpy)
+            right = f"{leaf}.ndim == {value.rank} and {leaf}.dtype == {dtype}"
+            text.miss_unless(f"{right} and {leaf}.flags.carray")
+        found[result] = leaf
+    return found
+
+
+def _result(text: _Text, recipe: Recipe, values: Sequence[str]) -> str:
+    """The expression that makes the user's result of ``values``, one text per kernel result."""
+    markers = [object() for _ in values]
     if recipe.rearranges_only:
         arranged = recipe.arrange(markers)
-        if all(each is None for each in converters):
+        if not any(recipe.converters) and all(value.startswith("raw") for value in values):
             # What the kernel returns may be the result as it stands: one value, or a flat tuple.
-            got = arranged if type(arranged) is tuple and not single else (arranged,)
-            if len(got) == count and all(map(operator.is_, got, markers)):
-                return "out"
-        shown = {}
-        for i, (marker, converter) in enumerate(zip(markers, converters, strict=True)):
-            value = "out" if single else f"out[{i}]"
-            if converter is not None:
-                value = f"{text.constant(converter)}({value})"
-            shown[id(marker)] = value
+            got = arranged if type(arranged) is tuple and len(values) != 1 else (arranged,)
+            if len(got) == len(values) and all(map(operator.is_, got, markers)):
+                return "raw"
+    shown = [
+        f"{text.constant(converter)}({value})" if converter and value.startswith("raw") else value
+        for value, converter in zip(values, recipe.converters, strict=True)
+    ]
+    if recipe.rearranges_only:
         with contextlib.suppress(_Unfit):
-            return _build(text, arranged, shown)
-    return f"{text.constant(recipe.assemble)}(out)"
+            return _build(text, arranged, dict(zip(map(id, markers), shown, strict=True)))
+    return f"{text.constant(recipe.arrange)}(({''.join(f'{value}, ' for value in shown)}))"
 
 
 def _build(text: _Text, tree: Any, shown: dict[int, str]) -> str:

@@ -19,18 +19,26 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
 from tracegrad.backend.compile import KernelOptions
-from tracegrad.calls import MISS, direct_call
-from tracegrad.errors import ArgumentError, GuardFailed
+from tracegrad.calls import MISS, direct_call, direct_into
+from tracegrad.errors import ArgumentError, GuardFailed, InternalError
 from tracegrad.ir.core import Function
+from tracegrad.outputs import Outputs, Workspace, run_into, sizes_of
 from tracegrad.verbs import Recipe, Verb
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tracegrad.inspect.memory import MemoryReport
+
+    _partial = functools.partial[Any]
+else:
+    _partial = functools.partial
 
 MAX_VERSIONS = 64
 """Versions kept per signature; beyond it the oldest is dropped."""
@@ -47,7 +55,8 @@ class Version:
     kernel: pipeline.Kernel
     shape: Shape
     kinds: tuple[Leaf, ...]
-    _directs: dict[bool, Callable[..., Any] | None] = field(default_factory=dict)
+    directs: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
+    """The direct ways made for this version, by what they are for."""
 
     @property
     def title(self) -> str:
@@ -55,9 +64,27 @@ class Version:
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Call the kernel on checked leaves; raises `GuardFailed` if this is not its case."""
-        traced = self.traced
-        if not traced.captures_hold():
+        if not self.traced.captures_hold():
             raise GuardFailed("a captured name was bound to something else")
+        arguments = self.apart(leaves)
+        return self.recipe.assemble(self.kernel.entry_point(*arguments))
+
+    def run_into(self, leaves: Sequence[Any], out: Any, workspace: Workspace | None) -> Any:
+        """The same with results written to ``out``; leaves are of this version's case."""
+        return run_into(self, self.apart(leaves), out, workspace)
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What ``out`` looks like."""
+        return Outputs.of(self.recipe)
+
+    def given(self, *, scratch: bool) -> pipeline.GivenKernel:
+        """The kernel that writes to arrays of the caller, and to those of a workspace."""
+        return self.kernel.given(self.outputs.wanted(), scratch)
+
+    def apart(self, leaves: Sequence[Any]) -> list[Any]:
+        """The arguments of the kernel, if no array that the function writes to is two of them."""
+        traced = self.traced
         arguments = self.arguments(leaves)
         shared = traced.overlapping(arguments)
         if shared is not None:
@@ -66,20 +93,12 @@ class Version:
                 f"{shared[0]!r}",
                 way_out="pass a copy of one of them",
             )
-        return self.recipe.assemble(self.kernel.entry_point(*arguments))
+        return arguments
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """The arguments of the kernel: checked leaves, then captured arrays."""
         captured = [kernel_array(a) for a in self.traced.captured_arrays()]
         return [*(leaves[i] for i in self.dynamic), *captured]
-
-    def direct(self, careful: bool) -> Callable[..., Any] | None:
-        """The direct way of this version; see `direct_call`."""
-        if careful not in self._directs:
-            self._directs[careful] = direct_call(
-                self.kernel, self.traced, self.recipe, self.shape, self.kinds, careful=careful
-            )
-        return self._directs[careful]
 
 
 @dataclass(eq=False)
@@ -90,8 +109,39 @@ class Signature:
     varying: set[tuple[int, int]] = field(default_factory=set)
     """(leaf, axis) of dimensions that were fixed once and then differed: symbolic from now on."""
 
+    def holding(self, leaves: Sequence[Any]) -> Version | None:
+        """The version whose captures and guards hold for ``leaves``."""
+        for version in list(self.versions):
+            if version.traced.captures_hold() and version.traced.guards_hold(leaves):
+                return version
+        return None
 
-class Compiled:
+
+class Exchangeable(_partial):
+    """A callable that can be told, from call to call, which function it is.
+
+    A method ``__call__`` would cost a frame of Python and a tuple of arguments at each call: more
+    than a small kernel takes. `functools.partial` hands a call on at once, and its state may be
+    set anew; nothing else of it is used (docs/decisions/0019-calls.md).
+    """
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        return super().__new__(cls, _nothing)
+
+    def _go_to(self, function: Callable[..., Any]) -> None:
+        """Let ``function`` be what is called from now on."""
+        state: Any = self  # typeshed does not know the method
+        state.__setstate__((function, (), {}, self.__dict__))
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot pickle a {type(self).__name__}: pickle the function it is made of")
+
+
+def _nothing() -> None:
+    raise InternalError("a callable was called before it was made")
+
+
+class Compiled(Exchangeable):
     """A function under a verb (`grad`, `jit`, …), compiled at its first call for each signature.
 
     Attributes
@@ -122,18 +172,61 @@ class Compiled:
         self._lock = threading.RLock()
         self._direct: Callable[..., Any] | None = None
         self._latest: Version | None = None
+        self._latest_into: tuple[Version, bool] | None = None
         self._bound: weakref.WeakKeyDictionary[Any, Compiled] = weakref.WeakKeyDictionary()
         functools.update_wrapper(self, fun, updated=())
+        self._go_to(self._general)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            args, kwargs = self._binder.normal(args, kwargs)
-        direct = self._direct
-        if direct is not None and not kwargs:
-            result = direct(*args)
-            if result is not MISS:
-                return result
-        return self._call(args, kwargs)
+    def into(self, *args: Any, out: Any, workspace: Workspace | None = None, **kwargs: Any) -> Any:
+        """A call that writes its arrays to ``out`` instead of making new ones.
+
+        Parameters
+        ----------
+        args, kwargs : as for a call.
+        out : a tree like the result; for `value_and_grad` like the gradient, for `grad` with
+            ``has_aux`` too. In the place of each array stands a writeable C-contiguous array of
+            its shape and dtype; in that of each number None or a number, which is ignored.
+        workspace : what `workspace` gave for arguments like these: the kernel works in it and
+            makes no array itself.
+
+        Returns
+        -------
+        result : what the call without ``out`` returns, in which the arrays are those of ``out``;
+            numbers are returned as numbers.
+
+        Raises
+        ------
+        ArgumentError : an array of ``out`` does not fit, or two of them share memory; the
+            workspace was made for other arguments, or is in use by another thread.
+
+        Notes
+        -----
+        As for NumPy's ``out=``, an array of ``out`` that shares memory with an argument gets what
+        arrays that are apart would get; that takes a copy. Where the function raises,
+        ``out`` may be written in part.
+
+        Examples
+        --------
+        >>> import numpy as np, tracegrad as tg
+        >>> f = tg.value_and_grad(lambda x: np.sum(x**2))
+        >>> x_bar = np.empty(2)
+        >>> f.into(np.array([1.0, 2.0]), out=x_bar)
+        (5.0, array([2., 4.]))
+        >>> x_bar
+        array([2., 4.])
+        """
+        return self._into(args, kwargs, out, workspace)
+
+    def workspace(self, *args: Any, **kwargs: Any) -> Workspace:
+        """The arrays that the kernel needs besides its results, made beforehand.
+
+        Give it to `into` for arguments of the same types and sizes: the kernel then makes no
+        array. ``workspace.made`` names those that it still makes because their sizes show at
+        run time only. One call at a time may use a workspace.
+        """
+        version, leaves = self._version_and_leaves(args, kwargs)
+        arguments = version.arguments(leaves)
+        return Workspace(version, sizes_of(version.recipe.function, arguments))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: the verb applies to the bound method, so ``self`` is not an argument."""
@@ -168,6 +261,23 @@ class Compiled:
 
     # --- calling ---------------------------------------------------------------------------
 
+    def _general(self, *args: Any, **kwargs: Any) -> Any:
+        """What is called as long as there is no direct way."""
+        return self._miss(args, kwargs)
+
+    def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that its direct way, if there is one, did not take."""
+        if kwargs:
+            args, kwargs = self._binder.normal(args, kwargs)
+            if self._direct is not None and not kwargs:
+                return self._direct(*args)
+        return self._call(args, kwargs)
+
+    def _miss_into(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, workspace: Any
+    ) -> Any:
+        return self._into(args, kwargs, out, workspace)
+
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if tracing.active():
             return self._inline(args, kwargs)
@@ -184,11 +294,54 @@ class Compiled:
             result = self._try_versions(signature, leaves)
             if result is not MISS:
                 return result
-            version = self._compile(signature, shape, leaves, kinds)
+            version = self._prepare(signature, shape, leaves, kinds)
+            _ = version.kernel.compiled
             signature.versions.insert(0, version)
             del signature.versions[MAX_VERSIONS:]
             self._install(version)
         return version.run(leaves)
+
+    def _into(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, workspace: Workspace | None
+    ) -> Any:
+        if tracing.active():
+            raise ArgumentError(
+                "a call into given arrays can't be part of a trace",
+                way_out="call the function without out= there",
+            )
+        if out is MISS:
+            raise TypeError("into() needs out=, the arrays to write to")
+        version, leaves = self._version_and_leaves(args, kwargs)
+        if not version.recipe.rearranges_only:
+            raise ArgumentError(
+                f"{self._verb.name} has no form that writes to given arrays",
+                way_out="use value_and_grad, grad or jit",
+            )
+        result = version.run_into(leaves, out, workspace)
+        self._install_into(version, workspace is not None)
+        return result
+
+    def _install_into(self, version: Version, scratch: bool) -> None:
+        """Make ``version`` the one that `into` goes to directly."""
+        key = version, scratch
+        # Arguments that its direct way doesn't take: strided, say.
+        careful = self._latest_into == key
+        self._latest_into = key
+        wanted = "into", careful, scratch
+        if wanted not in version.directs:
+            names = self._binder.plain_names()
+            version.directs[wanted] = self._named(
+                direct_into(
+                    version, self._miss_into, names=names, careful=careful, scratch=scratch
+                ),
+                ".into",
+            )
+        direct = version.directs[wanted]
+        if direct is None:
+            self.__dict__.pop("into", None)
+        else:
+            # Found before the method of the class, and without a frame of Python in between.
+            self.__dict__["into"] = direct
 
     def _try_versions(self, signature: Signature, leaves: list[Any]) -> Any:
         for version in list(signature.versions):
@@ -201,7 +354,7 @@ class Compiled:
             return result
         return MISS
 
-    def _compile(
+    def _prepare(
         self, signature: Signature, shape: Shape, leaves: list[Any], kinds: tuple[Leaf, ...]
     ) -> Version:
         for version in signature.versions:
@@ -217,7 +370,7 @@ class Compiled:
         )
         recipe = self._recipe(traced, shape, kinds, inlined=False)
         dynamic = tuple(i for i in range(len(leaves)) if i not in static)
-        kernel = pipeline.compile_function(recipe.function, self._options)
+        kernel = pipeline.prepare_function(recipe.function, self._options)
         return Version(traced, recipe, dynamic, kernel, shape, kinds)
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -241,7 +394,20 @@ class Compiled:
     def _install(self, version: Version, careful: bool = False) -> None:
         """Make ``version`` the one that direct calls go to."""
         self._latest = version
-        self._direct = version.direct(careful)
+        wanted = "call", careful
+        if wanted not in version.directs:
+            names = self._binder.plain_names()
+            version.directs[wanted] = self._named(
+                direct_call(version, self._miss, names=names, careful=careful)
+            )
+        self._direct = version.directs[wanted]
+        self._go_to(self._direct or self._general)
+
+    def _named(self, direct: Callable[..., Any] | None, more: str = "") -> Any:
+        """A direct way under the name that Python's own complaints about arguments show."""
+        if direct is not None:
+            direct.__qualname__ = getattr(self.py_func, "__qualname__", "function") + more
+        return direct
 
     # --- inspection ------------------------------------------------------------------------
 
@@ -256,7 +422,9 @@ class Compiled:
 
     def lower(self, *args: Any, **kwargs: Any) -> pipeline.Kernel:
         """Trace and compile for these arguments without calling; the kernel with its stages."""
-        return self._version_for(args, kwargs).kernel
+        kernel = self._version_for(args, kwargs).kernel
+        _ = kernel.compiled
+        return kernel
 
     def _version_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Version:
         if not args and not kwargs:
@@ -266,15 +434,25 @@ class Compiled:
                     way_out="call the function once, or give example arguments here",
                 )
             return self._latest
+        return self._version_and_leaves(args, kwargs)[0]
+
+    def _version_and_leaves(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Version, list[Any]]:
+        """The version for these arguments, made if need be, and their leaves."""
         shape, leaves, kinds = self._binder.bind(args, kwargs)
+        signature = self._signatures.get((shape, kinds))
+        found = None if signature is None else signature.holding(leaves)
+        if found is not None:
+            return found, leaves
         with self._lock:
             signature = self._signatures.setdefault((shape, kinds), Signature())
-            for version in signature.versions:
-                if version.traced.captures_hold() and version.traced.guards_hold(leaves):
-                    return version
-            version = self._compile(signature, shape, leaves, kinds)
-            signature.versions.insert(0, version)
-            return version
+            version = signature.holding(leaves)
+            if version is None:
+                version = self._prepare(signature, shape, leaves, kinds)
+                signature.versions.insert(0, version)
+                del signature.versions[MAX_VERSIONS:]
+            return version, leaves
 
     def inspect_ir(self, *args: Any, stage: str = "transformed", **kwargs: Any) -> str:
         """The IR as text.

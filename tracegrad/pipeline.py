@@ -5,10 +5,11 @@ Each stage is kept on the `Kernel`, so that a user can look at any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from numba.core.errors import NumbaError
 
@@ -24,23 +25,80 @@ from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
 from tracegrad.passes import finish
 from tracegrad.schedule import schedule
+from tracegrad.schedule.given import Given, give
+
+Stage = TypeVar("Stage")
 
 
 @dataclass(eq=False)
 class Kernel:
-    """A compiled function with the stages it went through.
+    """A function with the stages it goes through; each is made when somebody asks for it.
 
     Attributes
     ----------
-    array_form : the optimised function that was scheduled.
-    loop_form : what the scheduler made of it.
-    source : the Python source printed from ``loop_form``: the very text that Numba compiled.
+    array_form : the optimised function that is scheduled.
+    loop_form : what the scheduler makes of it.
+    source : the Python source printed from ``loop_form``: the very text that Numba compiles.
+    compiled : the machine code.
     """
 
     array_form: Function
-    loop_form: Function
-    source: str
-    compiled: CompiledKernel
+    options: KernelOptions
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _given: dict[bool, GivenKernel] = field(default_factory=dict)
+
+    @property
+    def loop_form(self) -> Function:
+        return self._once("_loop_form", lambda: schedule(self.array_form))
+
+    @property
+    def source(self) -> str:
+        return self._once("_source", lambda: emit_loop_form(self.loop_form))
+
+    @property
+    def compiled(self) -> CompiledKernel:
+        return self._once("_compiled", lambda: self._compile(self.loop_form, self.source))
+
+    def given(self, wanted: Collection[int], scratch: bool) -> GivenKernel:
+        """The kernel that writes to arrays of the caller; see `tracegrad.schedule.given`.
+
+        Parameters
+        ----------
+        wanted : the positions of the results that it writes; the same at every call.
+        scratch : whether it is given its scratch arrays and tapes too, not its results alone.
+        """
+        with self._lock:
+            if scratch not in self._given:
+                form = give(self.loop_form, wanted, scratch=scratch)
+                source = emit_loop_form(form.function, form.outputs, form.scratch)
+                compiled = self._compile(form.function, source)
+                self._given[scratch] = GivenKernel(form, source, compiled)
+            return self._given[scratch]
+
+    def _once(self, name: str, make: Callable[[], Stage]) -> Stage:
+        # Two threads may want the same stage at the same time: one makes it.
+        made: Stage | None = self.__dict__.get(name)
+        if made is None:
+            with self._lock:
+                made = self.__dict__.get(name)
+                if made is None:
+                    made = self.__dict__[name] = make()
+        return made
+
+    def _compile(self, function: Function, source: str) -> CompiledKernel:
+        signature = [kernel_type(p) for p in function.params]
+        try:
+            return compile_kernel(source, entry_name(function), signature, options=self.options)
+        except NumbaError as error:
+            raise UnsupportedError(
+                f"the kernel of {function.name} holds a form that Numba can't compile: "
+                f"{_first_words(error)}",
+                way_out="inspect the traced function for whole-array operations such as np.sort "
+                "along an axis, and write that part otherwise",
+                place=None
+                if function.origin is None
+                else Place(function.origin.file, function.origin.line, function.origin.function),
+            ) from error
 
     @property
     def dispatcher(self) -> Any:
@@ -65,25 +123,30 @@ class Kernel:
         return self.compiled.llvm()
 
 
+@dataclass(frozen=True, eq=False)
+class GivenKernel:
+    """A kernel that writes its results, and what it computes on the way, to given arrays.
+
+    Attributes
+    ----------
+    form : its loop form, and what it is given.
+    """
+
+    form: Given
+    source: str
+    compiled: CompiledKernel
+
+
+def prepare_function(function: Function, options: KernelOptions) -> Kernel:
+    """Optimise a function in array form; the further stages are made when they are needed."""
+    return Kernel(finish(function), options)
+
+
 def compile_function(function: Function, options: KernelOptions) -> Kernel:
     """Optimise, schedule, print and compile a function in array form."""
-    array_form = finish(function)
-    loop_form = schedule(array_form)
-    source = emit_loop_form(loop_form)
-    signature = [kernel_type(p) for p in loop_form.params]
-    try:
-        compiled = compile_kernel(source, entry_name(loop_form), signature, options=options)
-    except NumbaError as error:
-        raise UnsupportedError(
-            f"the kernel of {function.name} holds a form that Numba can't compile: "
-            f"{_first_words(error)}",
-            way_out="inspect the traced function for whole-array operations such as np.sort along "
-            "an axis, and write that part otherwise",
-            place=None
-            if function.origin is None
-            else Place(function.origin.file, function.origin.line, function.origin.function),
-        ) from error
-    return Kernel(array_form, loop_form, source, compiled)
+    kernel = prepare_function(function, options)
+    _ = kernel.compiled
+    return kernel
 
 
 def _first_words(error: NumbaError) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LEAF", "Structure", "flatten", "is_plain", "names", "unflatten"]
+__all__ = ["LEAF", "Structure", "flatten", "flatten_up_to", "is_plain", "names", "unflatten"]
 
 _NAMESPACE = "tracegrad"
 
@@ -121,6 +121,22 @@ def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
         (leaf,) = leaves
         return leaf
     return tuple(leaves)
+
+
+def flatten_up_to(structure: Structure, tree: Any) -> list[Any]:
+    """What stands in ``tree`` in the places of the leaves of ``structure``, trees included.
+
+    Raises `ValueError` if ``tree`` has not that structure.
+    """
+    if structure.spec is not None:
+        _is_leaf(tree)
+        leaves: list[Any] = structure.spec.flatten_up_to(tree)
+        return leaves
+    if structure.width is None:
+        return [tree]
+    if type(tree) is not tuple or len(tree) != structure.width:
+        raise ValueError(f"expected a tuple of {structure.width}, got {type(tree).__name__}")
+    return list(tree)
 
 
 def names(structure: Structure, root: str = "") -> list[str]:

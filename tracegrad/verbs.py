@@ -32,11 +32,13 @@ class Recipe:
     arrange : one value per result of ``function`` → the user's result. Values may be numbers,
         arrays or, inside another trace, tracers.
     rearranges_only : whether ``arrange`` only puts the values into a tree, whatever they are.
+    part : which element of the result the caller may give arrays for; None for the whole of it.
     """
 
     function: Function
     arrange: Arrange
     rearranges_only: bool = True
+    part: int | None = None
 
     @cached_property
     def converters(self) -> tuple[Callable[[Any], Any] | None, ...]:
@@ -199,7 +201,8 @@ class Verb:
                 return result, out[1]
             return out, result
 
-        return Recipe(function, arrange)
+        part = 1 if with_value else 0 if has_aux else None
+        return Recipe(function, arrange, part=part)
 
     def scalar_result(self, traced: tracing.Traced) -> int:
         """Which result of the function is differentiated; errors say what to use instead."""

@@ -8,7 +8,7 @@ from numba import njit
 
 import tracegrad as tg
 from tracegrad.backend.compile import run_plain
-from tracegrad.backend.memory import LARGE, large_pages
+from tracegrad.backend.memory import LARGE, large_pages, overlap
 
 
 def squares(x):
@@ -51,3 +51,25 @@ def fresh(size, like):
 @pytest.mark.parametrize("dtype", ["u1", "f8"])
 def test_arrays_of_any_size_are_as_good_as_before(size, dtype):
     assert fresh(size, np.empty(0, dtype)).sum() == size
+
+
+@njit
+def shared(a, b, c, d):
+    return overlap((a, b), (c, d))
+
+
+def test_overlap_is_seen_between_what_is_written_and_anything_else():
+    memory = np.zeros(100)
+    parts = [memory[:10], memory[10:20], memory[20:40].reshape(4, 5), memory[40:50]]
+    other = np.zeros(3, "f4")
+    for a in parts[:2]:
+        for b in (parts[1], parts[3]):
+            for c in (parts[0], parts[3], memory[9:11], memory[12:12]):
+                for d in (parts[2], memory[:40].reshape(8, 5)):
+                    expected = any(
+                        np.shares_memory(one, two)
+                        for one, two in ((a, b), (a, c), (a, d), (b, c), (b, d))
+                    )
+                    assert shared(a, b, c, d) == overlap((a, b), (c, d)) == expected
+    assert not shared(parts[0], parts[1], other, parts[2])
+    assert not shared(memory[5:5], parts[1], memory[:10], parts[2])

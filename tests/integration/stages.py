@@ -5,6 +5,7 @@ import linecache
 import numpy as np
 
 import tracegrad as tg
+from tests.schedule.given_forms import run_given
 from tracegrad import tracing
 from tracegrad.arguments import kernel_array
 from tracegrad.backend.compile import run_plain
@@ -73,6 +74,10 @@ class Stages:
         out = run_plain(self.source, self.loop_form.name)(*self.arguments)
         return out if isinstance(out, tuple) else (out,)
 
+    def given(self, expected):
+        """The same with the gradients, and all that the kernel works in, given to it."""
+        return run_given(self.loop_form, self.arguments, expected, scratch=True)
+
 
 def same(actual, expected, rtol, what):
     assert len(actual) == len(expected), what
@@ -93,6 +98,7 @@ def check(fun, args, rtol=1e-9, seed=0):
         same(stages.optimized(), first, rtol, "optimized")
         same(stages.array_source(), first, rtol, "array form")
         same(stages.plain(), first, rtol, "loop form")
+        same(stages.given(first), first, rtol, "given arrays")
         derivative(fun, args, first[1:], seed)
     for a, c in zip(args, copies, strict=True):
         assert np.array_equal(a, c), "an argument was changed"

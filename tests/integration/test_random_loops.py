@@ -48,6 +48,7 @@ def failure(fun, args, seed, *, thorough=False):
             stage = "schedule"
             if thorough or seed % 4 == 1:
                 same(stages.plain(), first, 1e-9, "loop form")
+                same(stages.given(first), first, 1e-9, "given arrays")
         stage = "arguments"
         for a, b in zip(args, copies, strict=True):
             assert np.array_equal(a, b), "an argument was changed"

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from tests.schedule.given_forms import run_given
 from tracegrad.backend.compile import array_type, compile_kernel, run_plain, scalar_type
 from tracegrad.backend.emit import emit_loop_form, entry_name
 from tracegrad.ir.interpreter import evaluate
@@ -52,6 +53,9 @@ def assert_all_forms_agree(function, *given, compiled=False, rtol=1e-12):
         runs = {
             "loop form": evaluate(loops, *given),
             "source": called(source, entry_name(loops), given),
+            "given results": run_given(loops, given, expected, scratch=False),
+            "given all": run_given(loops, given, expected, scratch=True),
+            "given some": run_given(loops, given, expected, scratch=True, wanted=range(0, 9, 2)),
         }
         if compiled:
             runs["kernel"] = compiled_results(loops, given)

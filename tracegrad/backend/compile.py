@@ -122,6 +122,17 @@ class CompiledKernel:
         return self.dispatcher(*arguments)
 
     @property
+    def checked(self) -> Callable[..., Any]:
+        """The compiled function for arguments that nobody looked at: others are a TypeError.
+
+        It takes exactly the types of the signature. This is the dispatcher, which from now on
+        compiles nothing further behind the caller's back.
+        """
+        self.dispatcher.disable_compile()
+        call: Callable[..., Any] = self.dispatcher
+        return call
+
+    @property
     def result_type(self) -> Any:
         """The Numba type of what the kernel returns."""
         return self.dispatcher.overloads[self.signature].signature.return_type

@@ -34,6 +34,7 @@ _IMPORTS = {
     "runtime": "from tracegrad.backend import runtime",
     "in_advance": "from tracegrad.backend.advance import in_advance",
     "large_pages": "from tracegrad.backend.memory import large_pages",
+    "overlap": "from tracegrad.backend.memory import overlap",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }
 
@@ -41,9 +42,18 @@ _IMPORTS = {
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-def emit_loop_form(function: Function) -> str:
-    """The source of the kernel ``function``, which is in loop form."""
-    return _Module(function, loops=True).text()
+def emit_loop_form(
+    function: Function, outputs: Sequence[int] = (), scratch: Sequence[int] = ()
+) -> str:
+    """The source of the kernel ``function``, which is in loop form.
+
+    Parameters
+    ----------
+    outputs : positions of the parameters that it writes results to. The caller's arrays: the
+        text checks that none shares memory with another one or with an argument.
+    scratch : positions of the parameters that it writes to on the way; nobody else's arrays.
+    """
+    return _Module(function, loops=True, outputs=outputs, scratch=scratch).text()
 
 
 def emit_array_form(function: Function) -> str:
@@ -96,9 +106,18 @@ def entry_name(function: Function) -> str:
 class _Module:
     """Prints the module of one function."""
 
-    def __init__(self, function: Function, *, loops: bool) -> None:
+    def __init__(
+        self,
+        function: Function,
+        *,
+        loops: bool,
+        outputs: Sequence[int] = (),
+        scratch: Sequence[int] = (),
+    ) -> None:
         self.function = function
         self.loops = loops
+        self.outputs = [function.params[position] for position in outputs]
+        self.scratch = [function.params[position] for position in scratch]
         self.entry = entry_name(function)
         vector_maths = {name for op in function.walk() for name in op.opdef.vector_maths}
         self.names = Names([self.entry, *vector_maths])
@@ -206,7 +225,8 @@ class _Module:
         function = self.function
         title = layout.safe(function.title or function.name)
         where = f", {layout.place(function.origin)}" if function.origin is not None else ""
-        takes = ", ".join(f"{self.texts[p]}: {self._type_text(p)}" for p in function.params)
+        written = {*self.outputs, *self.scratch}
+        takes = self._declared(p for p in function.params if p not in written)
         gives = ", ".join(
             f"{name}: {self._type_text(r)}" if name else self._type_text(r)
             for r, name in zip(function.results, self._result_names(), strict=True)
@@ -216,6 +236,10 @@ class _Module:
             f"takes {takes or 'nothing'}",
             f"returns {gives or 'nothing'}",
         ]
+        if self.outputs:
+            found.append(f"writes {self._declared(self.outputs)}")
+        if self.scratch:
+            found.append(f"works in {self._declared(self.scratch)}")
         if function.guards:
             found.append(f"guards: {', '.join(self._guard_text(g) for g in function.guards)}")
         hints = {self.sizes[k]: v for k, v in function.hints.items() if k in self.sizes}
@@ -235,6 +259,9 @@ class _Module:
                 break_on_hyphens=False,
             )
         return lines
+
+    def _declared(self, params: Iterable[Value]) -> str:
+        return ", ".join(f"{self.texts[p]}: {self._type_text(p)}" for p in params)
 
     def _result_names(self) -> Sequence[str]:
         names = [identifier(name) for name in self.function.result_names]
@@ -282,6 +309,7 @@ class _Module:
                 if axis not in bound:
                     checks.append(self._shape_check(name, axis, dim))
         checks += [self._guard_check(guard) for guard in self.function.guards]
+        checks += self._overlap_check()
         return [*lines, *checks]
 
     def _shape_check(self, name: str, axis: int, dim: Dim) -> Line:
@@ -297,11 +325,24 @@ class _Module:
         left, right = self._checked(guard.left), self._checked(guard.right)
         return _check(f"{left} {_NEGATED[guard.relation]} {right}", self._guard_text(guard))
 
+    def _overlap_check(self) -> list[Line]:
+        """Outputs share no memory with one another and with the arguments."""
+        written = {*self.outputs, *self.scratch}
+        read = [p for p in self.function.params if p.rank and p not in written]
+        if not self.outputs or len(self.outputs) + len(read) < 2:
+            return []
+        left, right = (_tuple([self.texts[p] for p in params]) for params in (self.outputs, read))
+        return [_check(f"overlap({left}, {right})", "outputs share no memory")]
+
     def _checked(self, dim: Dim) -> str:
         unknown = [name for name in symbols(dim) if name not in self.sources]
         if unknown:
             raise InternalError(f"nothing gives the size {unknown[0]!r} in {dim} a value")
         return self._dim(dim)
+
+
+def _tuple(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
 def _check(fails: str, states: str) -> Line:

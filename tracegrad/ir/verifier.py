@@ -32,7 +32,8 @@ Forms
 12. Operations that write memory stand in loop form only: in array form there is no ``alloc``,
     ``load``, ``store``, ``add_store``, ``gemm``, ``alias``, ``check_index`` or ``in_advance``.
 13. In loop form memory is written only where it was allocated: the buffer of ``store``,
-    ``add_store`` and ``gemm`` is made by an operation, never a parameter of the function.
+    ``add_store`` and ``gemm`` is made by an operation, never a parameter of the function, unless
+    it is one that was given to be written.
 
 Names
 14. The part is ``forward``, ``reverse`` or ``tangent``. ``result_names`` are none, or one per
@@ -74,25 +75,27 @@ class VerificationError(InternalError):
         self.ir_line = ir_line
 
 
-def verify(function: Function, *, form: str | None = None) -> Function:
+def verify(function: Function, *, form: str | None = None, given: Iterable[int] = ()) -> Function:
     """``function``, after a check of every invariant.
 
     Parameters
     ----------
     form : "array" or "loop" when the function must be in this form.
+    given : positions of the parameters that it may write to.
 
     Raises
     ------
     VerificationError : naming the invariant, with the printed line of the operation at fault.
     """
-    _Verifier(function, form).check()
+    _Verifier(function, form, frozenset(given)).check()
     return function
 
 
 class _Verifier:
-    def __init__(self, function: Function, form: str | None) -> None:
+    def __init__(self, function: Function, form: str | None, given: frozenset[int]) -> None:
         self.function = function
         self.form = form
+        self.read_only = {p for i, p in enumerate(function.params) if i not in given}
         self.visible: set[Value] = set()
         self.defined: set[Value] = set()
         self.seen: set[int] = set()
@@ -276,7 +279,7 @@ class _Verifier:
         if op.name in LOOP_FORM and self.form == "array":
             self.fail(12, f"{op.name} is an operation of loop form")
         position = BUFFER_OPERAND.get(op.name)
-        if position is not None and op.operands[position] in self.function.params:
+        if position is not None and op.operands[position] in self.read_only:
             self.fail(13, f"{op.name} writes to a parameter of the function")
 
 

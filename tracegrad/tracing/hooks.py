@@ -76,7 +76,7 @@ class TraceHooks:
     def entry(self, function: Any) -> Any:
         """What to call to trace ``function`` itself; what it is bound to is held."""
         inner = function
-        while isinstance(inner, functools.partial):
+        while isinstance(inner, functools.partial) and not _is_ours(inner):
             for value in (*inner.args, *inner.keywords.values()):
                 self.captures.hold(value, "partial")
             inner = inner.func
@@ -110,7 +110,7 @@ class TraceHooks:
             return self._method(function)
         if isinstance(function, functools._lru_cache_wrapper):
             return self.call(function.__wrapped__)
-        if isinstance(function, functools.partial):
+        if isinstance(function, functools.partial) and not _is_ours(function):
             inner = self.call(function.func)
             return functools.partial(inner, *function.args, **function.keywords)
         if isinstance(function, BuiltinFunctionType | BuiltinMethodType):
