@@ -7,7 +7,7 @@ object that is called like it; each also works as a decorator, with or without o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from tracegrad import tracing
 from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions
@@ -33,6 +33,7 @@ class JitOptions(TypedDict, total=False):
     fastmath: bool | Iterable[str] | None
     nogil: bool
     boundscheck: bool
+    tier: Literal["kernel", "background"]
 
 
 class GradOptions(JitOptions, total=False):
@@ -86,6 +87,7 @@ def value_and_grad(
     fastmath: bool | Iterable[str] | None = None,
     nogil: bool = False,
     boundscheck: bool = False,
+    tier: Literal["kernel", "background"] = "kernel",
 ) -> Any:
     """A function that gives the value of ``fun`` and its gradient, in one compiled kernel.
 
@@ -104,6 +106,9 @@ def value_and_grad(
     fastmath : LLVM's freedoms: None for ``reassoc contract arcp nsz`` (NaN and infinity keep
         their meaning), True for all, False for none, or a set of flag names.
     nogil, boundscheck : as for ``numba.njit``.
+    tier : "kernel" to compile at the first call; "background" to compile in a thread: as long as
+        that takes, calls are answered by the array form, as plain NumPy with plain loops. An
+        error of the compiler is raised by a later call.
 
     Returns
     -------
@@ -130,7 +135,7 @@ def value_and_grad(
     """
     verb = gradient_verb("value_and_grad", argnums, argnames, has_aux)
     chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, chosen)
+    return _apply(fun, verb, static_argnums, static_argnames, chosen, tier)
 
 
 @overload
@@ -154,6 +159,7 @@ def grad(
     fastmath: bool | Iterable[str] | None = None,
     nogil: bool = False,
     boundscheck: bool = False,
+    tier: Literal["kernel", "background"] = "kernel",
 ) -> Any:
     """A function that gives the gradient of ``fun``; parameters as for `value_and_grad`.
 
@@ -169,7 +175,7 @@ def grad(
     """
     verb = gradient_verb("grad", argnums, argnames, has_aux)
     chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, chosen)
+    return _apply(fun, verb, static_argnums, static_argnames, chosen, tier)
 
 
 @overload
@@ -186,6 +192,7 @@ def jit(
     fastmath: bool | Iterable[str] | None = None,
     nogil: bool = False,
     boundscheck: bool = False,
+    tier: Literal["kernel", "background"] = "kernel",
 ) -> Any:
     """``fun`` itself, compiled: the primal alone. Parameters as for `value_and_grad`.
 
@@ -194,7 +201,7 @@ def jit(
     Compiled : called like ``fun``; the result may be any tree of arrays and numbers.
     """
     chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, Verb("jit"), static_argnums, static_argnames, chosen)
+    return _apply(fun, Verb("jit"), static_argnums, static_argnames, chosen, tier)
 
 
 def _apply(
@@ -203,7 +210,11 @@ def _apply(
     static_argnums: int | Sequence[int],
     static_argnames: str | Sequence[str],
     options: KernelOptions,
+    tier: str,
 ) -> Any:
+    if tier not in ("kernel", "background"):
+        raise ArgumentError(f"tier is 'kernel' or 'background', not {tier!r}")
+
     def apply(function: Fun) -> Compiled:
         return Compiled(
             function,
@@ -211,6 +222,7 @@ def _apply(
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             options=options,
+            background=tier == "background",
         )
 
     return apply if fun is None else apply(fun)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
 from tracegrad.backend.compile import KernelOptions
+from tracegrad.background import Pending
 from tracegrad.calls import MISS, direct_call, direct_into
 from tracegrad.errors import ArgumentError, GuardFailed, InternalError
 from tracegrad.ir.core import Function
@@ -55,6 +56,8 @@ class Version:
     kernel: pipeline.Kernel
     shape: Shape
     kinds: tuple[Leaf, ...]
+    pending: Pending | None = None
+    """There while the kernel is compiled in the background."""
     directs: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
     """The direct ways made for this version, by what they are for."""
 
@@ -66,8 +69,12 @@ class Version:
         """Call the kernel on checked leaves; raises `GuardFailed` if this is not its case."""
         if not self.traced.captures_hold():
             raise GuardFailed("a captured name was bound to something else")
-        arguments = self.apart(leaves)
-        return self.recipe.assemble(self.kernel.entry_point(*arguments))
+        return self.recipe.assemble(self.call(*self.apart(leaves)))
+
+    def call(self, *arguments: Any) -> Any:
+        """What the kernel returns; as long as it is being compiled, NumPy answers."""
+        pending = self.pending
+        return self.kernel.entry_point(*arguments) if pending is None else pending(*arguments)
 
     def run_into(self, leaves: Sequence[Any], out: Any, workspace: Workspace | None) -> Any:
         """The same with results written to ``out``; leaves are of this version's case."""
@@ -158,6 +165,7 @@ class Compiled(Exchangeable):
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
         options: KernelOptions | None = None,
+        background: bool = False,
     ) -> None:
         if not callable(fun):
             raise ArgumentError(
@@ -167,6 +175,7 @@ class Compiled(Exchangeable):
         self.py_func = fun
         self._verb = verb
         self._options = KernelOptions() if options is None else options
+        self._background = background
         self._binder = Binder(fun, static_argnums, static_argnames)
         self._signatures: dict[Any, Signature] = {}
         self._lock = threading.RLock()
@@ -295,11 +304,22 @@ class Compiled(Exchangeable):
             if result is not MISS:
                 return result
             version = self._prepare(signature, shape, leaves, kinds)
-            _ = version.kernel.compiled
+            if self._background:
+                version.pending = Pending(version.kernel, lambda: self._ready(version))
+                version.pending.start()
+            else:
+                _ = version.kernel.compiled
             signature.versions.insert(0, version)
             del signature.versions[MAX_VERSIONS:]
             self._install(version)
         return version.run(leaves)
+
+    def _ready(self, version: Version) -> None:
+        """The kernel of ``version``, compiled in the background, takes over."""
+        with self._lock:
+            version.pending = None
+            if self._latest is version:
+                self._install(version)
 
     def _into(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, workspace: Workspace | None
@@ -394,6 +414,10 @@ class Compiled(Exchangeable):
     def _install(self, version: Version, careful: bool = False) -> None:
         """Make ``version`` the one that direct calls go to."""
         self._latest = version
+        if version.pending is not None:
+            self._direct = None
+            self._go_to(self._general)
+            return
         wanted = "call", careful
         if wanted not in version.directs:
             names = self._binder.plain_names()
@@ -422,9 +446,11 @@ class Compiled(Exchangeable):
 
     def lower(self, *args: Any, **kwargs: Any) -> pipeline.Kernel:
         """Trace and compile for these arguments without calling; the kernel with its stages."""
-        kernel = self._version_for(args, kwargs).kernel
-        _ = kernel.compiled
-        return kernel
+        version = self._version_for(args, kwargs)
+        if version.pending is not None:
+            version.pending.wait()
+        _ = version.kernel.compiled
+        return version.kernel
 
     def _version_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Version:
         if not args and not kwargs:

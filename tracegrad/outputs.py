@@ -148,7 +148,7 @@ def run_into(version: Version, arguments: list[Any], out: Any, workspace: Worksp
     arrays = [a for a in arguments if isinstance(a, np.ndarray)]
     if any(np.may_share_memory(b, a) for b in everything for a in arrays):
         # As with NumPy's ``out=``: the result is that of arrays that are apart.
-        values = _several(version.kernel.entry_point(*arguments), len(recipe.converters))
+        values = _several(version.call(*arguments), len(recipe.converters))
         late |= buffers.keys()
     else:
         values = _call(version, arguments, buffers, workspace)
