@@ -51,6 +51,8 @@ class Names:
         self._ranks: dict[str, int] = {}
         self._scopes: list[set[str]] = [set()]
         self._temporaries = 0
+        #: From which number on a name may be free; lower ones are in use.
+        self._next: dict[str, int] = {}
         self._loops: list[str] = []
         self._indices: set[str] = set()
 
@@ -63,10 +65,13 @@ class Names:
             # One element of an array that is in sight: x_ij for x at i and j.
             places = [each for each in self._loops if len(each) == 1][-self._ranks[name] :]
             name = f"{name}_{''.join(places)}".rstrip("_")
-        found, number = name, 1
+        found, number = name, self._next.get(name, 1)
+        if number > 1:
+            found = f"{name}_{number}"
         while found in self._taken:
             number += 1
             found = f"{name}_{number}"
+        self._next[name] = number
         return self._take(found, rank)
 
     def _take(self, name: str, rank: int = 0) -> str:
@@ -85,6 +90,8 @@ class Names:
         finally:
             gone = self._scopes.pop() - self._indices
             self._taken -= gone
+            if gone:
+                self._next.clear()
             for name in gone:
                 self._ranks.pop(name, None)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tracegrad.backend import lines as layout
@@ -65,6 +66,11 @@ class _Waiting:
     text: Text
     buffers: frozenset[Value]
     block: list[Line] | None = None
+
+    @cached_property
+    def words(self) -> set[str]:
+        """The names in the text."""
+        return words(self.text.text)
 
 
 def words(text: str) -> set[str]:
@@ -227,7 +233,7 @@ class Values:
         """Write down what reads any of the variables ``names`` before they change."""
         changing = set(names)
         for value, waiting in list(self._waiting.items()):
-            if words(waiting.text.text) & changing:
+            if not changing.isdisjoint(waiting.words):
                 if waiting.block is None or any(waiting.block is b for b in self._blocks):
                     self._settle(value)
                 else:  # its region is over

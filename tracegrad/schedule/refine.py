@@ -93,14 +93,14 @@ def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced:
         if node.kind != "ew" or not node.rank or node.op is None or node in chosen:
             continue
         if _repeats(program, stmt, path, index) >= REPEATS and (
-            _flops(_inlined_below(program, node)) >= WORTH_STORING
+            _costs(program, node, WORTH_STORING)
         ):
             candidates.append(node)
     below: set[Node] = set()
     for node in sorted(candidates, key=lambda n: -n.number):
         if node not in below:
             chosen.add(node)
-            below |= _inlined_below(program, node)
+            below.update(_inlined_below(program, node))
     forced |= chosen
 
 
@@ -116,9 +116,7 @@ def _costly_at_several_places(program: Program, stmt: Stmt) -> set[Node]:
             places[node] = places.get(node, 0) + 1
     chosen: set[Node] = set()
     for node in sorted(places, key=lambda n: n.number):
-        if places[node] > 1 and (
-            _flops(_inlined_below(program, node, chosen), PAD_COST) >= WORTH_STORING_SHIFTED
-        ):
+        if places[node] > 1 and _costs(program, node, WORTH_STORING_SHIFTED, chosen, PAD_COST):
             chosen.add(node)
     return chosen
 
@@ -142,7 +140,7 @@ def _repeats(program: Program, stmt: Stmt, path: tuple[int, ...], index: Index) 
     return repeats
 
 
-def _inlined_below(program: Program, node: Node, kept: Collection[Node] = ()) -> set[Node]:
+def _inlined_below(program: Program, node: Node, kept: Collection[Node] = ()) -> Iterator[Node]:
     """``node`` and the nodes that are inlined into it; ``kept`` ones are not."""
     found: set[Node] = set()
     stack = [node]
@@ -150,20 +148,24 @@ def _inlined_below(program: Program, node: Node, kept: Collection[Node] = ()) ->
         n = stack.pop()
         if n not in found:
             found.add(n)
+            yield n
             stack.extend(
                 x
                 for x in n.operands
                 if x not in program.of_node and x.kind != "input" and x not in kept
             )
-    return found
 
 
-def _flops(nodes: Collection[Node], pad: float = 0.0) -> float:
-    """The cost of one element of each of ``nodes``."""
+def _costs(
+    program: Program, node: Node, least: float, kept: Collection[Node] = (), pad: float = 0.0
+) -> bool:
+    """Whether one element of ``node``, with all that is inlined, costs at ``least`` so much."""
     total = 0.0
-    for n in nodes:
+    for n in _inlined_below(program, node, kept):
         if n.kind == "ew" and n.op is not None and n.rank:
             total += n.op.opdef.cost
         elif n.kind == "pad":
             total += pad
-    return total
+        if total >= least:
+            return True
+    return False

@@ -17,6 +17,8 @@ from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, is_transpose
 
 DEFAULT_SIZE = 1000
 MOST_UNROLLED = 64
+MOST_INLINED = 128
+"""Nodes inlined below one: a value that is made of more is computed once and placed."""
 
 
 class Entry(NamedTuple):
@@ -125,6 +127,7 @@ class Program:
         self._live: list[Node] = []
         self._sizes: dict[Dim, int] = {}
         self._require(graph)
+        self._force_long(graph)
         self.axes = Axes(graph, self._live)
         self.unrolled: set[int] = set()
         self._place(graph)
@@ -186,6 +189,25 @@ class Program:
         if node.kind == "scatter":
             return [node.operands[0]]
         return []
+
+    def _force_long(self, graph: Graph) -> None:
+        """Make statements of values that are made of many others.
+
+        Every reader of a value computes all again that is inlined below it: in a long chain of
+        light operations this would be the whole chain, for each of the readers.
+        """
+        if len(self._live) <= MOST_INLINED:
+            return
+        below: dict[Node, frozenset[Node]] = {}
+        for node in self._live:
+            if node.kind == "input" or self.is_statement(node):
+                continue
+            parts = [below[x] for x in node.operands if x in below]
+            found = frozenset((node,)).union(*parts)
+            if len(found) > MOST_INLINED and node.kind == "ew" and node.op is not None:
+                self._forced.add(node)
+            else:
+                below[node] = found
 
     def is_statement(self, node: Node) -> bool:
         if node.kind in STATEMENT_KINDS or node in self._forced:

@@ -87,23 +87,24 @@ class TreeBuilder:
         """
         items: list[Item] = []
         waiting = list(stmts)
+        first = {t: found for t in stmts if (found := self._first(t, bound)) is not None}
         while waiting:
-            waiting = self._place_ready(waiting, bound, items)
+            waiting = self._place_ready(waiting, first, items)
             if not waiting:
                 break
-            group, candidate = self._choose(waiting, bound)
+            group, candidate = self._choose(waiting, first)
             chosen = set(group)
             waiting = [t for t in waiting if t not in chosen]
             items += self._open(candidate, group, bound)
         return items
 
     def _place_ready(
-        self, waiting: list[Stmt], bound: dict[int, str], items: list[Item]
+        self, waiting: list[Stmt], first: dict[Stmt, Candidate], items: list[Item]
     ) -> list[Stmt]:
         left: list[Stmt] = []
         unplaced = set(waiting)
         for t in waiting:
-            if not self._unbound(t, bound) and not (t.deps & unplaced):
+            if t not in first and t.deps.isdisjoint(unplaced):
                 items.append(t)
                 unplaced.discard(t)
             else:
@@ -163,15 +164,15 @@ class TreeBuilder:
             return "max"
         return "plain"
 
-    def _choose(self, waiting: list[Stmt], bound: dict[int, str]) -> tuple[list[Stmt], Candidate]:
-        candidates: dict[Candidate, None] = {}
-        first: dict[Stmt, Candidate] = {}
-        for t in waiting:
-            unbound = self._unbound(t, bound)
-            if unbound:
-                found = Candidate(unbound[0], self._type(t, unbound, bound))
-                first[t] = found
-                candidates.setdefault(found)
+    def _first(self, stmt: Stmt, bound: dict[int, str]) -> Candidate | None:
+        """The outermost loop that ``stmt`` still needs."""
+        unbound = self._unbound(stmt, bound)
+        return Candidate(unbound[0], self._type(stmt, unbound, bound)) if unbound else None
+
+    def _choose(
+        self, waiting: list[Stmt], first: dict[Stmt, Candidate]
+    ) -> tuple[list[Stmt], Candidate]:
+        candidates = dict.fromkeys(first[t] for t in waiting if t in first)
         groups = {c: self._group(c, waiting, first) for c in candidates}
         groups = {c: g for c, g in groups.items() if g}
         best: tuple[bool, int, int] | None = None
