@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tracegrad.api import stop_gradient as stop_gradient
     from tracegrad.api import value_and_grad as value_and_grad
     from tracegrad.api import vjp as vjp
+    from tracegrad.api_derived import checkpoint as checkpoint
+    from tracegrad.api_derived import custom_jvp as custom_jvp
+    from tracegrad.api_derived import custom_vjp as custom_vjp
     from tracegrad.api_derived import elementwise_grad as elementwise_grad
     from tracegrad.api_derived import hessian as hessian
     from tracegrad.api_derived import hvp as hvp
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import jacrev as jacrev
     from tracegrad.api_derived import jvp as jvp
     from tracegrad.api_derived import linearize as linearize
+    from tracegrad.api_derived import make_ir as make_ir
     from tracegrad.api_derived import vmap as vmap
     from tracegrad.compiled import Compiled as Compiled
     from tracegrad.errors import ArgumentError as ArgumentError
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from tracegrad.errors import TraceError as TraceError
     from tracegrad.errors import TracegradError as TracegradError
     from tracegrad.errors import UnsupportedError as UnsupportedError
+    from tracegrad.testing.check import check_grads as check_grads
 
 _HOMES = {
     "grad": "api",
@@ -40,6 +45,9 @@ _HOMES = {
     "stop_gradient": "api",
     "value_and_grad": "api",
     "vjp": "api",
+    "checkpoint": "api_derived",
+    "custom_jvp": "api_derived",
+    "custom_vjp": "api_derived",
     "elementwise_grad": "api_derived",
     "hessian": "api_derived",
     "hvp": "api_derived",
@@ -48,6 +56,7 @@ _HOMES = {
     "jacrev": "api_derived",
     "jvp": "api_derived",
     "linearize": "api_derived",
+    "make_ir": "api_derived",
     "vmap": "api_derived",
     "Compiled": "compiled",
     "ArgumentError": "errors",
@@ -57,6 +66,7 @@ _HOMES = {
     "TraceError": "errors",
     "TracegradError": "errors",
     "UnsupportedError": "errors",
+    "check_grads": "testing.check",
 }
 
 __all__ = sorted(_HOMES)  # the public names, each loaded when first used

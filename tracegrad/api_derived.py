@@ -10,8 +10,10 @@ from typing import Any
 
 from tracegrad.arguments import Binder
 from tracegrad.backend.compile import KernelOptions
+from tracegrad.compiled import Compiled
 from tracegrad.composed import Apply, Composed, Remembered, call_or_inline
-from tracegrad.derived import batching, forward, jacobians, reverse
+from tracegrad.derived import batching, custom, forward, jacobians, reverse
+from tracegrad.ir.core import Function
 from tracegrad.pullback import LinearizeMaker
 from tracegrad.verbs import Verb, gradient_verb
 
@@ -363,7 +365,127 @@ def vmap(
     return composed(fun, verb, applied, static_argnums, static_argnames)
 
 
+# --- inspection -------------------------------------------------------------------------------
+
+
+def make_ir(
+    fun: Fun,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Callable[..., Function]:
+    """A function that traces ``fun`` for its arguments and gives the IR; nothing is compiled.
+
+    Parameters
+    ----------
+    fun : a function, or one under a verb: ``make_ir(grad(f))``.
+    static_argnums, static_argnames : as for `jit`, for a bare function.
+
+    Returns
+    -------
+    Callable : called like ``fun``, gives a `Function`, which prints as text.
+
+    Examples
+    --------
+    >>> import tracegrad as tg
+    >>> print(tg.make_ir(lambda x: x * x)(2.0))  # doctest: +SKIP
+    """
+    compiled = (
+        fun
+        if isinstance(fun, Compiled)
+        else Compiled(
+            fun, Verb("jit"), static_argnums=static_argnums, static_argnames=static_argnames
+        )
+    )
+    return lambda *args, **kwargs: compiled.trace(*args, **kwargs)
+
+
+# --- derivatives of one's own -----------------------------------------------------------------
+
+
+def custom_vjp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()) -> Any:
+    """``fun`` with a reverse rule of the user's, traced and compiled like everything else.
+
+    Parameters
+    ----------
+    fun : the function, called by position.
+    nondiff_argnums : arguments without a derivative, handed to the rule as they are.
+
+    Returns
+    -------
+    An object that is called like ``fun``. ``f.defvjp(fwd, bwd)`` gives the rule:
+    ``fwd(*args) -> (out, residuals)``, and ``bwd(*nondiff, residuals, out_bar)`` a tuple with one
+    cotangent (None for zero) per other argument.
+
+    Raises
+    ------
+    NotDifferentiable : a value is differentiated that ``fun`` uses and is not given as argument.
+
+    Notes
+    -----
+    Forward mode (`jvp`, `hessian`) takes the transpose of the rule, which must be linear in the
+    cotangent. Derivatives of higher order differentiate the rule.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> @tg.custom_vjp
+    ... def clipped(x):
+    ...     return x
+    >>> clipped.defvjp(lambda x: (x, None), lambda _, bar: (np.clip(bar, -1.0, 1.0),))
+    >>> tg.grad(lambda x: 5.0 * clipped(x))(2.0)
+    1.0
+    """
+    if fun is None:
+        return lambda function: custom.CustomVJP(function, nondiff_argnums)
+    return custom.CustomVJP(fun, nondiff_argnums)
+
+
+def custom_jvp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()) -> Any:
+    """``fun`` with a forward rule of the user's; reverse mode takes its transpose.
+
+    Parameters as for `custom_vjp`.
+
+    Returns
+    -------
+    An object that is called like ``fun``. ``@f.defjvp`` gives the rule
+    ``jvp(*nondiff, primals, tangents) -> (out, out_dot)``, or ``f.defjvps(*rules)`` one
+    ``rule(x_dot, out, *args)`` (or None) per argument, whose results add up.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> @tg.custom_jvp
+    ... def softplus(x):
+    ...     return np.log1p(np.exp(x))
+    >>> softplus.defjvps(lambda x_dot, out, x: x_dot / (1.0 + np.exp(-x)))
+    >>> tg.grad(softplus)(0.0)
+    0.5
+    """
+    if fun is None:
+        return lambda function: custom.CustomJVP(function, nondiff_argnums)
+    return custom.CustomJVP(fun, nondiff_argnums)
+
+
+def checkpoint(fun: Fun) -> Any:
+    """``fun``, whose intermediate values are computed again in reverse mode instead of kept.
+
+    Only the arguments are kept. In a loop, a checkpointed body tapes what goes from trip to trip
+    and nothing else.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> step = tg.checkpoint(lambda x: np.sin(np.cos(x)))
+    >>> round(tg.grad(lambda x: step(step(x)))(0.5), 6)
+    0.281989
+    """
+    return custom.Checkpoint(fun)
+
+
 __all__ = [
+    "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
     "elementwise_grad",
     "hessian",
     "hvp",
@@ -372,5 +494,6 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "make_ir",
     "vmap",
 ]

@@ -30,6 +30,7 @@ from tracegrad.calls import MISS, direct_call, direct_into
 from tracegrad.errors import ArgumentError, GuardFailed, InternalError
 from tracegrad.ir.core import Function
 from tracegrad.outputs import Outputs, Workspace, run_into, sizes_of
+from tracegrad.passes import optimize
 from tracegrad.verbs import Recipe, Verb
 
 if TYPE_CHECKING:
@@ -379,19 +380,35 @@ class Compiled(Exchangeable):
     ) -> Version:
         for version in signature.versions:
             signature.varying |= version.traced.differing_dims(leaves)
+        traced, recipe = self._transformed(shape, leaves, kinds, frozenset(signature.varying))
         static = _static_leaves(kinds)
+        dynamic = tuple(i for i in range(len(leaves)) if i not in static)
+        kernel = pipeline.prepare_function(recipe.function, self._options)
+        return Version(traced, recipe, dynamic, kernel, shape, kinds)
+
+    def _transformed(
+        self,
+        shape: Shape,
+        leaves: list[Any],
+        kinds: tuple[Leaf, ...],
+        varying: frozenset[tuple[int, int]] = frozenset(),
+    ) -> tuple[tracing.Traced, Recipe]:
+        """The function traced for these arguments, and what the verb makes of it."""
         traced = tracing.trace(
             self._target(),
             shape.rebuild,
             leaves,
-            static=static,
-            varying=frozenset(signature.varying),
+            static=_static_leaves(kinds),
+            varying=varying,
             names=self._binder.leaf_names(shape),
         )
-        recipe = self._recipe(traced, shape, kinds, inlined=False)
-        dynamic = tuple(i for i in range(len(leaves)) if i not in static)
-        kernel = pipeline.prepare_function(recipe.function, self._options)
-        return Version(traced, recipe, dynamic, kernel, shape, kinds)
+        return traced, self._recipe(traced, shape, kinds, inlined=False)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Function:
+        """The transformed function for these arguments, optimised, in array form; not compiled."""
+        shape, leaves, kinds = self._binder.bind(args, kwargs)
+        _, recipe = self._transformed(shape, leaves, kinds)
+        return optimize(recipe.function)
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a trace: append the transformed function to the trace."""

@@ -26,6 +26,7 @@ from tracegrad.ir.core import Function, Value
 from tracegrad.passes import finish
 from tracegrad.schedule import schedule
 from tracegrad.schedule.given import Given, give
+from tracegrad.transforms.custom import without_rules
 
 Stage = TypeVar("Stage")
 
@@ -139,7 +140,7 @@ class GivenKernel:
 
 def prepare_function(function: Function, options: KernelOptions) -> Kernel:
     """Optimise a function in array form; the further stages are made when they are needed."""
-    return Kernel(finish(function), options)
+    return Kernel(finish(without_rules(function)), options)
 
 
 def compile_function(function: Function, options: KernelOptions) -> Kernel:

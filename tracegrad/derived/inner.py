@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class Inner:
     selection: Selection
     leaves: Sequence[Any]
 
-    @property
+    @functools.cached_property
     def function(self) -> Function:
         """The traced function, ready to be transformed."""
         return open_loops(self.traced.function)

@@ -98,6 +98,8 @@ class Bounds:
         if op.name == "if":
             self.assume(op.operands[0], region is op.regions[0])
             self._bind(region)
+        elif op.name == "custom":
+            self._bind(region)
         else:
             if op.name == "for":
                 self.open(region.params[0], *op.operands[:3])

@@ -192,5 +192,13 @@ class _Machine:
         then, otherwise = op.regions
         return self.scoped(then if bool(predicate) else otherwise, arguments)
 
+    def custom(self, op: Operation, operands: list[Array]) -> tuple[Array, ...]:
+        return tuple(operands[: op.attributes["outs"]])
 
-_CONTROL = {"for": _Machine.for_, "while": _Machine.while_, "if": _Machine.if_}
+
+_CONTROL = {
+    "for": _Machine.for_,
+    "while": _Machine.while_,
+    "if": _Machine.if_,
+    "custom": _Machine.custom,
+}

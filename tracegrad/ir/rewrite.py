@@ -82,7 +82,8 @@ class Rewriter(Builder):
                 *(v for k, v in enumerate(region.params[first:]) if k in kept),
             ]
             yields = list(region.yields)
-            if not (op.name == "while" and region is op.regions[0]):
+            condition = op.name == "while" and region is op.regions[0]
+            if not condition and op.name != "custom":
                 yields = [v for k, v in enumerate(yields) if k in kept]
             regions.append(self.copied(region, params if carries else region.params, yields))
         types = [r.type for k, r in enumerate(op.results) if k in kept]
@@ -104,8 +105,8 @@ def _is_number(value: Value) -> bool:
 
 
 def leading(op: Operation) -> int:
-    """How many operands of a control-flow operation stand before the carried values."""
-    return {"for": 3, "while": 0, "if": 1}[op.name]
+    """How many operands of an operation with regions stand before the carried values."""
+    return {"for": 3, "while": 0, "if": 1}.get(op.name, len(op.operands))
 
 
 def first_carried(op: Operation) -> int:

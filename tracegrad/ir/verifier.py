@@ -14,7 +14,7 @@ Types and attributes
  5. A map entry with one index (no axis, or an axis of size 1) has step 1: equal views are equal.
 
 Control flow
- 6. ``for`` has one region, ``while`` and ``if`` have two, every other operation none.
+ 6. ``for`` and ``custom`` have one region, ``while`` and ``if`` have two, other operations none.
  7. ``for(lo, hi, step, *inits)``: i64 scalars, then the carried values; the region takes an i64
     scalar and the carried values and yields them; results, too, have the types of ``inits``.
  8. ``while(*inits)``: both regions take the carried values; the first yields one bool scalar, the
@@ -38,6 +38,11 @@ Forms
 Names
 14. The part is ``forward``, ``reverse`` or ``tangent``. ``result_names`` are none, or one per
     result.
+
+Derivatives of the user's
+15. ``custom(*outs, *inputs, *closed)``: the results have the types of the ``outs`` first operands;
+    the region of the rule "vjp" takes values of these types and yields values of those of the
+    ``inputs`` operands that follow, that of the rule "jvp" the other way round.
 """
 
 from __future__ import annotations
@@ -52,7 +57,7 @@ from tracegrad.ir.text import Printer
 from tracegrad.ir.types import ArrayType, DType, Size, boolean, i64, is_symbol, scalar, symbols
 
 PARTS = ("forward", "reverse", "tangent")
-REGIONS = {"for": 1, "while": 2, "if": 2}
+REGIONS = {"for": 1, "while": 2, "if": 2, "custom": 1}
 BUFFER_OPERAND = {"store": 1, "add_store": 1, "gemm": 2}
 LOOP_FORM = frozenset(
     ("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "in_advance")
@@ -236,7 +241,8 @@ class _Verifier:
     # --- control flow
 
     def control(self, op: Operation) -> None:
-        {"for": self.for_, "while": self.while_, "if": self.if_}[op.name](op)
+        check = {"for": self.for_, "while": self.while_, "if": self.if_, "custom": self.custom}
+        check[op.name](op)
 
     def for_(self, op: Operation) -> None:
         (body,) = op.regions
@@ -264,6 +270,19 @@ class _Verifier:
             self.check_types(9, "region parameters", region.params, [])
             self.inner_region(op, region)
             self.check_types(9, "yielded values", region.yields, wanted)
+
+    def custom(self, op: Operation) -> None:
+        (region,) = op.regions
+        outs, inputs = op.attributes["outs"], op.attributes["inputs"]
+        made = [v.type for v in op.operands[:outs]]
+        given = [v.type for v in op.operands[outs : outs + inputs]]
+        if op.attributes["rule"] not in ("vjp", "jvp"):
+            self.fail(15, f"{op.attributes['rule']!r} is not a rule")
+        takes, gives = (made, given) if op.attributes["rule"] == "vjp" else (given, made)
+        self.check_types(15, "results", op.results, made)
+        self.check_types(15, "region parameters", region.params, takes)
+        self.inner_region(op, region)
+        self.check_types(15, "yielded values", region.yields, gives)
 
     # --- symbols and forms
 

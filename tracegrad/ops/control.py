@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracegrad.ir.builder import current
-from tracegrad.ir.core import Region, Value
+from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, boolean, i64, scalar
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import Sample, elementwise, structural
@@ -153,6 +153,50 @@ def branch(
     wanted = [v.type for v in regions[0].yields]
     _matching("if", "the other branch's values", [v.type for v in regions[1].yields], wanted)
     return build.emit(if_, [predicate], {}, regions, wanted).results
+
+
+# --- custom -----------------------------------------------------------------------------------
+
+
+def _custom_type(*types: ArrayType, outs: Any, inputs: Any, rule: Any) -> tuple[ArrayType, ...]:
+    if not 0 <= outs + inputs <= len(types):
+        raise TypeError(f"custom: {outs} outs and {inputs} inputs of {len(types)} operands")
+    return types[:outs]
+
+
+custom = structural(
+    "custom",
+    doc="""The first ``outs`` operands, which were computed from the ``inputs`` operands after them,
+    with a derivative that the user gives.
+
+    The region of the rule "vjp" takes the cotangents of the results and yields those of the
+    inputs; the region of the rule "jvp" takes the tangents of the inputs and yields those of the
+    results. It is linear in what it takes. The operands that follow the inputs are the other
+    values that the results were computed from: no derivative flows to them, so they must not
+    need one.""",
+    infer=_custom_type,
+    reference=_no_reference,
+)
+
+
+def inputs_of(op: Operation) -> tuple[Value, ...]:
+    """The operands of a ``custom`` operation that a derivative flows to."""
+    outs, inputs = op.attributes["outs"], op.attributes["inputs"]
+    return op.operands[outs : outs + inputs]
+
+
+def with_rule(
+    outs: Sequence[Value],
+    inputs: Sequence[Value],
+    closed: Sequence[Value],
+    rule: str,
+    region: Region,
+) -> tuple[Value, ...]:
+    """A ``custom`` operation; ``outs`` as values with the derivative that ``region`` gives."""
+    attributes = {"outs": len(outs), "inputs": len(inputs), "rule": rule}
+    operands = [*outs, *inputs, *closed]
+    types = [v.type for v in outs]
+    return current().emit(custom, operands, attributes, [region], types).results
 
 
 # --- raise ------------------------------------------------------------------------------------

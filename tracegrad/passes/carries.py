@@ -79,7 +79,9 @@ class _Carries(Rewriter):
         self._known: dict[Region, list[tuple[Value, bool]]] = {}
 
     def visit_control(self, op: Operation) -> Sequence[Value]:
-        return self._if(op) if op.name == "if" else self._loop(op)
+        if op.name == "if":
+            return self._if(op)
+        return self._loop(op) if op.name != "custom" else super().visit_control(op)
 
     def _if(self, op: Operation) -> Sequence[Value]:
         new = self.rebuilt(op, range(len(op.results)))

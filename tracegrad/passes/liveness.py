@@ -59,12 +59,12 @@ class Liveness:
         self._mentioned(type_symbols(value.type))
         if value.op is not None:
             self._operation(value.op)
-            if value.op.regions:
+            if value.op.regions and value.op.name != "custom":
                 self._carried(value.op, self._result_of.get(value, 0))
         elif value in self._param_of:
             holder, k = self._param_of[value]
             self._operation(holder)
-            if k >= 0:
+            if k >= 0 and holder.name != "custom":
                 self._carried(holder, k)
 
     def _carried(self, op: Operation, k: int) -> None:
@@ -80,7 +80,7 @@ class Liveness:
             return
         self.operations.add(op)
         self._pending += op.operands[: leading(op)] if op.regions else op.operands
-        if op.name == "while":
+        if op.name in ("while", "custom"):
             self._pending += op.regions[0].yields
         for attribute in op.attributes.values():
             self._mentioned(attribute_symbols(attribute))
@@ -97,6 +97,8 @@ class Liveness:
 
     def kept(self, op: Operation) -> list[int]:
         """The results, in a loop the carried values, of a control-flow operation that are live."""
+        if op.name == "custom":
+            return list(range(len(op.results)))
         regions = op.regions if op.name in ("for", "while") else ()
         first = first_carried(op)
         return [

@@ -147,7 +147,7 @@ class _Simplify(Simplifier):
     def visit_control(self, op: Operation) -> Sequence[Value]:
         if op.name == "if":
             return self.visit_if(op)
-        return self.visit_loop(op)
+        return self.visit_loop(op) if op.name != "custom" else super().visit_control(op)
 
     def visit_if(self, op: Operation) -> Sequence[Value]:
         """A known predicate chooses now; a result that is one value in both arms is that value.

@@ -300,7 +300,7 @@ def appended(function: Function, values: Sequence[Value]) -> list[Value]:
     return [env.get(value, value) for value in function.results]
 
 
-def as_tangent(tangent: Any, primal: Any, name: str) -> Tracer:
+def as_tangent(tangent: Any, primal: Any, name: str, what: str = "tangent") -> Tracer:
     """``tangent`` in the dtype of ``primal``; their shapes are equal from here on.
 
     Raises
@@ -313,9 +313,9 @@ def as_tangent(tangent: Any, primal: Any, name: str) -> Tracer:
         sizes.equal(a, b) for a, b in zip(x.value.shape, dot.value.shape, strict=True)
     ):
         raise ArgumentError(
-            f"the tangent of {name!r} has shape {shape_text(sizes, dot.value.shape)}, {name!r} has "
+            f"the {what} of {name!r} has shape {shape_text(sizes, dot.value.shape)}, {name!r} has "
             f"{shape_text(sizes, x.value.shape)}",
-            way_out="pass a tangent of the same shape",
+            way_out=f"give a {what} of the same shape",
         )
     return cast(dot, x.dtype)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ops.control import inputs_of
 
 
 def active_values(function: Function, wrt: Iterable[Value]) -> set[Value]:
@@ -84,7 +85,9 @@ def reach(region: Region, active: set[Value], reached: set[Value]) -> None:
             for arm in op.regions:
                 reached.update(v for k in results if (v := arm.yields[k]) in active)
                 reach(arm, active, reached)
-        elif op.regions:
+        elif op.name == "custom":
+            reached.update(v for v in inputs_of(op) if v in active)
+        elif op.name in ("for", "while"):
             inits = op.operands[leading(op) :]
             for k in _reached_carries(op, set(results), active, reached):
                 if inits[k] in active:

@@ -340,6 +340,9 @@ def _follow(region: Region, versions: set[Value]) -> bool:
                     if not all(members):
                         return False
                     versions.add(result)
+        elif op.name == "custom":
+            if not versions.isdisjoint(op.operands):
+                return False
         elif op.regions:
             inner = op.regions[-1]
             inits = op.operands[leading(op) :]

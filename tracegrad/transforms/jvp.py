@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ops.control import inputs_of
 from tracegrad.ops.registry import expand_to
 from tracegrad.transforms.activity import active_values, reach
 from tracegrad.transforms.contributions import refuse_nondifferentiable, zero_of
+from tracegrad.transforms.custom import forward_custom, refuse_closed
 from tracegrad.transforms.masks import either, masked, support
 from tracegrad.transforms.vjp import result_name
 
@@ -98,6 +100,8 @@ class Tangents:
                 self._operation(op)
             elif op.name == "if":
                 self._branch(op)
+            elif op.name == "custom":
+                self._custom(op)
             else:
                 self._loop(op)
 
@@ -120,6 +124,20 @@ class Tangents:
                 dot = _supported(dot, [d for d in given if d is not None])
         self._name(op.result, dot)
         self.dots[op.result] = dot
+
+    def _custom(self, op: Operation) -> None:
+        """The tangents that the user's rule gives."""
+        copied = self.build.copy(op, self.env)
+        self.env.update(zip(op.results, copied.results, strict=True))
+        given = [self.dots.get(v) for v in inputs_of(op)]
+        if any(r in self.wanted for r in op.results):
+            refuse_closed(op, set(self.dots))
+            if any(dot is not None for dot in given):
+                with self.build.at(op.location, "tangent"):
+                    dots = forward_custom(copied, {}, given)
+                for result, dot in zip(op.results, dots, strict=True):
+                    self._name(result, dot)
+                    self.dots[result] = dot
 
     def _name(self, value: Value, dot: Value) -> None:
         if value.hint and not dot.hint and dot not in self.dots.values():

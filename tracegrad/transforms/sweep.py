@@ -18,9 +18,11 @@ from tracegrad.ir.core import Guard, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.threads import Scope, Threads, Variable
 from tracegrad.ir.types import Dim, symbol
+from tracegrad.ops.control import inputs_of
 from tracegrad.ops.registry import constant, expand_to
 from tracegrad.transforms.branches import reverse_branch
 from tracegrad.transforms.contributions import contributions_of, part_read, project, zero_of
+from tracegrad.transforms.custom import refuse_closed, reverse_custom
 from tracegrad.transforms.final import final_elements
 from tracegrad.transforms.loops import reverse_loop
 from tracegrad.transforms.primal import Primal
@@ -155,8 +157,17 @@ class Sweep:
                     reverse_loop(self, op)
                 elif op.name == "if":
                     reverse_branch(self, op)
+                elif op.name == "custom":
+                    self.custom(op)
                 else:
                     self.operation(op, [self.take(r) for r in op.results])
+
+    def custom(self, op: Operation) -> None:
+        """Append the contributions that the user's rule gives."""
+        refuse_closed(op, self.active)
+        bars = reverse_custom(op, {}, [self.take(r) for r in op.results])
+        for value, downstream in zip(inputs_of(op), bars, strict=True):
+            self.add(value, downstream)
 
     def operation(self, op: Operation, out_bars: Sequence[Value | None]) -> None:
         """Append the contributions of an operation without regions."""

@@ -1,0 +1,191 @@
+"""Derivatives that the user gives, in both modes and of higher order; checkpoints."""
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from tracegrad.errors import ArgumentError, NotDifferentiable
+from tracegrad.testing.numerics import assert_close, numerical_jvp
+
+rng = np.random.default_rng(8)
+X = rng.uniform(0.2, 0.9, 5)
+
+
+def cubed():
+    """x³ · y with the rule written out."""
+
+    @tg.custom_vjp
+    def f(x, y):
+        return x**3 * y
+
+    f.defvjp(
+        lambda x, y: (x**3 * y, (x, y)),
+        lambda res, bar: (3.0 * res[0] ** 2 * res[1] * bar, np.sum(res[0] ** 3 * bar)),
+    )
+    return f
+
+
+def tripled():
+    """x with the derivative 3: to see that the rule is taken."""
+
+    @tg.custom_vjp
+    def f(x):
+        return x * 1.0
+
+    f.defvjp(lambda x: (x * 1.0, None), lambda _, bar: (3.0 * bar,))
+    return f
+
+
+def test_outside_a_trace_it_is_the_function():
+    np.testing.assert_array_equal(cubed()(X, 2.0), X**3 * 2.0)
+
+
+def test_the_rule_is_taken_and_not_the_function():
+    f = tripled()
+    assert_close(tg.grad(lambda x: np.sum(f(x) ** 2))(X), 6.0 * X, 1e-14)
+    assert_close(tg.jacfwd(f)(X), 3.0 * np.eye(5), 1e-14)
+    assert_close(tg.jvp(f, (X,), (X,))[1], 3.0 * X, 1e-14)
+    assert_close(tg.vmap(tg.grad(lambda x: f(x)))(X), np.full(5, 3.0), 1e-14)
+
+
+def test_a_right_rule_gives_right_derivatives_of_all_orders():
+    f = cubed()
+    plain = lambda x: np.sum(np.sin(x**3 * 2.0))  # noqa: E731  # short
+    ruled = lambda x: np.sum(np.sin(f(x, 2.0)))  # noqa: E731  # short
+    for verb in (tg.grad, tg.hessian, lambda g: tg.grad(lambda x: np.sum(tg.grad(g)(x) ** 2))):
+        assert_close(verb(ruled)(X), verb(plain)(X), 1e-11)
+    assert_close(tg.grad(lambda y: np.sum(f(X, y)))(2.0), np.sum(X**3), 1e-13)
+    assert_close(tg.value_and_grad(ruled)(X)[0], plain(X), 1e-14)
+
+
+def test_rules_in_loops_and_branches():
+    f = cubed()
+
+    def loop(x, step):
+        s = 0.5
+        for i in range(x.shape[0]):
+            if x[i] > 0.5:
+                s = step(s, x[i])
+            else:
+                s = s * x[i]
+        return s
+
+    ruled, plain = lambda x: loop(x, f), lambda x: loop(x, lambda a, b: a**3 * b)
+    assert_close(tg.grad(ruled)(X), tg.grad(plain)(X), 1e-12)
+    assert_close(tg.hessian(ruled)(X), tg.hessian(plain)(X), 1e-11)
+    assert_close(tg.jvp(ruled, (X,), (X,))[1], tg.jvp(plain, (X,), (X,))[1], 1e-12)
+
+
+def test_rules_with_trees_integers_and_fixed_arguments():
+    @tg.custom_vjp(nondiff_argnums=(0,))
+    def f(kind, p, k):
+        return {"out": p["a"][k] * 2.0, "k": k}
+
+    def fwd(kind, p, k):
+        return f.py_func(kind, p, k), (p, k)
+
+    def bwd(kind, residuals, bar):
+        p, k = residuals
+        a_bar = np.zeros_like(p["a"])
+        a_bar[k] = bar["out"] * (20.0 if kind == "ten" else 2.0)
+        return {"a": a_bar}, None
+
+    f.defvjp(fwd, bwd)
+    found = tg.grad(lambda p: f("ten", p, 2)["out"])({"a": X})
+    assert_close(found["a"], 20.0 * np.eye(5)[2], 1e-14)
+
+
+def test_a_value_that_is_differentiated_must_be_an_argument():
+    def loss(w):
+        @tg.custom_vjp
+        def f(x):
+            return x * w
+
+        f.defvjp(lambda x: (x * w, None), lambda _, bar: (bar,))
+        return f(2.0)
+
+    with pytest.raises(NotDifferentiable, match="not among its arguments"):
+        tg.grad(loss)(3.0)
+    assert tg.jit(loss)(3.0) == 6.0
+
+
+def test_forward_rules():
+    @tg.custom_jvp
+    def f(x, y):
+        return np.sin(x) * y
+
+    @f.defjvp
+    def rule(primals, tangents):
+        x, y = primals
+        x_dot, y_dot = tangents
+        return f(x, y), np.cos(x) * x_dot * y + np.sin(x) * y_dot
+
+    plain = lambda x: np.sum((np.sin(x) * x[::-1]) ** 2)  # noqa: E731  # short
+    ruled = lambda x: np.sum(f(x, x[::-1]) ** 2)  # noqa: E731  # short
+    assert_close(tg.grad(ruled)(X), tg.grad(plain)(X), 1e-13)
+    assert_close(tg.hessian(ruled)(X), tg.hessian(plain)(X), 1e-12)
+    dot = rng.normal(size=5)
+    assert_close(tg.jvp(ruled, (X,), (dot,))[1], numerical_jvp(plain, [X], [dot]), 1e-9)
+
+
+def test_rules_per_argument():
+    @tg.custom_jvp
+    def f(x, y):
+        return x * y
+
+    f.defjvps(lambda x_dot, out, x, y: 10.0 * y * x_dot, None)
+    assert tg.grad(f, argnums=(0, 1))(2.0, 3.0) == (30.0, 0.0)
+
+
+def test_rules_that_use_their_function():
+    @tg.custom_jvp
+    def exp(x):
+        return np.exp(x)
+
+    exp.defjvps(lambda x_dot, out, x: exp(x) * x_dot)
+    third = tg.grad(tg.grad(tg.grad(exp)))
+    assert third(0.3) == pytest.approx(np.exp(0.3))
+    with pytest.raises(NotDifferentiable):
+        tg.grad(tg.grad(third))(0.3)
+
+    @tg.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (square(x), x), lambda x, bar: (2.0 * x * bar,))
+    assert tg.grad(square)(3.0) == 6.0
+    assert tg.grad(tg.grad(square))(3.0) == 2.0
+
+
+def test_wrong_rules_are_refused():
+    @tg.custom_vjp
+    def f(x):
+        return x * 2.0
+
+    with pytest.raises(ArgumentError, match="no rule yet"):
+        tg.grad(f)(1.0)
+    f.defvjp(lambda x: x, lambda res, bar: (bar,))
+    with pytest.raises(ArgumentError, match="no pair"):
+        tg.grad(f)(1.0)
+    f.defvjp(lambda x: (x, x), lambda res, bar: (bar, bar))
+    with pytest.raises(ArgumentError, match="2 cotangents for 1"):
+        tg.grad(f)(1.0)
+    f.defvjp(lambda x: (x, x), lambda res, bar: (np.ones(3),))
+    with pytest.raises(ArgumentError, match="shape"):
+        tg.grad(f)(1.0)
+
+
+def test_checkpointed_functions_have_the_same_derivatives():
+    def body(x, a, k):
+        t = np.sin(x) * a
+        return np.tanh(t * np.exp(t) + x) * k
+
+    def loss(x, step):
+        for i in range(6):
+            x = step(x, 0.1 * i, 2)
+        return np.sum(x**2)
+
+    plain = lambda x: loss(x, body)  # noqa: E731  # short
+    kept = lambda x: loss(x, tg.checkpoint(body))  # noqa: E731  # short
+    assert_close(tg.grad(kept)(X), tg.grad(plain)(X), 1e-12)
+    assert_close(tg.hessian(kept)(X), tg.hessian(plain)(X), 1e-10)

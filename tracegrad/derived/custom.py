@@ -1,0 +1,376 @@
+"""Functions with derivatives of their own: `custom_vjp`, `custom_jvp`, `checkpoint`."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tracegrad import tracing, tree
+from tracegrad.arguments import Binder
+from tracegrad.derived.forward import inlined
+from tracegrad.derived.inner import Fun, Inner, traced_call
+from tracegrad.errors import ArgumentError
+from tracegrad.ir.builder import current
+from tracegrad.ir.core import Region, Value
+from tracegrad.ir.threads import free_values
+from tracegrad.ops.access import zeros
+from tracegrad.ops.control import with_rule
+from tracegrad.transforms.vjp import vjp
+from tracegrad.verbs import Verb
+
+DEEPEST = 3
+"""How often a rule may call its own function within itself: derivatives go one order further."""
+
+_depths = threading.local()
+
+
+class _Custom:
+    """A function with a rule; called outside of a trace it is the function itself.
+
+    Attributes
+    ----------
+    py_func : the user's function.
+    """
+
+    verb: Verb
+
+    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
+        if not callable(fun):
+            raise ArgumentError(f"{self.verb.name} takes a function, not {type(fun).__name__}")
+        self.py_func = fun
+        self.nondiff_argnums = (
+            (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        )
+        self._binder = Binder(fun, (), ())
+        functools.update_wrapper(self, fun, updated=())
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not tracing.active():
+            return self.py_func(*args, **kwargs)
+        args, kwargs = self._binder.normal(args, kwargs)
+        if kwargs:
+            raise ArgumentError(
+                f"{self.verb.name}: {', '.join(kwargs)} can't be passed by position",
+                way_out="pass all arguments by position",
+            )
+        depth = getattr(_depths, "of", {})
+        _depths.of = depth
+        if depth.get(id(self), 0) >= DEEPEST:
+            return self._without_rule(args)
+        depth[id(self)] = depth.get(id(self), 0) + 1
+        try:
+            return self._traced(args)
+        finally:
+            depth[id(self)] -= 1
+
+    def _without_rule(self, args: tuple[Any, ...]) -> Any:
+        """The function without a derivative: asking for one is refused."""
+        inner = traced_call(self.py_func, self.verb, self._binder, args, {})
+        out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
+        closed = [tracing.lifted(v).value for v in tree.flatten(args)[0] if _is_float(v)]
+
+        def region(floats: list[int]) -> Region:
+            outs = [tracing.lifted(tree.flatten(out)[0][k]).value for k in floats]
+            with current().open() as empty:
+                for value in outs:
+                    current().param(value.type)
+            return empty
+
+        return self._wrapped(inner, out, [], "vjp", region, closed)
+
+    def _traced(self, args: tuple[Any, ...]) -> Any:
+        raise NotImplementedError
+
+    def _split(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+        """The arguments that have no derivative, and the others."""
+        at = {n % len(args) for n in self.nondiff_argnums if -len(args) <= n < len(args)}
+        return [a for k, a in enumerate(args) if k in at], [
+            a for k, a in enumerate(args) if k not in at
+        ]
+
+    def _wrapped(
+        self,
+        inner: Inner,
+        out: Any,
+        inputs: Sequence[Any],
+        rule: str,
+        region: Callable[[list[int]], Region],
+        closed: Sequence[Value] = (),
+    ) -> Any:
+        """``out`` with the derivative of ``region``, which is told where ``out`` has floats."""
+        leaves, structure = tree.flatten(out)
+        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        free = [v for v in free_values(inner.function.body) if v.dtype.is_float]
+        body = region(floats)
+        outs = [leaves[k] for k in floats]
+
+        def make(values: list[Value]) -> Sequence[Value]:
+            return with_rule(values[: len(outs)], values[len(outs) :], [*closed, *free], rule, body)
+
+        made = tracing.append(make, [*outs, *inputs])
+        for k, value in zip(floats, made, strict=True):
+            leaves[k] = value
+        return tree.unflatten(structure, leaves)
+
+
+class CustomVJP(_Custom):
+    """See `tracegrad.custom_vjp`."""
+
+    verb = Verb("custom_vjp")
+
+    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self._fwd: Fun | None = None
+        self._bwd: Fun | None = None
+
+    def defvjp(self, fwd: Fun, bwd: Fun) -> None:
+        """Give the rule.
+
+        Parameters
+        ----------
+        fwd : takes what the function takes, gives ``(out, residuals)``.
+        bwd : takes the arguments of ``nondiff_argnums``, ``residuals`` and the cotangent of
+            ``out``; gives a tuple of one cotangent (or None for zero) per other argument.
+        """
+        self._fwd, self._bwd = fwd, bwd
+
+    def _traced(self, args: tuple[Any, ...]) -> Any:
+        fwd, bwd = self._fwd, self._bwd
+        if fwd is None or bwd is None:
+            raise ArgumentError(
+                f"custom_vjp function {self._name} has no rule yet",
+                way_out="give it one with f.defvjp(fwd, bwd)",
+            )
+        inner = traced_call(fwd, self.verb, Binder(fwd, (), ()), args, {})
+        found = inner.rebuild(inlined(inner.function, inner.traced.arguments))
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ArgumentError(
+                f"the forward rule of {self._name} returns no pair (out, residuals)",
+                place=inner.traced.place,
+            )
+        out, residuals = found
+        fixed, moved = self._split(args)
+        leaves, _ = tree.flatten(tuple(moved))
+        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        inputs = [tracing.lifted(leaves[k]) for k in floats]
+        counts = [len(tree.flatten(a)[0]) for a in moved]
+
+        def region(float_outs: list[int]) -> Region:
+            outs, out_structure = tree.flatten(out)
+
+            def rule(*bars: Any) -> Any:
+                given = dict(zip(float_outs, bars, strict=True))
+                full = [given.get(k, 0.0) for k in range(len(outs))]
+                gave = bwd(*fixed, residuals, tree.unflatten(out_structure, full))
+                return self._cotangents(gave, moved, counts)
+
+            return _region(rule, [outs[k] for k in float_outs], inputs, floats, "cotangent")
+
+        return self._wrapped(inner, out, inputs, "vjp", region)
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.py_func, "__name__", self.py_func))
+
+    def _cotangents(self, gave: Any, moved: list[Any], counts: list[int]) -> list[Any]:
+        """One cotangent (or None) per leaf of the arguments."""
+        if isinstance(gave, list):
+            gave = tuple(gave)
+        if not isinstance(gave, tuple):
+            gave = (gave,)
+        if len(gave) != len(moved):
+            raise ArgumentError(
+                f"the backward rule of {self._name} gives {len(gave)} cotangents for {len(moved)} "
+                "arguments",
+                way_out="return a tuple with one cotangent (or None) per argument",
+            )
+        found: list[Any] = []
+        for each, argument, count in zip(gave, moved, counts, strict=True):
+            if each is None:
+                found += [None] * count
+                continue
+            leaves, structure = tree.flatten(each)
+            if structure != tree.flatten(argument)[1]:
+                raise ArgumentError(
+                    f"a cotangent of the backward rule of {self._name} has the structure "
+                    f"{structure}, its argument has {tree.flatten(argument)[1]}",
+                    way_out="return trees like the arguments",
+                )
+            found += leaves
+        return found
+
+
+class CustomJVP(_Custom):
+    """See `tracegrad.custom_jvp`."""
+
+    verb = Verb("custom_jvp")
+
+    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self._jvp: Fun | None = None
+
+    def defjvp(self, jvp: Fun) -> Fun:
+        """Give the rule.
+
+        Parameters
+        ----------
+        jvp : takes the arguments of ``nondiff_argnums``, the tuple of the other arguments and the
+            tuple of their tangents; gives ``(out, out_dot)``. It must be linear in the tangents.
+        """
+        self._jvp = jvp
+        return jvp
+
+    def defjvps(self, *rules: Fun | None) -> None:
+        """Give one rule per argument: ``rule(x_dot, out, *args)`` is its part of the tangent."""
+        if self.nondiff_argnums:
+            raise ArgumentError(
+                "defjvps knows no nondiff_argnums", way_out="give the whole rule with defjvp"
+            )
+
+        def jvp(*given: Any) -> Any:
+            primals, tangents = given
+            out = self.py_func(*primals)
+            parts = [
+                rule(dot, out, *primals)
+                for rule, dot in zip(rules, tangents, strict=True)
+                if rule is not None
+            ]
+            return out, functools.reduce(lambda a, b: a + b, parts) if parts else out * 0.0
+
+        jvp.__module__ = __name__
+        self._jvp = jvp
+
+    def _traced(self, args: tuple[Any, ...]) -> Any:
+        jvp = self._jvp
+        if jvp is None:
+            raise ArgumentError(
+                f"custom_jvp function {getattr(self.py_func, '__name__', '')} has no rule yet",
+                way_out="give it one with @f.defjvp",
+            )
+        inner = traced_call(self.py_func, self.verb, self._binder, args, {})
+        out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
+        fixed, moved = self._split(args)
+        leaves, structure = tree.flatten(tuple(moved))
+        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        inputs = [tracing.lifted(leaves[k]) for k in floats]
+
+        def region(float_outs: list[int]) -> Region:
+            outs, out_structure = tree.flatten(out)
+
+            def rule(*dots: Any) -> Any:
+                given = dict(zip(floats, dots, strict=True))
+                full = [given.get(k, 0.0) for k in range(len(leaves))]
+                gave = jvp(*fixed, tuple(moved), tree.unflatten(structure, full))
+                if not isinstance(gave, tuple) or len(gave) != 2:
+                    raise ArgumentError("a jvp rule returns a pair (out, out_dot)")
+                found, gave_structure = tree.flatten(gave[1])
+                if gave_structure != out_structure:
+                    raise ArgumentError(
+                        f"a jvp rule gives a tangent with the structure {gave_structure}, the "
+                        f"result has {out_structure}"
+                    )
+                return found
+
+            wanted = [tracing.lifted(outs[k]) for k in float_outs]
+            return _region(rule, inputs, wanted, float_outs, "tangent")
+
+        return self._wrapped(inner, out, inputs, "jvp", region)
+
+
+class Checkpoint(_Custom):
+    """See `tracegrad.checkpoint`."""
+
+    verb = Verb("checkpoint")
+
+    def _traced(self, args: tuple[Any, ...]) -> Any:
+        inner = traced_call(self.py_func, self.verb, self._binder, args, {})
+        out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
+        leaves, _ = tree.flatten(args)
+        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        inputs = [tracing.lifted(leaves[k]) for k in floats]
+        wrt = [inner.traced.param_of(k) for k in floats]
+
+        def region(float_outs: list[int]) -> Region:
+            outs, _ = tree.flatten(out)
+            results = [inner.traced.outputs[k].result for k in float_outs]
+
+            def rule(*bars: Any) -> Any:
+                seeded = [k for k in dict.fromkeys(results) if k is not None]
+                total = dict.fromkeys(seeded, 0.0)
+                for k, bar in zip(results, bars, strict=True):
+                    if k is not None:
+                        total[k] = total[k] + bar
+                derived = vjp(inner.function, wrt, seeded)
+                values = inlined(derived, [*inner.traced.arguments, *total.values()])
+                found: list[Any] = [None] * len(leaves)
+                for k, value in zip(floats, values[inner.results :], strict=True):
+                    found[k] = value
+                return found
+
+            return _region(rule, [outs[k] for k in float_outs], inputs, floats, "cotangent")
+
+        return self._wrapped(inner, out, inputs, "vjp", region)
+
+
+def _is_float(leaf: Any) -> bool:
+    if isinstance(leaf, float):
+        return True
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and dtype.kind == "f"
+
+
+def _region(
+    rule: Callable[..., list[Any]],
+    takes: Sequence[Any],
+    gives: Sequence[Any],
+    picked: Sequence[int],
+    what: str,
+) -> Region:
+    """The region of a rule.
+
+    Parameters
+    ----------
+    rule : from one value like each of ``takes``, one value or None per leaf.
+    gives : values like what leaves ``picked`` of the rule are.
+    """
+
+    def checked(*given: Any) -> list[Any]:
+        found = rule(*given)
+        made: list[Any] = []
+        for k, like in zip(picked, gives, strict=True):
+            if found[k] is None:
+                made += tracing.append(functools.partial(_zeros_like, like.value), [])
+            else:
+                made.append(tracing.as_tangent(found[k], like, f"leaf {k}", what))
+        return made
+
+    checked.__module__ = __name__
+    binder = Binder(checked, (), ())
+    verb = Verb("rule")
+    inner = traced_call(checked, verb, binder, tuple(takes), {})
+    outputs = inner.traced.outputs
+    types = [p.type for p in inner.traced.function.params]
+    (region,) = _built(inner, types, [leaf.value for leaf in outputs])
+    return region
+
+
+def _zeros_like(value: Value, _: Sequence[Value]) -> list[Value]:
+    return [zeros(value.shape, value.dtype)]
+
+
+def _built(inner: Inner, types: Sequence[Any], yields: Sequence[Value | None]) -> list[Region]:
+    """The region of a traced function with one yield per leaf of its result."""
+    function = inner.function
+    with current().open() as region:
+        params = [current().param(t) for t in types]
+        results = tracing.appended(function, params)
+        by_value = dict(zip(inner.traced.function.results, results, strict=True))
+        region.yields = tuple(by_value[v] for v in yields if v is not None)
+    return [region]

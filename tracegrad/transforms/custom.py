@@ -1,0 +1,89 @@
+"""Derivatives that the user gives: the ``custom`` operation under either mode, and without it.
+
+Its region is linear in what it takes. The rule "vjp" is inlined in reverse mode and transposed in
+forward mode, the rule "jvp" the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracegrad.errors import NotDifferentiable
+from tracegrad.ir.builder import current
+from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.rewrite import Rewriter
+from tracegrad.ops.control import inputs_of
+from tracegrad.transforms.contributions import place_of, zero_of
+
+
+def closed_of(op: Operation) -> tuple[Value, ...]:
+    """The operands that must not need a derivative."""
+    return op.operands[op.attributes["outs"] + op.attributes["inputs"] :]
+
+
+def refuse_closed(op: Operation, active: set[Value]) -> None:
+    """Raise `NotDifferentiable` if a derivative would have to flow around the rule."""
+    for value in closed_of(op):
+        if value in active:
+            name = f" {value.hint!r}" if value.hint else ""
+            raise NotDifferentiable(
+                f"a function with a derivative of its own uses{name}, a value that is "
+                "differentiated and not among its arguments",
+                way_out="pass it as an argument",
+                place=place_of(op.location),
+            )
+
+
+def reverse_custom(
+    op: Operation, env: dict[Value, Value], out_bars: Sequence[Value | None]
+) -> list[Value]:
+    """Append the cotangents of the inputs."""
+    bars = [zero_of(r.type) if b is None else b for b, r in zip(out_bars, op.results, strict=True)]
+    return _applied(op, env, bars, transposed=op.attributes["rule"] == "jvp")
+
+
+def forward_custom(
+    op: Operation, env: dict[Value, Value], dots: Sequence[Value | None]
+) -> list[Value]:
+    """Append the tangents of the results."""
+    given = [zero_of(x.type) if d is None else d for d, x in zip(dots, inputs_of(op), strict=True)]
+    return _applied(op, env, given, transposed=op.attributes["rule"] == "vjp")
+
+
+def _applied(
+    op: Operation, env: dict[Value, Value], given: Sequence[Value], *, transposed: bool
+) -> list[Value]:
+    (region,) = op.regions
+    if not transposed:
+        return _inlined(region, env, given)
+    from tracegrad.transforms.vjp import vjp  # which reverses custom operations
+
+    wrt = [k for k, p in enumerate(region.params) if p.dtype.is_float]
+    back = vjp(Function("rule", region), wrt)
+    # The rule is linear: where its derivative is taken does not matter.
+    point = [zero_of(p.type) for p in region.params]
+    return _inlined(back.body, env, [*point, *given])[len(region.yields) :]
+
+
+def _inlined(region: Region, env: dict[Value, Value], given: Sequence[Value]) -> list[Value]:
+    inner = {**env, **dict(zip(region.params, given, strict=True))}
+    for op in region.ops:
+        inner.update(zip(op.results, current().copy(op, inner).results, strict=True))
+    return [inner.get(v, v) for v in region.yields]
+
+
+def without_rules(function: Function) -> Function:
+    """``function`` with every ``custom`` operation replaced by its operands.
+
+    For what is not differentiated any more.
+    """
+    if not any(op.name == "custom" for op in function.walk()):
+        return function
+    return _Dropper().rewrite(function)
+
+
+class _Dropper(Rewriter):
+    def visit_control(self, op: Operation) -> Sequence[Value]:
+        if op.name != "custom":
+            return super().visit_control(op)
+        return self.mapped(op.operands[: op.attributes["outs"]])
