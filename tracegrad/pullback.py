@@ -305,8 +305,11 @@ def _seeds(
     for bar, primal, output in zip(leaves, out_leaves, outputs, strict=True):
         if output.result not in seeded:
             continue
-        if not tracing.is_tracer(bar):
-            bar = _checked(bar, np.shape(primal), output.type.dtype.numpy, "cotangent", "result")
+        if tracing.is_tracer(bar) or tracing.is_tracer(primal):
+            bar = tracing.as_tangent(bar, primal, "the result", "cotangent")
+        else:
+            dtype = output.type.dtype.numpy
+            bar = _checked(bar, np.shape(primal), dtype, "cotangent", "result")
         total[output.result] = total[output.result] + bar if output.result in total else bar
     return [total[i] for i in seeded]
 

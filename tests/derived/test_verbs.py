@@ -392,3 +392,15 @@ def test_the_source_names_the_verb_and_the_function():
     source = jac.inspect_source()
     assert "squares_jacobian" in source
     assert "test_verbs.py" in source
+
+
+def test_a_pullback_within_a_trace_may_use_values_from_around_it():
+    def fun(x):
+        inner = lambda y: recurrence(W * np.sum(y), x)  # noqa: E731  # short
+        out, pullback = tg.vjp(inner, x)
+        _, along = tg.linearize(inner, x)
+        return np.sum(pullback(out)[0] ** 2) + np.sum(along(x) ** 2)
+
+    slope = tg.grad(fun)(LONG)
+    dot = rng.normal(size=9)
+    assert_close(np.sum(slope * dot), numerical_jvp(tg.jit(fun), [LONG], [dot]), 1e-8)

@@ -281,6 +281,8 @@ def inline(function: Function, values: Sequence[Any]) -> Any:
     -------
     A tracer, or a tuple of tracers if ``function`` does not have exactly one result.
     """
+    # Sizes may have been found equal since the function was made.
+    substitute_sizes(function.body, current_trace().sizes.replaced)
     results = tuple(append(lambda given: appended(function, given), values))
     return results[0] if len(results) == 1 else results
 

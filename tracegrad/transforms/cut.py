@@ -36,7 +36,7 @@ def cut(function: Function, primals: int, results: int) -> tuple[Function, Funct
     crossing = _crossing(function, late, primals, results)
     sizes = _untold_sizes(function, primals, results, crossing)
     return (
-        _forward(function, primals, results, crossing, sizes),
+        _forward(function, late, primals, results, crossing, sizes),
         _pullback(function, primals, results, crossing, sizes),
     )
 
@@ -101,16 +101,22 @@ def _untold_sizes(
 
 
 def _forward(
-    function: Function, primals: int, results: int, crossing: list[Value], sizes: list[str]
+    function: Function,
+    late: set[Value],
+    primals: int,
+    results: int,
+    crossing: list[Value],
+    sizes: list[str],
 ) -> Function:
     with Builder() as build:
         env: dict[Value, Value] = {}
         for p in function.params[:primals]:
             env[p] = build.param(p.type, p.hint)
         for op in function.body.ops:
-            if all(v in env for v in reads_of(op) if not _inside(op, v)):
+            if late.isdisjoint(op.results):
                 env.update(zip(op.results, build.copy(op, env).results, strict=True))
-        outs = [env[v] for v in (*function.results[:results], *crossing)]
+        # A value of an enclosing trace stands for itself.
+        outs = [env.get(v, v) for v in (*function.results[:results], *crossing)]
         outs += [ops.dim(size=symbol(name)) for name in sizes]
         names = [*function.result_names[:results], *(v.hint for v in crossing), *sizes]
         return build.function(f"{function.name}_forward", outs, like=function, result_names=names)
@@ -142,7 +148,7 @@ def _pullback(
         for op in function.body.ops:
             if op in wanted:
                 env.update(zip(op.results, build.copy(op, env).results, strict=True))
-        outs = [env[v] for v in function.results[results:]]
+        outs = [env.get(v, v) for v in function.results[results:]]
         return build.function(
             f"{function.name}_pullback",
             outs,
