@@ -35,14 +35,21 @@ def _place(buffer: np.ndarray, indices: tuple[Any, ...]) -> tuple[int, ...]:
 # --- alloc, alias -----------------------------------------------------------------------------
 
 
-def _alloc_type(*, shape: Any, dtype: Any, fill: Any = None, residual: str = "") -> ArrayType:
+def _alloc_type(
+    *, shape: Any, dtype: Any, fill: Any = None, residual: str = "", around: bool = False
+) -> ArrayType:
     if fill is not None and (isinstance(fill, bool) or fill != 0):
         raise TypeError(f"alloc: fill must be None or 0, not {fill!r}")
     return ArrayType(checked_dtype(dtype, "alloc"), checked_shape(shape, "alloc"))
 
 
 def _alloc_reference(
-    *, shape: tuple[int, ...], dtype: Any, fill: Any = None, residual: str = ""
+    *,
+    shape: tuple[int, ...],
+    dtype: Any,
+    fill: Any = None,
+    residual: str = "",
+    around: bool = False,
 ) -> np.ndarray:
     if fill == 0:
         return np.zeros(shape, dtype.numpy)
@@ -54,7 +61,8 @@ alloc = structural(
     "alloc",
     doc="""A new buffer: of zeros if ``fill`` is 0, of anything if it is None.
 
-    ``residual`` is there on a tape, as for ``blank``.""",
+    ``residual`` is there on a tape, as for ``blank``. ``around``: only those zeros count that are
+    never written over, around the others: one buffer serves all trips of a loop.""",
     infer=_alloc_type,
     reference=_alloc_reference,
     effects=True,

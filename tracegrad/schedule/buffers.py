@@ -92,6 +92,9 @@ def _escapes(region: Region, buffer: Value) -> bool:
 def _start_full(holder: Region, op: Operation) -> None:
     """Take the allocation out of ``holder``; zeros are written there in its place."""
     at = holder.ops.index(op)
+    if op.attributes.get("around"):
+        del holder.ops[at]
+        return
     holder.ops[at : at + 1] = zeroing(op.result) if op.attributes["fill"] == 0 else []
     op.attributes = {**op.attributes, "fill": None}
 

@@ -15,6 +15,7 @@ scan alias whole result``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from tracegrad.ir.core import Operation, Region, Value
@@ -299,11 +300,23 @@ class Graph:
     def _pad(self, op: Operation, base: Node, value: Value) -> Node:
         map: ViewMap = op.attributes["map"]
         if all(step in (1, -1) for axis, _, step in map if axis is not None):
-            return self.make("pad", "pad", (base,), value.type, op.attributes, op, value)
+            return self._scaled_pad(op, base, value)
         part = self.make("part", "part", (base,), base.type, {"map": map}, op, None, unique=True)
         return self.make(
             "assemble", "pad", (part,), value.type, {"fill": 0}, op, value, unique=True
         )
+
+    def _scaled_pad(self, op: Operation, base: Node, value: Value) -> Node:
+        """A pad; a constant factor of what it holds is outside, so that pads share what they read.
+
+        Only where there are several dimensions: the loop over a single one is peeled.
+        """
+        factor = _constant_factor(base) if base.rank > 1 else None
+        if factor is None:
+            return self.make("pad", "pad", (base,), value.type, op.attributes, op, value)
+        inner = self._scaled_pad(op, base.operands[factor], value)
+        operands = [inner if k == factor else x for k, x in enumerate(base.operands)]
+        return self.make("ew", base.name, operands, value.type, base.attributes, base.op)
 
     def _product(self, op: Operation, a: Node, b: Node, value: Value) -> Node:
         if (
@@ -415,6 +428,19 @@ def compose_views(inner: ViewMap, outer: ViewMap) -> ViewMap:
 
 def is_identity(map: ViewMap) -> bool:
     return all(entry == (p, 0, 1) for p, entry in enumerate(map))
+
+
+def _constant_factor(node: Node) -> int | None:
+    """Where the array stands in an array times a finite constant; None if it is nothing of it."""
+    if node.kind != "ew" or not node.type.dtype.is_float:
+        return None
+    if node.name == "negative":
+        return 0
+    if node.name == "multiply":
+        for k, x in enumerate(node.operands):
+            if x.kind == "const" and isfinite(x.attributes["value"]) and node.operands[1 - k].rank:
+                return 1 - k
+    return None
 
 
 def is_transpose(node: Node) -> bool:

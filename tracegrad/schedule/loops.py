@@ -272,7 +272,7 @@ def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence
     if low.program.size(extents[0]) < 2 * JAM or len(stmts) > MOST_JAMMED:
         return False
     for t in stmts:
-        if t not in inner.items or not t.is_reduce or t.guarded:
+        if t not in inner.items or not t.is_reduce or t.guarded or low.beyond(t):
             return False
         storage = low.storage[t]
         adds_rows = axis in t.reduced and inner.key.axis not in t.reduced and storage.memory
@@ -353,7 +353,7 @@ def _write_lanes(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
         g.axis == axis for t in stmts for g in t.guards
     )
     opened = low.open_registers(loop, stmts)
-    if not plain or any(t.guarded for t in stmts):
+    if not plain or any(t.guarded or low.beyond(t) for t in stmts):
         _write_full(low, Loop(loop.key, "plain", loop.items), stmts)
         low.close_registers(opened)
         return
@@ -422,7 +422,9 @@ def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
         else:
             _bind(low, axis, _open(low, axis), limits=((), ()))
             opened.append((axis, writer.dim(stmt.node.shape[d])))
-    for _, at in low.points(stmt, stmt.out):
-        low.store(stmt, at, start)
+    with low.within(stmt, [axis for axis, _ in opened]) as inside:
+        if inside:
+            for _, at in low.points(stmt, stmt.out):
+                low.store(stmt, at, start)
     for axis, count in reversed(opened):
         _close(low, axis, writer.dim(0), count, (), "fill")

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product as combinations
 from typing import Any
 
@@ -152,14 +153,13 @@ class Lowering(Evaluator):
                 last[self.owner(made)] = len(self.tree)
         return last
 
-    def _new_buffer(self, type: ArrayType, fill: int | None, hint: str) -> Value:
-        return self.writer.emit(
-            "alloc",
-            (),
-            {"shape": type.shape, "dtype": type.dtype, "fill": fill},
-            hint=hint,
-            type=type,
-        )
+    def _new_buffer(
+        self, type: ArrayType, fill: int | None, hint: str, *, around: bool = False
+    ) -> Value:
+        attributes = {"shape": type.shape, "dtype": type.dtype, "fill": fill}
+        if around:
+            attributes["around"] = True
+        return self.writer.emit("alloc", (), attributes, hint=hint, type=type)
 
     def _allocate(self, stmt: Stmt, number: int) -> None:
         """Give ``stmt`` its buffer: a free one of its type, or a new one."""
@@ -181,6 +181,9 @@ class Lowering(Evaluator):
         else:
             shape = storage.shape
         type = ArrayType(node.type.dtype, shape)
+        if storage.margins is not None:
+            self.buffers[node] = self._new_buffer(type, 0, node.hint, around=True)
+            return
         pool = self.free.get(type)
         if pool and self.users.get(node, number) < len(self.tree):
             self.buffers[node] = pool.pop()
@@ -198,6 +201,8 @@ class Lowering(Evaluator):
                     continue
                 self.users[owner] = -1
                 buffer = self.buffers.get(owner)
+                if owner in self.program.margins:
+                    continue  # whoever takes it would write over its zeros
                 if buffer is not None and owner.kind != "result":
                     self.free.setdefault(buffer.type, []).append(buffer)
 
@@ -243,13 +248,15 @@ class Lowering(Evaluator):
 
     def define(self, stmt: Stmt, index: Index, value: Value) -> None:
         """``value`` is the element of ``stmt`` at ``index``, from here on."""
-        if not value.hint and stmt.node.hint and value.op is not None:
-            value.hint = stmt.node.hint
-        writer = self.writer
-        # Known in this level only: where it stands in an arm, others must not take it.
-        writer.remember((stmt.node, index), value, depth=writer.level.depth)
+        self.remember(stmt, index, value)
         if self.storage[stmt].dims is not None:
             self.store(stmt, index, value)
+
+    def remember(self, stmt: Stmt, index: Index, value: Value) -> None:
+        if not value.hint and stmt.node.hint and value.op is not None:
+            value.hint = stmt.node.hint
+        # Known in this level only: where it stands in an arm, others must not take it.
+        self.writer.remember((stmt.node, index), value, depth=self.writer.level.depth)
 
     def store(self, stmt: Stmt, index: Index, value: Value, *, add: bool = False) -> None:
         writer = self.writer
@@ -342,9 +349,41 @@ class Lowering(Evaluator):
             for _, index in self.points(stmt, stmt.out, shift):
                 value = self.writer.read(self.registers.pop((stmt, index)))
                 if self.storage[stmt].memory:
-                    self.add_to_memory(stmt, index, value)
-                else:
-                    self.define(stmt, index, value)
+                    with self.within(stmt) as inside:
+                        if inside:
+                            self.add_to_memory(stmt, index, value)
+                    continue
+                self.remember(stmt, index, value)
+                if self.storage[stmt].dims is not None:
+                    with self.within(stmt) as inside:
+                        if inside:
+                            self.store(stmt, index, value)
+
+    def beyond(self, stmt: Stmt, opened: Collection[int] = ()) -> list[Value | None]:
+        """The tests that ``stmt`` needs where loops around it (but those ``opened``) go further."""
+        tests: list[Value | None] = []
+        for axis, extent in stmt.extents.items():
+            if axis in self.bound and axis not in opened:
+                tests += self._tests(axis, 0, extent)
+        return tests
+
+    @contextmanager
+    def within(self, stmt: Stmt, opened: Collection[int] = ()) -> Iterator[bool]:
+        """Write what belongs to ``stmt`` where its loops have not ended; False: they have."""
+        tests = self.beyond(stmt, opened)
+        conditions = [test for test in tests if test is not None]
+        if len(conditions) < len(tests):
+            yield False
+            return
+        if not conditions:
+            yield True
+            return
+        condition = conditions[0]
+        for test in conditions[1:]:
+            condition = self.writer.emit("logical_and", (condition, test))
+        self.writer.open_arm()
+        yield True
+        self.writer.close_arm(condition)
 
     # --- writes ------------------------------------------------------------------------
 

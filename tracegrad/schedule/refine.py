@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from tracegrad.schedule.graph import Node
-from tracegrad.schedule.statements import Data, Index, Program, Stmt
+from tracegrad.schedule.statements import Data, Index, Program, Stmt, margins
 from tracegrad.schedule.tree import Item, Loop
 
 REPEATS = 4
 REPEATS_IN_BLOCK = 2
 WORTH_STORING = 2.0
 WORTH_STORING_SHIFTED = 16.0
+WORTH_STORING_PADDED = 12.0
 PAD_COST = 8.0
 
 
@@ -87,7 +88,7 @@ def _pack(
 
 
 def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced: set[Node]) -> None:
-    chosen = _costly_at_several_places(program, stmt)
+    chosen = _costly_at_several_places(program, stmt) | _read_by_pads(program, stmt)
     candidates: list[Node] = []
     for node, index in stmt.inlined:
         if node.kind != "ew" or not node.rank or node.op is None or node in chosen:
@@ -119,6 +120,21 @@ def _costly_at_several_places(program: Program, stmt: Stmt) -> set[Node]:
         if places[node] > 1 and _costs(program, node, WORTH_STORING_SHIFTED, chosen, PAD_COST):
             chosen.add(node)
     return chosen
+
+
+def _read_by_pads(program: Program, stmt: Stmt) -> set[Node]:
+    """Inlined nodes that several pads read, and that cost more than reading them back does."""
+    places: dict[Node, set[tuple[Node, Index]]] = {}
+    for node, index in stmt.inlined:
+        if node.kind == "pad" and margins(node) is not None and node.operands[0].kind == "ew":
+            places.setdefault(node.operands[0], set()).add((node, index))
+    return {
+        node
+        for node, found in places.items()
+        if node.op is not None
+        and len(found) > 1
+        and len(found) * _flops(_inlined_below(program, node)) >= WORTH_STORING_PADDED
+    }
 
 
 def _repeats(program: Program, stmt: Stmt, path: tuple[int, ...], index: Index) -> int:

@@ -67,6 +67,7 @@ class Stmt:
     reads : every leaf read, at its index: inputs and other statements.
     inlined : nodes computed inside the statement, at their index.
     guards : where pads inside it are cut.
+    margined : values that pads inside it read from a buffer with margins of zeros.
     whole : a whole-array operation or a marker; it has no loops and stands at the top.
     keep : its buffer must exist in full, in NumPy layout (a result, an operand of a whole).
     """
@@ -82,6 +83,7 @@ class Stmt:
     inlined: list[tuple[Node, Index]] = field(default_factory=list)
     guards: set[Guard] = field(default_factory=set)
     deps: set[Stmt] = field(default_factory=set)
+    margined: set[Node] = field(default_factory=set)
     whole: bool = False
     keep: bool = False
     guarded: bool = False
@@ -130,6 +132,7 @@ class Program:
         self._force_long(graph)
         self.axes = Axes(graph, self._live)
         self.unrolled: set[int] = set()
+        self.margins: dict[Node, Margins] = {}
         self._place(graph)
 
     # --- sizes -------------------------------------------------------------------------
@@ -238,6 +241,7 @@ class Program:
         for node in [*graph.effects, *graph.results]:
             visit(node)
         self._choose_unrolled()
+        self._choose_margins()
         for stmt in self.statements:
             self._read(stmt)
         if graph.binders:
@@ -310,6 +314,32 @@ class Program:
                 small.discard(inside.pop())
         self.unrolled = small
 
+    def _choose_margins(self) -> None:
+        """What pads of several dimensions read gets zeros around it, and the pads no tests.
+
+        Of a single dimension, and of the last, the loop is peeled, which costs nothing.
+        """
+        for node in self._live:
+            base = node.operands[0] if node.kind == "pad" else node
+            made = self.of_node.get(base)
+            around = margins(node) if base is not node else None
+            if made is None or around is None or made.keep or made.whole:
+                continue
+            if made.node.kind not in ("ew", "reduce") or any(
+                sides != (0, 0) and axis in self.unrolled
+                for sides, axis in zip(around, made.out, strict=True)
+            ):
+                continue
+            known = self.margins.get(base, ((0, 0),) * base.rank)
+            self.margins[base] = tuple(
+                (max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, around, strict=True)
+            )
+
+    def in_margins(self, pad: Node) -> bool:
+        """Whether outside of its operand a pad reads zeros that stand around it."""
+        known = self.margins.get(pad.operands[0])
+        return known is not None and margins(pad) is not None
+
     def _read(self, stmt: Stmt) -> None:
         index = tuple(Entry(a) for a in stmt.domain)
         seen: set[tuple[Node, Index]] = set()
@@ -367,7 +397,9 @@ class Program:
             return [(node.operands[0], through_view(node, index))]
         if kind == "pad":
             inner, guards = through_pad(node, index)
-            if stmt is not None:
+            if stmt is not None and self.in_margins(node):
+                stmt.margined.add(node.operands[0])
+            elif stmt is not None:
                 for axis, low, high in guards:
                     if isinstance(axis, int) and axis not in self.unrolled:
                         stmt.guards.add(Guard(axis, low, high))
@@ -426,6 +458,32 @@ def variable_range(at: Entry, size: Dim) -> tuple[Dim, Dim]:
     if at.step > 0:
         return -(at.offset // at.step), -((at.offset - size) // at.step)
     return (at.offset - size) // -at.step + 1, at.offset // -at.step + 1
+
+
+Margins: TypeAlias = tuple[tuple[int, int], ...]
+WIDEST = 8
+
+
+def margins(pad: Node) -> Margins | None:
+    """How many zeros a pad has before and after its operand, in each dimension.
+
+    None where they are too many or of unknown number, where the last dimension alone has any, or
+    where the operand is not read in its order.
+    """
+    base = pad.operands[0]
+    found: list[tuple[int, int]] = []
+    if pad.rank != base.rank:
+        return None
+    for d, (axis, offset, step) in enumerate(pad.attributes["map"]):
+        if axis != d or step != 1:
+            return None
+        after = pad.shape[d] - offset - base.shape[d]
+        if not isinstance(offset, int) or not isinstance(after, int):
+            return None
+        if not 0 <= offset <= WIDEST or not 0 <= after <= WIDEST:
+            return None
+        found.append((offset, after))
+    return tuple(found) if any(sides != (0, 0) for sides in found[:-1]) else None
 
 
 def through_gather(node: Node, index: Index) -> tuple[list[tuple[Node, Index]], Index]:

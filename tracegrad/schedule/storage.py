@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracegrad.ir.types import Dim
-from tracegrad.schedule.statements import Program, Stmt
+from tracegrad.schedule.statements import Margins, Program, Stmt
 from tracegrad.schedule.tree import BLOCK, Item, Key, Loop
 
 
@@ -26,6 +26,7 @@ class Storage:
     path : the loops around the statement.
     dims : dimensions of the result that its buffer has, in buffer order; None: no buffer.
     shape : the buffer's shape; a block's dimension has the block's size.
+    margins : zeros before and after the elements, by dimension of the result.
     blocked : dimensions indexed by the place within the block.
     first : depth of the first reduced loop, for reductions.
     register : depth from which all loops are reduced: the register is set up there.
@@ -36,6 +37,7 @@ class Storage:
     path: tuple[Loop, ...]
     dims: tuple[int, ...] | None = None
     shape: tuple[Dim, ...] = ()
+    margins: Margins | None = None
     blocked: frozenset[int] = frozenset()
     first: int = 0
     register: int = 0
@@ -126,6 +128,7 @@ def _storage(
         if Key(axis, "o") in bound:
             blocked.add(d)
     if not must:
+        assert stmt.node not in program.margins, "margins are nowhere"
         return storage
     if not stmt.keep:
         # Buffers of our own take the order of the loops, unrolled dimensions outermost: what
@@ -134,5 +137,11 @@ def _storage(
         dims.sort(key=lambda d: order.get(stmt.out[d], -1))
     storage.dims = tuple(dims)
     storage.blocked = frozenset(blocked)
+    storage.margins = program.margins.get(stmt.node)
     storage.shape = tuple(BLOCK if d in blocked else stmt.node.shape[d] for d in dims)
+    if storage.margins is not None:
+        around = [sum(sides) for sides in storage.margins]
+        assert all(not width or d in dims for d, width in enumerate(around)), "margins are nowhere"
+        assert all(not around[d] for d in blocked), "margins in a block"
+        storage.shape = tuple(size + around[d] for d, size in zip(dims, storage.shape, strict=True))
     return storage

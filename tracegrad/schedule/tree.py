@@ -208,6 +208,11 @@ class TreeBuilder:
         if not indices:
             return False  # an ordering that is no read of elements
         dimension = source.out.index(axis)
+        if source.node in reader.margined and self.program.margins[source.node][dimension] != (
+            0,
+            0,
+        ):
+            return False  # the zeros around it are elsewhere
         exact = (axis, 1, 0)
         return all(tuple(index[dimension]) == exact for index in indices)
 

@@ -23,6 +23,7 @@ from tracegrad.schedule.statements import (
     Index,
     Program,
     Stmt,
+    moved,
     through_gather,
     through_pad,
     through_view,
@@ -217,6 +218,9 @@ class Evaluator:
         """The indices into the buffer of ``stmt``."""
         storage = self.storage[stmt]
         assert storage.dims is not None
+        if storage.margins is not None:
+            before = [width for width, _ in storage.margins]
+            index = tuple(moved(e, 1, width) for e, width in zip(index, before, strict=True))
         return [self.position(index[d], lane=d in storage.blocked) for d in storage.dims]
 
     def _table(self, node: Node, index: Index) -> Value:
@@ -233,6 +237,8 @@ class Evaluator:
 
     def _pad(self, node: Node, index: Index) -> Value:
         inner, bounds = through_pad(node, index)
+        if self.program.in_margins(node):
+            return self.value(node.operands[0], inner)
 
         def outside() -> Value:
             return self.writer.constant(0, node.type.dtype)
