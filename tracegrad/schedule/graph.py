@@ -140,11 +140,19 @@ class Graph:
     ) -> Node:
         """A node, the existing one when an equal one was made before (unless ``unique``)."""
         attributes = {} if attributes is None else attributes
-        key = None
-        if not unique:
-            frozen = tuple(sorted((k, _frozen(v)) for k, v in attributes.items()))
-            key = (kind, name, tuple(n.number for n in operands), type, frozen)
+        key = None if unique else _key(kind, name, operands, type, attributes)
         return self._new(kind, name, tuple(operands), type, attributes, op, value, key=key)
+
+    def known(
+        self,
+        kind: str,
+        name: str,
+        operands: Sequence[Node],
+        type: ArrayType,
+        attributes: Mapping[str, Any],
+    ) -> bool:
+        """Whether an equal node was made before."""
+        return _key(kind, name, operands, type, attributes) in self._consed
 
     def _new(
         self,
@@ -345,7 +353,7 @@ class Graph:
         right = self.view(b, domain, (*batch_axes, (inner, 0, 1), *column_axes))
         multiply = _registry("multiply")
         scaled = self.make("ew", "multiply", (left, right), ArrayType(value.dtype, domain))
-        scaled.op = _as(op, multiply)
+        scaled.op = stand_in(op, multiply)
         scaled.location, scaled.part = op.location, op.part
         return self.make("reduce", "sum", (scaled,), value.type, {"axes": (inner,)}, op, value)
 
@@ -457,6 +465,17 @@ def _tiny(rows: Dim, contracted: Dim, columns: Dim) -> bool:
     return len([d for d in static if d <= UNROLL_LIMIT]) >= 2 or 1 in static
 
 
+def _key(
+    kind: str,
+    name: str,
+    operands: Sequence[Node],
+    type: ArrayType,
+    attributes: Mapping[str, Any],
+) -> Any:
+    frozen = tuple(sorted((k, _frozen(v)) for k, v in attributes.items()))
+    return kind, name, tuple(n.number for n in operands), type, frozen
+
+
 def _frozen(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_frozen(v) for v in value)
@@ -473,7 +492,7 @@ def _registry(name: str) -> Any:
     return REGISTRY[name]
 
 
-def _as(op: Operation, opdef: Any) -> Operation:
+def stand_in(op: Operation, opdef: Any) -> Operation:
     """A stand-in operation of another definition at the same place in the source."""
     return Operation(opdef, (), {}, (), (), op.location, op.part)
 

@@ -5,6 +5,7 @@
   with tests, the interior without. Outer loops test each iteration instead.
 - A loop over rows that only adds to memory does four rows at a time (*jam*).
 - A maximum runs in eight independent lanes, because one chain of comparisons does not vectorise.
+- A loop over the pairs ``j < i`` ends at i; where it also does something else, each sum tests.
 - A block loop counts blocks, ``for b in range((n + 127)//128)``, so that LLVM can prove that
   indices are not negative.
 """
@@ -59,7 +60,7 @@ def _write_item(low: Lowering, item: Item) -> None:
             needed = extents
         else:
             needed = {a: e for a, e in needed.items() if extents.get(a) == e}
-    tests: list[Value] = []
+    tests = _tests_of_pairs(low, item)
     saved: dict[int, Binding] = {}
     for axis, extent in (needed or {}).items():
         binding = low.bound[axis]
@@ -79,6 +80,18 @@ def _write_item(low: Lowering, item: Item) -> None:
         low.bound[axis] = replace(b, highs=(*b.highs, needed[axis]), depth=depth)
     _write_in_arm(low, item, tests)
     low.bound.update(saved)
+
+
+def _tests_of_pairs(low: Lowering, item: Item) -> list[Value]:
+    """The test for a sum over pairs where both loops are open, and go over all of them."""
+    pairs = {stmt.below for stmt in statements_in([item])}
+    if len(pairs) != 1:
+        return []  # what is in it has a test of its own
+    (ends,) = pairs
+    if ends is None or ends in low.pairs or not all(a in low.bound for a in ends):
+        return []
+    outer, inner = (low.bound[a].variable for a in ends)
+    return [low.writer.emit("less", (inner, outer))]
 
 
 def _write_in_arm(low: Lowering, item: Item, tests: Sequence[Value]) -> None:
@@ -173,7 +186,30 @@ def _write_full(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
     if _can_jam(low, loop, stmts, extents):
         _write_jam(low, loop, stmts, low.writer.dim(end), end)
         return
+    outer = _pairs_of(low, loop, stmts) if len(extents) == 1 and not bounds else None
+    if outer is not None:
+        _write_pairs(low, loop, stmts, outer, end)
+        return
     _write_range(low, loop, stmts, 0, end, ((0,), (end,)))
+
+
+def _pairs_of(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> int | None:
+    """The axis at whose index the loop may end: nothing in it counts from there on."""
+    if loop.kind != "pairs" or len({t.pair for t in stmts}) != 1 or stmts[0].pair is None:
+        return None
+    if any(t.below is None and low.storage[t].dims is not None for t in stmts):
+        return None
+    return stmts[0].pair[0]
+
+
+def _write_pairs(low: Lowering, loop: Loop, stmts: Sequence[Stmt], outer: int, extent: Dim) -> None:
+    axis = loop.key.axis
+    index = _open(low, axis)
+    _bind(low, axis, index, limits=((0,), (extent,)))
+    low.pairs.add((outer, axis))
+    write_items(low, loop.items)
+    low.pairs.discard((outer, axis))
+    _close(low, axis, low.writer.dim(0), low.bound[outer].variable, stmts, loop.kind)
 
 
 def _write_peeled(
@@ -272,7 +308,7 @@ def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence
     if low.program.size(extents[0]) < 2 * JAM or len(stmts) > MOST_JAMMED:
         return False
     for t in stmts:
-        if t not in inner.items or not t.is_reduce or t.guarded or low.beyond(t):
+        if t not in inner.items or not t.is_reduce or t.guarded or t.below or low.beyond(t):
             return False
         storage = low.storage[t]
         adds_rows = axis in t.reduced and inner.key.axis not in t.reduced and storage.memory

@@ -71,6 +71,8 @@ class Lowering(Evaluator):
         self.free: dict[ArrayType, list[Value]] = {}
         self.zeroed: set[Stmt] = set()
         self.blocks: dict[int, tuple[Value, Value]] = {}
+        self.pairs: set[tuple[int, int]] = set()
+        """Loops over pairs that are open and end where they should: nothing tests that."""
 
     # --- the top level -----------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 Inputs, results and what matrix products read and write have a layout, and each read or write of
 one votes for its own dimension order, because the last dimension is the one that lies together
 in memory. A vote weighs as much as the loop that casts it. Other buffers don't vote: their layout
-follows the loops. Where nobody objects, the largest axis goes outermost, which keeps what one of
-its iterations needs small.
+follows the loops. The first end of a pair goes outside of the second. Where nobody objects, the
+largest axis goes outermost, which keeps what one of its iterations needs small.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracegrad.schedule.statements import Program
+
+DECIDED = 1 << 60
 
 
 def loop_order(program: Program) -> dict[int, int]:
@@ -38,6 +40,8 @@ def loop_order(program: Program) -> dict[int, int]:
         for node, index in stmt.reads:
             if node.kind == "input" or program.of_node[node].keep:
                 vote([e.axis for e in index if isinstance(e.axis, int)], size)
+        if stmt.below is not None:
+            vote(stmt.below, DECIDED)
         if stmt.keep and not stmt.whole:
             vote(stmt.out, program.volume(stmt.node.shape))
     left = list(sizes)

@@ -10,6 +10,7 @@ from tracegrad.ir.core import Function, Region, Value
 from tracegrad.schedule.graph import Graph, Node
 from tracegrad.schedule.lower import Lowering
 from tracegrad.schedule.order import loop_order
+from tracegrad.schedule.pairs import visit_pairs_once
 from tracegrad.schedule.refine import refine
 from tracegrad.schedule.statements import Program, Stmt
 from tracegrad.schedule.storage import Storage, plan
@@ -40,6 +41,7 @@ def make_plan(region: Region, hints: Mapping[str, int], *, top: bool = True) -> 
     graph = Graph(region)
     if top:
         _separate_results(graph)
+    visit_pairs_once(graph, hints)
     forced: set[Node] = set()
     packed: dict[tuple[Node, Node], Node] = {}
     for _ in range(ROUNDS):

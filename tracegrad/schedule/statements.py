@@ -67,6 +67,8 @@ class Stmt:
     reads : every leaf read, at its index: inputs and other statements.
     inlined : nodes computed inside the statement, at their index.
     guards : where pads inside it are cut.
+    below : of a sum over pairs, the axes of its ends: the index along the second is smaller.
+    pair : the same for whatever else nothing but such sums reads.
     margined : values that pads inside it read from a buffer with margins of zeros.
     whole : a whole-array operation or a marker; it has no loops and stands at the top.
     keep : its buffer must exist in full, in NumPy layout (a result, an operand of a whole).
@@ -83,6 +85,8 @@ class Stmt:
     inlined: list[tuple[Node, Index]] = field(default_factory=list)
     guards: set[Guard] = field(default_factory=set)
     deps: set[Stmt] = field(default_factory=set)
+    below: tuple[int, int] | None = None
+    pair: tuple[int, int] | None = None
     margined: set[Node] = field(default_factory=set)
     whole: bool = False
     keep: bool = False
@@ -244,6 +248,7 @@ class Program:
         self._choose_margins()
         for stmt in self.statements:
             self._read(stmt)
+        self._choose_pairs()
         if graph.binders:
             for stmt in self.statements:
                 for node in (stmt.node, *(node for node, _ in stmt.inlined)):
@@ -297,6 +302,9 @@ class Program:
             domain.append(axis)
         stmt.domain = tuple(domain)
         stmt.reduced = frozenset(reduced)
+        if "below" in stmt.node.attributes:
+            p, q = stmt.node.attributes["below"]
+            stmt.below = (domain[p], domain[q])
 
     def _choose_unrolled(self) -> None:
         small = {
@@ -334,6 +342,18 @@ class Program:
             self.margins[base] = tuple(
                 (max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, around, strict=True)
             )
+
+    def _choose_pairs(self) -> None:
+        readers: dict[Stmt, set[tuple[int, int] | None]] = {}
+        for stmt in reversed(self.statements):
+            stmt.pair = stmt.below
+            ends = readers.get(stmt, set())
+            if stmt.below is None and len(ends) == 1 and not stmt.keep:
+                (only,) = ends
+                if only is not None and {*only} <= {*stmt.out}:
+                    stmt.pair = only
+            for other in stmt.deps:
+                readers.setdefault(other, set()).add(stmt.pair)
 
     def in_margins(self, pad: Node) -> bool:
         """Whether outside of its operand a pad reads zeros that stand around it."""

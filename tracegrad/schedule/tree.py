@@ -9,6 +9,8 @@ An outermost loop may be split into blocks: *lanes* put the block's loop innermo
 inner extents, much reuse), *rows* put it right below the block loop, which is then shared by row
 loops and by vector loops over the block. A loop that is not split, and in which heavy values stand
 beside row loops, becomes several: an inner loop would keep the heavy values from being vectorised.
+
+What is computed of pairs has loops of its own, since the inner one ends at the index of the outer.
 """
 
 from __future__ import annotations
@@ -145,6 +147,8 @@ class TreeBuilder:
 
     def _type(self, stmt: Stmt, unbound: list[Key], bound: dict[int, str]) -> str:
         key = unbound[0]
+        if stmt.pair is not None and stmt.pair[1] == key.axis and stmt.pair[0] in bound:
+            return "pairs"
         if stmt.node.kind == "scan":
             axis = stmt.domain[stmt.node.attributes["axis"]]
             if key.axis == axis:
@@ -241,7 +245,7 @@ class TreeBuilder:
             return None
         if any(g.axis == axis for t in group for g in t.guards):
             return None
-        if any(t.guarded or t.node.kind in ("scan", "scatter") for t in group):
+        if any(t.guarded or t.pair or t.node.kind in ("scan", "scatter") for t in group):
             return None
         inner = [a for t in group for a in t.loops if a != axis]
         if not inner:
@@ -261,7 +265,7 @@ class TreeBuilder:
         Nothing if all rows end up in one loop only when the heavy values stay among them: rows
         that are read for one product and again for the next should be read once.
         """
-        if any(t.node.kind in ("scan", "scatter") for t in group):
+        if any(t.pair or t.node.kind in ("scan", "scatter") for t in group):
             return set()
         if self.program.size(group[0].extents[axis]) < LEAST_VECTOR:
             return set()

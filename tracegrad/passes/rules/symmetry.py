@@ -13,6 +13,7 @@ from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.engine import existing
 from tracegrad.passes.rules.signs import EVEN, ODD
 from tracegrad.passes.table import ROUNDING, rule
+from tracegrad.passes.values import number
 
 Axes = tuple[int, ...]
 Swapped = tuple[int, Value] | None
@@ -149,6 +150,8 @@ class _Exchange:
             if signs[0] != signs[1]:
                 return None
             sign = signs[0]
+        elif name in ("equal", "not_equal") and any(number(v) == 0 for v in op.operands):
+            pass  # x equals 0 where -x does
         elif any(s < 0 for s in signs):
             return None
         found = existing(op.opdef, *values, **op.attributes)
