@@ -133,7 +133,7 @@ def _read_by_pads(program: Program, stmt: Stmt) -> set[Node]:
         for node, found in places.items()
         if node.op is not None
         and len(found) > 1
-        and len(found) * _flops(_inlined_below(program, node)) >= WORTH_STORING_PADDED
+        and _costs(program, node, WORTH_STORING_PADDED / len(found))
     }
 
 
