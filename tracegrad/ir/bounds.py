@@ -19,6 +19,7 @@ from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.ir.types import (
     Dim,
     Extremum,
+    Monomial,
     Shape,
     Size,
     coefficient,
@@ -27,6 +28,7 @@ from tracegrad.ir.types import (
     substitute,
     symbol,
     symbols,
+    terms_of,
 )
 
 #: How the symbols of loop indices begin; no size of a user is called so.
@@ -371,12 +373,24 @@ class Bounds:
     def _follows(self, value: Dim, facts: Sequence[Dim]) -> bool:
         """Whether ``value >= 0``, by itself or by one of the facts."""
         return any(
-            self._plain(least) or any(self._plain(least - fact) for fact in facts)
+            self._plainly(least, 0) or any(self._plainly(least, fact) for fact in facts)
             for least in _at_least(value)
         )
 
-    def _plain(self, dim: Dim) -> bool:
-        return non_negative(dim, self._signed) and not has_index(dim)
+    def _plainly(self, value: Dim, other: Dim) -> bool:
+        """Whether each term of ``value - other`` is a number of sizes, and none is negative."""
+        terms = dict(terms_of(other))
+        for monomial, factor in terms_of(value):
+            rest = factor - terms.pop(monomial, 0)
+            if rest < 0 or (rest and not self._of_sizes(monomial)):
+                return False
+        return all(c < 0 and self._of_sizes(m) for m, c in terms.items())
+
+    def _of_sizes(self, monomial: Monomial) -> bool:
+        return all(
+            isinstance(atom, str) and atom not in self._signed and not atom.startswith(INDEX)
+            for atom in monomial
+        )
 
     def inside(self, least: Dim, greatest: Dim, size: Dim) -> bool:
         """Whether a range that depends on no loop lies in ``range(size)``."""

@@ -124,6 +124,9 @@ class Value:
         return Value.apply("negative", self)
 
 
+_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
+
+
 class Operation:
     """``results = opdef(operands) {attributes} regions``.
 
@@ -131,7 +134,16 @@ class Operation:
     ``"tangent"``; for the last two, ``location`` is that of the primal statement it came from.
     """
 
-    __slots__ = ("attributes", "location", "opdef", "operands", "part", "regions", "results")
+    __slots__ = (
+        "attributes",
+        "location",
+        "name",
+        "opdef",
+        "operands",
+        "part",
+        "regions",
+        "results",
+    )
 
     def __init__(
         self,
@@ -144,16 +156,25 @@ class Operation:
         part: str = "forward",
     ) -> None:
         self.opdef = opdef
+        self.name = opdef.name
         self.operands = operands
-        self.attributes: Mapping[str, Any] = MappingProxyType(dict(attributes))
+        # A proxy is that of another operation: what it shows is never changed.
+        self.attributes: Mapping[str, Any] = (
+            attributes
+            if type(attributes) is MappingProxyType
+            else MappingProxyType(dict(attributes))
+            if attributes
+            else _NO_ATTRIBUTES
+        )
         self.regions = regions
-        self.results = tuple(Value(t, "", self) for t in result_types)
+        self.results = tuple([Value(t, "", self) for t in result_types])
         self.location = location
         self.part = part
 
-    @property
-    def name(self) -> str:
-        return self.opdef.name
+    def rename(self, opdef: OpDef) -> None:
+        """Make another operation of it, with the same operands and results."""
+        self.opdef = opdef
+        self.name = opdef.name
 
     @property
     def result(self) -> Value:

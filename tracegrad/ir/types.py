@@ -9,7 +9,7 @@ expressions compare equal: ``n + n == 2*n``. A constant expression is always an 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import TypeAlias
@@ -18,12 +18,18 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """A scalar type: ``f64``, ``f32``, ``i64`` … with its NumPy dtype."""
+    """A scalar type: ``f64``, ``f32``, ``i64`` … with its NumPy dtype.
+
+    There is one object of each.
+    """
 
     name: str
     numpy: np.dtype
+
+    def __reduce__(self) -> str:
+        return "boolean" if self.name == "bool" else self.name
 
     @property
     def is_float(self) -> bool:
@@ -107,13 +113,14 @@ def _tight(dim: Dim) -> str:
 class Size:
     """A symbolic dimension in canonical form; build it with `symbol` and arithmetic."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_symbols", "terms")
 
     terms: tuple[tuple[Monomial, int], ...]
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms
         self._hash = hash(terms)
+        self._symbols: tuple[str, ...] | None = None
 
     def __hash__(self) -> int:
         return self._hash
@@ -126,7 +133,15 @@ class Size:
         return str(self) < str(other)
 
     def __add__(self, other: Dim) -> Dim:
-        return _sum(_terms(self), _terms(other))
+        if not isinstance(other, int):
+            return _sum(self.terms, terms_of(other))
+        # The constant stands last, and there is another term before it.
+        if not other:
+            return self
+        last, constant = self.terms[-1]
+        rest = self.terms if last else self.terms[:-1]
+        total = other if last else constant + other
+        return Size((*rest, ((), int(total))) if total else rest)
 
     __radd__ = __add__
 
@@ -134,16 +149,22 @@ class Size:
         return self * -1
 
     def __sub__(self, other: Dim) -> Dim:
-        return self + other * -1
+        if isinstance(other, Size):
+            return _sum(self.terms, ((m, -c) for m, c in other.terms))
+        return self + -other
 
     def __rsub__(self, other: Dim) -> Dim:
-        return other + self * -1
+        return self * -1 + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int):
+            if other == 1:
+                return self
+            return Size(tuple((m, c * int(other)) for m, c in self.terms)) if other else 0
         products = (
             (tuple(sorted(m + k, key=str)), c * d)
-            for m, c in _terms(self)
-            for k, d in _terms(other)
+            for m, c in terms_of(self)
+            for k, d in terms_of(other)
         )
         return _sum(products)
 
@@ -181,7 +202,7 @@ Dim: TypeAlias = int | Size
 Shape: TypeAlias = tuple[Dim, ...]
 
 
-def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
+def terms_of(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
     if isinstance(dim, Size):
         return dim.terms
     return (((), int(dim)),) if dim else ()
@@ -194,12 +215,18 @@ def _sum(*groups: Iterable[tuple[Monomial, int]]) -> Dim:
             total[monomial] = total.get(monomial, 0) + coefficient
     # The highest degree first and the constant last, as one would write it.
     kept = [(m, c) for m, c in total.items() if c]
-    kept.sort(key=lambda t: (-len(t[0]), [str(a) for a in t[0]]))
     if not kept:
         return 0
-    if len(kept) == 1 and kept[0][0] == ():
-        return kept[0][1]
+    if len(kept) == 1:
+        return kept[0][1] if kept[0][0] == () else Size(tuple(kept))
+    kept.sort(key=_place)
     return Size(tuple(kept))
+
+
+def _place(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    """What terms are sorted by."""
+    monomial = term[0]
+    return -len(monomial), [a if isinstance(a, str) else str(a) for a in monomial]
 
 
 def symbol(name: str) -> Size:
@@ -218,7 +245,7 @@ def floor_div(numerator: Dim, denominator: Dim) -> Dim:
     if isinstance(denominator, int):
         whole: Dim = 0
         rest: Dim = 0
-        for monomial, coefficient in _terms(numerator):
+        for monomial, coefficient in terms_of(numerator):
             term = _sum(((monomial, 1),))
             if coefficient % denominator == 0:
                 whole = whole + term * (coefficient // denominator)
@@ -243,7 +270,7 @@ def _divide_by_monomial(numerator: Dim, denominator: Size) -> Dim | None:
         return None
     ((by, by_coefficient),) = denominator.terms
     quotient: list[tuple[Monomial, int]] = []
-    for monomial, coefficient in _terms(numerator):
+    for monomial, coefficient in terms_of(numerator):
         remaining = list(monomial)
         for atom in by:
             if atom not in remaining:
@@ -289,18 +316,22 @@ def never_negative(dim: Dim) -> bool:
     return all(c >= 0 and all(isinstance(a, str) for a in m) for m, c in dim.terms)
 
 
-def symbols(dim: Dim) -> Iterator[str]:
+def symbols(dim: Dim) -> tuple[str, ...]:
     """The symbols in ``dim``, in order of appearance, repeats included."""
-    for monomial, _ in _terms(dim):
-        for atom in monomial:
-            if isinstance(atom, str):
-                yield atom
-            elif isinstance(atom, FloorDiv):
-                yield from symbols(atom.numerator)
-                yield from symbols(atom.denominator)
-            else:
-                yield from symbols(atom.left)
-                yield from symbols(atom.right)
+    if not isinstance(dim, Size):
+        return ()
+    if dim._symbols is None:
+        found: list[str] = []
+        for monomial, _ in dim.terms:
+            for atom in monomial:
+                if isinstance(atom, str):
+                    found.append(atom)
+                elif isinstance(atom, FloorDiv):
+                    found += (*symbols(atom.numerator), *symbols(atom.denominator))
+                else:
+                    found += (*symbols(atom.left), *symbols(atom.right))
+        dim._symbols = tuple(found)
+    return dim._symbols
 
 
 def coefficient(value: Dim, name: str) -> int | None:
@@ -347,7 +378,11 @@ def _rebuild(dim: Dim, lookup: Callable[[str], Dim | None]) -> Dim:
     if not isinstance(dim, Size):
         return dim
     total: Dim = 0
+    kept: list[tuple[Monomial, int]] = []
     for monomial, coefficient in dim.terms:
+        if all(isinstance(atom, str) and lookup(atom) is None for atom in monomial):
+            kept.append((monomial, coefficient))
+            continue
         term: Dim = coefficient
         for atom in monomial:
             if isinstance(atom, str):
@@ -362,7 +397,7 @@ def _rebuild(dim: Dim, lookup: Callable[[str], Dim | None]) -> Dim:
                     atom.kind, _rebuild(atom.left, lookup), _rebuild(atom.right, lookup)
                 )
         total = total + term
-    return total
+    return dim if len(kept) == len(dim.terms) else _sum(terms_of(total), kept)
 
 
 def affine(dim: Dim) -> tuple[str | None, int] | None:

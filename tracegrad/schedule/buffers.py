@@ -297,7 +297,7 @@ def _redirect(
             new += before
             op.operands = (*op.operands[:place], buffer, *where)
             if op.name == "store":
-                op.opdef = REGISTRY[name]
+                op.rename(REGISTRY[name])
         for inner in op.regions:
             _redirect(inner, 0, made, buffer, at, name)
         new.append(op)
