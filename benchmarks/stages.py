@@ -47,7 +47,7 @@ STAGES = {
     ),
     "emission": ("backend.emit:emit_loop_form",),
     "compile": ("backend.compile:compile_kernel",),
-    "other": ("compiled:Compiled._compile",),
+    "other": ("compiled:Compiled._call",),
 }
 
 

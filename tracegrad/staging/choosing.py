@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from tracegrad.staging.folds import Folded
 from tracegrad.staging.names import Flow, bound_by
 from tracegrad.staging.rewrite import Rewriter, mangled
 from tracegrad.staging.sites import Site
-from tracegrad.staging.source import copied
+from tracegrad.staging.source import at_place, copied
 
 __all__ = ["ChoosingRewriter", "asked", "at_place", "of", "site_constant"]
 
-Node = TypeVar("Node", bound=ast.AST)
 Build = Callable[[str], ast.expr]  # an expression from the name of its hook's object
 
 
@@ -295,10 +294,6 @@ class ChoosingRewriter(Rewriter):
     visit_SetComp = _comprehension
     visit_DictComp = _comprehension
     visit_GeneratorExp = _comprehension
-
-
-def at_place(node: Node, at: ast.AST) -> Node:
-    return ast.copy_location(node, at)
 
 
 def of(holder: str, attribute: str) -> ast.expr:

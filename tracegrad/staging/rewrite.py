@@ -20,7 +20,9 @@ and in the old order. Tracebacks and debuggers therefore show the user's own lin
 from __future__ import annotations
 
 import ast
-from typing import Any, TypeVar
+from typing import Any
+
+from tracegrad.staging.source import at_place
 
 __all__ = ["HOOK", "Rewriter", "is_internal", "mangled"]
 
@@ -44,8 +46,6 @@ _OPERATORS: dict[type[ast.operator], str] = {
 
 # Python itself gives these a meaning where they stand.
 _UNTOUCHED = frozenset({"super", "__class__", "__debug__"})
-
-Node = TypeVar("Node", bound=ast.AST)
 
 
 def is_internal(name: str) -> bool:
@@ -81,19 +81,17 @@ class Rewriter(ast.NodeTransformer):
     # -- building hooked expressions
 
     def _hook(self, method: str, at: ast.AST, *args: ast.expr) -> ast.Call:
-        def here(node: Node) -> Node:
-            return ast.copy_location(node, at)
-
-        attribute = here(ast.Attribute(here(ast.Name(HOOK, ast.Load())), method, ast.Load()))
+        hook = at_place(ast.Name(HOOK, ast.Load()), at)
+        attribute = at_place(ast.Attribute(hook, method, ast.Load()), at)
         if method not in ("attribute", "call"):
             # The line of a method call is that on which its name ends: as Python has it for
             # the user's own attributes and methods, while all else begins on its first line.
             attribute.end_lineno = attribute.lineno
             attribute.end_col_offset = attribute.col_offset
-        return here(ast.Call(attribute, list(args), []))
+        return at_place(ast.Call(attribute, list(args), []), at)
 
     def _text(self, text: str, at: ast.AST) -> ast.Constant:
-        return ast.copy_location(ast.Constant(text), at)
+        return at_place(ast.Constant(text), at)
 
     # -- expressions
 

@@ -13,12 +13,20 @@ import ast
 import copy
 import functools
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["FACTORY", "Definition", "NoSource", "compile_alone", "copied", "find_definition"]
+__all__ = [
+    "FACTORY",
+    "Definition",
+    "NoSource",
+    "at_place",
+    "compile_alone",
+    "copied",
+    "find_definition",
+]
 
 FACTORY = "__tracegrad_factory__"
 
@@ -55,35 +63,56 @@ class Definition:
 @dataclass(frozen=True)
 class _File:
     text: str
+    tree: ast.Module
+    imports: frozenset[str]
     found: dict[tuple[str, int], list[Definition]]
+
+    def definitions(self, name: str, line: int) -> list[Definition]:
+        """The functions of this name that begin on this line."""
+        key = (name, line)
+        if key not in self.found:
+            self.found[key] = [
+                Definition(node, inside_class, self.imports)
+                for node, inside_class in _functions(self.tree, line)
+                if getattr(node, "name", "<lambda>") == name and _first_line(node) == line
+            ]
+        return self.found[key]
 
 
 _files: dict[str, _File] = {}
 
 
-def _definitions(
-    tree: ast.AST, imports: frozenset[str], inside_class: str | None = None
-) -> Iterator[Definition]:
+def _functions(
+    tree: ast.AST, line: int, inside_class: str | None = None
+) -> Iterator[tuple[FunctionNode, str | None]]:
+    """The functions that ``line`` is part of, with the class around each."""
     for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.stmt) and not _first_line(child) <= line <= _last_line(child):
+            continue
         if isinstance(child, FunctionNode):
-            yield Definition(child, inside_class, imports)
+            yield child, inside_class
         inner = child.name if isinstance(child, ast.ClassDef) else inside_class
-        yield from _definitions(child, imports, inner)
+        yield from _functions(child, line, inner)
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    """Names that are imported in the scope of ``tree`` itself."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            for alias in child.names:
+def _imports(statements: Iterable[ast.AST]) -> Iterator[str]:
+    """Names that ``statements`` import in the scope that they stand in."""
+    for statement in statements:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            for alias in statement.names:
                 yield alias.asname or alias.name.partition(".")[0]
-        elif not isinstance(child, _SCOPES):
-            yield from _imports(child)
+        elif not isinstance(statement, _SCOPES):
+            for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+                yield from _imports(getattr(statement, part, ()))
 
 
-def _first_line(node: FunctionNode) -> int:
-    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+def _first_line(node: ast.stmt | ast.expr) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _last_line(node: ast.stmt) -> int:
+    return node.lineno if node.end_lineno is None else node.end_lineno
 
 
 def _parse(filename: str, module_globals: dict[str, object]) -> _File:
@@ -97,13 +126,7 @@ def _parse(filename: str, module_globals: dict[str, object]) -> _File:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise NoSource(f"{filename} does not parse: {error}") from error
-    found: dict[tuple[str, int], list[Definition]] = {}
-    imports = frozenset(_imports(tree)) - {"*"}
-    for definition in _definitions(tree, imports):
-        node = definition.node
-        name = node.name if isinstance(node, ast.FunctionDef) else "<lambda>"
-        found.setdefault((name, _first_line(node)), []).append(definition)
-    _files[filename] = _File(text, found)
+    _files[filename] = _File(text, tree, frozenset(_imports(tree.body)) - {"*"}, {})
     return _files[filename]
 
 
@@ -130,26 +153,25 @@ def find_definition(function: FunctionType) -> Definition:
 
 
 def _match(file: _File, code: CodeType) -> Definition | None:
-    found = file.found.get((code.co_name, code.co_firstlineno), [])
+    found = file.definitions(code.co_name, code.co_firstlineno)
     # A block of a page or notebook is compiled without the imports of the blocks before it.
     found = [*found, *(replace(each, imports=frozenset()) for each in found if each.imports)]
-    candidates = [
-        (definition, compiled)
-        for definition in found
-        if (compiled := _try_compile(definition, code)) is not None
-        and (_same_code(compiled, code) or _asserts_rewritten(compiled, code))
-    ]
-    if not candidates:
-        return None
-    for definition, compiled in candidates:
+    best: Definition | None = None
+    for definition in found:
+        compiled = _try_compile(definition, code)
+        if compiled is None or not (
+            _same_code(compiled, code) or _asserts_rewritten(compiled, code)
+        ):
+            continue
         if _positions(compiled) == _positions(code):
             return definition
-    return candidates[0][0]  # equal code at other columns computes the same
+        best = best or definition  # equal code at other columns computes the same
+    return best
 
 
 def _try_compile(definition: Definition, code: CodeType) -> CodeType | None:
     try:
-        return compile_alone(definition, definition.node, code, ())
+        return compile_alone(definition, definition.node, code, (), parsed=True)
     except (SyntaxError, ValueError, RecursionError):
         return None
 
@@ -191,14 +213,20 @@ def _asserts_rewritten(compiled: CodeType, code: CodeType) -> bool:
 
 
 def compile_alone(
-    definition: Definition, node: FunctionNode, like: CodeType, extra: tuple[str, ...]
+    definition: Definition,
+    node: FunctionNode,
+    like: CodeType,
+    extra: tuple[str, ...],
+    *,
+    parsed: bool = False,
 ) -> CodeType:
     """The code object of ``node``, compiled by itself but scoped as ``definition`` is.
 
     The function is put into a factory whose parameters are its free variables (those of
     ``like`` and the ``extra`` ones), inside a class of the right name if it was in one
     (private names, ``__class__``). The factory never runs: decorators and defaults are
-    left out, and the caller has the original's.
+    left out, and the caller has the original's. The body of a ``parsed`` node is as the parser
+    made it: everything in it has a place.
     """
     inside_class = definition.inside_class
     node = copy.copy(node)
@@ -232,7 +260,11 @@ def compile_alone(
         factory.type_params = []  # type: ignore[attr-defined,unused-ignore]  # Python 3.12
     body: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in sorted(definition.imports)]
     module = ast.Module([*body, factory], [])
+    held: Any = node.body
+    if parsed:
+        node.body = []
     _locate(module, (1, 0, 1, 0))
+    node.body = held
     flags = like.co_flags & _FUTURE
     code: CodeType = compile(module, like.co_filename, "exec", flags=flags, dont_inherit=True)
     for _ in range(2 if inside_class is None else 3):
@@ -253,6 +285,15 @@ def copied(node: Node) -> Node:
 
 
 _PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
+
+
+def at_place(node: Node, at: ast.AST) -> Node:
+    """``node``, an expression or a statement, where ``at`` stands (`ast.copy_location`, faster)."""
+    have, known = node.__dict__, at.__dict__
+    for name in _PLACE:
+        if name in known:
+            have[name] = known[name]
+    return node
 
 
 def _locate(node: ast.AST, place: tuple[int, int, int, int]) -> None:
