@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tracegrad import pool as pool
     from tracegrad.api import grad as grad
     from tracegrad.api import jit as jit
     from tracegrad.api import stop_gradient as stop_gradient
@@ -69,19 +70,23 @@ _HOMES = {
     "check_grads": "testing.check",
 }
 
+_MODULES = frozenset({"pool"})
+
 __all__ = sorted(_HOMES)  # the public names, each loaded when first used
 
 
 def __getattr__(name: str) -> Any:
     """Public names load at first use: importing the package costs almost nothing."""
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module 'tracegrad' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"tracegrad.{name}")
     value = getattr(import_module(f"tracegrad.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_MODULES})
