@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ class Contestant:
 
     call: Callable[..., Any]
     args: tuple[Any, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Any:
-        return self.call(*self.args)
+        return self.call(*self.args, **self.options)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Peer:
     place : brings the arguments to where the peer wants them.
     gradient : whether it computes value and gradient, or only the value.
     groups : the groups of cases it takes part in; empty for all.
+    arrange : gives the contestant for a case and arguments, in the place of ``prepare`` alone.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Peer:
     place: Callable[[tuple[Any, ...]], tuple[Any, ...]] = tuple
     gradient: bool = True
     groups: tuple[str, ...] = ()
+    arrange: Callable[[Case, tuple[Any, ...]], Contestant] | None = None
 
     def takes(self, case: Case) -> bool:
         """Whether it has a column entry for ``case`` at all."""
@@ -62,6 +65,8 @@ class Peer:
 
     def contestant(self, case: Case, args: tuple[Any, ...]) -> Contestant:
         """The contestant for ``case`` on ``args``."""
+        if self.arrange is not None:
+            return self.arrange(case, args)
         return Contestant(self.prepare(case), self.place(args))
 
 
@@ -75,6 +80,39 @@ def _tracegrad_primal(case: Case) -> Callable[..., Any]:
     from tracegrad import jit
 
     return jit(case.function)
+
+
+def _entry(case: Case, args: tuple[Any, ...]) -> Contestant:
+    """The compiled function itself, called without any of tracegrad's checks."""
+    from tracegrad import value_and_grad
+
+    kernel = value_and_grad(case.function, argnums=case.argnums).lower(*args)
+    return Contestant(kernel.entry_point, args)
+
+
+def _buffers(gradient: Any) -> Any:
+    import optree
+
+    return optree.tree_map(
+        lambda leaf: np.empty_like(leaf) if isinstance(leaf, np.ndarray) else leaf, gradient
+    )
+
+
+def _into(case: Case, args: tuple[Any, ...]) -> Contestant:
+    compiled: Any = _tracegrad(case)
+    options = {"out": _buffers(compiled(*args)[1])}
+    # What stands for `into` from then on is made at the first call.
+    compiled.into(*args, **options)
+    return Contestant(compiled.into, args, options)
+
+
+def _into_entry(case: Case, args: tuple[Any, ...]) -> Contestant:
+    """The compiled function that writes to given arrays, called without any checks."""
+    compiled: Any = _tracegrad(case)
+    out = _buffers(compiled(*args)[1])
+    given = compiled.workspace(*args).version.given(scratch=False)
+    arrays = [leaf for leaf in flat(out) if leaf.ndim]
+    return Contestant(given.compiled.entry_point, (*args, *arrays))
 
 
 def _jax(case: Case) -> Callable[..., Any]:
@@ -111,6 +149,8 @@ def _autograd(case: Case) -> Callable[..., Any]:
     return compute
 
 
+_OURS = ("tracegrad", "tracegrad.api")
+
 PEERS = {
     peer.name: peer
     for peer in (
@@ -122,8 +162,11 @@ PEERS = {
             gradient=False,
             groups=("loop",),
         ),
-        Peer("tracegrad primal", ("tracegrad", "tracegrad.api"), _tracegrad_primal, gradient=False),
-        Peer("tracegrad", ("tracegrad", "tracegrad.api"), _tracegrad),
+        Peer("tracegrad primal", _OURS, _tracegrad_primal, gradient=False),
+        Peer("tracegrad", _OURS, _tracegrad),
+        Peer("tracegrad entry", _OURS, _tracegrad, groups=("call",), arrange=_entry),
+        Peer("tracegrad into", _OURS, _tracegrad, groups=("call",), arrange=_into),
+        Peer("tracegrad into entry", _OURS, _tracegrad, groups=("call",), arrange=_into_entry),
         Peer("limit", ("numba",), lambda case: case.limit),
         Peer("jax", ("jax", "jax.numpy", "jax.scipy.special"), _jax, _jax_place),
         Peer("autograd", ("autograd", "autograd.numpy", "autograd.scipy.special"), _autograd),

@@ -194,9 +194,18 @@ def _memory(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
     return ["workload", "inputs, results", "broadcast temporary", *names], rows
 
 
+_DIFFERENCES = (
+    ("tracegrad", "limit"),
+    ("tracegrad", "tracegrad entry"),
+    ("tracegrad into", "tracegrad into entry"),
+)
+"""What a call costs above what."""
+
+
 def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
     names = [name for name in _columns(run, calls) if not name.startswith("limit, ")]
-    header = ["function", *names, "tracegrad - limit"]
+    differences = [pair for pair in _DIFFERENCES if pair[0] in names and pair[1] in names]
+    header = ["function", *names, *(f"{above} - {below}" for above, below in differences)]
     rows = []
     for case in calls:
         columns = case["columns"]
@@ -204,8 +213,9 @@ def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[
         for name in names:
             column = columns.get(name, {})
             row.append(_time(column["min"]) if "min" in column else "–")
-        ours, limit = columns.get("tracegrad", {}).get("min"), columns.get("limit", {}).get("min")
-        row.append("–" if ours is None or limit is None else f"{(ours - limit) * 1e9:.0f} ns")
+        for above, below in differences:
+            more, less = (columns.get(name, {}).get("min") for name in (above, below))
+            row.append("–" if more is None or less is None else f"{(more - less) * 1e9:.0f} ns")
         rows.append(row)
     return header, rows
 

@@ -48,12 +48,13 @@ def interleave(
 def _timer(contestant: Contestant) -> timeit.Timer:
     """A loop whose body is the call alone, its arguments local names."""
     names = {f"a{position}": value for position, value in enumerate(contestant.args)}
+    positional = list(names)
+    names |= contestant.options
     # As defaults of timeit's inner function they are locals, as they would be in a caller's loop.
     setup = "; ".join(f"{name} = {name}_" for name in ("call", *names))
     values = {f"{name}_": value for name, value in names.items()}
-    return timeit.Timer(
-        f"call({', '.join(names)})", setup, globals={"call_": contestant.call, **values}
-    )
+    given = ", ".join([*positional, *(f"{name}={name}" for name in contestant.options)])
+    return timeit.Timer(f"call({given})", setup, globals={"call_": contestant.call, **values})
 
 
 def _calls(timer: timeit.Timer, sample: float) -> tuple[int, float]:

@@ -1,4 +1,8 @@
-"""Functions with next to no work in them: what a call itself costs."""
+"""Functions with next to no work in them: what a call itself costs.
+
+Beside the peers stand tracegrad's own ways: the bare entry point of the kernel, a call, a call
+into given arrays, and the entry point of the kernel that it goes to.
+"""
 
 import numpy as np
 
