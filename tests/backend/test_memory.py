@@ -1,4 +1,4 @@
-"""Large pages under large fresh arrays: asked for where they pay, without effect on values."""
+"""Large arrays, whose memory comes from the pool, and overlap of arrays."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from numba import njit
 
 import tracegrad as tg
+from tracegrad.backend import pool
 from tracegrad.backend.compile import run_plain
-from tracegrad.backend.memory import LARGE, large_pages, overlap
+from tracegrad.backend.memory import LARGE, large_empty, overlap
 
 
 def squares(x):
@@ -23,10 +24,10 @@ LENGTH = LARGE // 8
 
 
 @pytest.mark.parametrize(("fun", "expected"), [(squares, 2.0), (gathered, 0.0)])
-def test_a_large_result_gets_large_pages(fun, expected):
+def test_a_large_result_is_made_of_memory_from_the_pool(fun, expected):
     f = tg.grad(fun)
     bar = f(np.ones(LENGTH))
-    assert "large_pages(x_bar" in f.inspect_source()
+    assert "x_bar = large_empty(" in f.inspect_source()
     assert np.all(bar[1:] == expected)
     kernel = f.lower()
     plain = run_plain(kernel.source, kernel.compiled.entry)
@@ -36,21 +37,62 @@ def test_a_large_result_gets_large_pages(fun, expected):
 def test_a_small_result_is_just_allocated():
     f = tg.grad(squares)
     f(np.ones(LENGTH - 1))
-    assert "large_pages" not in f.inspect_source()
+    assert "large_empty" not in f.inspect_source()
 
 
 @njit
-def fresh(size, like):
-    array = np.empty(size, like.dtype)
-    large_pages(array)
-    array[:] = 1
-    return array
+def fresh(shape):
+    return large_empty(shape), large_empty(shape, np.float32), large_empty(shape, np.bool_)
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, LARGE - 1, LARGE, LARGE + 1, 3 * LARGE + 5])
-@pytest.mark.parametrize("dtype", ["u1", "f8"])
-def test_arrays_of_any_size_are_as_good_as_before(size, dtype):
-    assert fresh(size, np.empty(0, dtype)).sum() == size
+@pytest.mark.parametrize(
+    "shape", [0, 1, 1000, LENGTH - 1, LENGTH, (3, 5), (0, 7), (700, 600), (2, 3, 100_000)]
+)
+def test_arrays_of_any_size_and_kind(shape):
+    pool.register()
+    for made in (fresh(shape), fresh.py_func(shape)):
+        for array, dtype in zip(made, ("f8", "f4", "?"), strict=True):
+            assert array.shape == (shape if isinstance(shape, tuple) else (shape,))
+            assert array.dtype == dtype
+            assert array.flags.carray
+            array[...] = 1
+            assert array.sum() == array.size
+
+
+def test_shapes_that_can_not_be_are_refused():
+    pool.register()
+    for shape in (-1, (-1, -1), (3, -(10**9)), (1 << 40, 1 << 40)):
+        with pytest.raises((ValueError, MemoryError)):
+            fresh(shape)
+
+
+def test_memory_is_used_again_when_nobody_holds_it_any_more():
+    f = tg.grad(squares)
+    x = np.arange(float(LENGTH))
+    first = f(x)
+    at = first.__array_interface__["data"][0]
+    part = first[7:]
+    del first
+    second = f(2.0 * x)
+    assert not np.shares_memory(part, second)
+    np.testing.assert_array_equal(part, 2.0 * x[7:])
+    np.testing.assert_array_equal(second, 4.0 * x)
+    pool.clear()
+    del part
+    assert pool.held() >= x.nbytes
+    third = f(x)
+    assert third.__array_interface__["data"][0] == at
+    np.testing.assert_array_equal(third, 2.0 * x)
+
+
+def test_a_user_may_use_the_names_that_kernels_use():
+    f = tg.value_and_grad(lambda overlap, large_empty: np.sum(overlap * large_empty), (0, 1))
+    x = np.ones(LENGTH)
+    out = np.empty(LENGTH), np.empty(LENGTH)
+    value, bars = f.into(x, 2.0 * x, out=out)
+    assert value == 2.0 * LENGTH
+    assert np.all(bars[0] == 2.0)
+    assert f(x, x)[0] == LENGTH
 
 
 @njit

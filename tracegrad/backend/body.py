@@ -138,8 +138,8 @@ class Body(Values):
         kind = "" if dtype is f64 else f", {dtype_text(dtype)}"
         name = self._variable(op.result)
         large = self._is_large(op.result)
-        # Zeros would be written before anybody could ask for large pages.
-        maker = "np.empty" if large else maker
+        # What comes from the pool may have been used: zeros are written in any case.
+        maker = "large_empty" if large else maker
         # Buffers serve both sweeps: they get no label of their own.
         line = self._line(f"{name} = {maker}({self._shape(op.attributes['shape'])}{kind})")
         tape = "residual" in op.attributes
@@ -147,10 +147,8 @@ class Body(Values):
             self._tapes.add(name)
             line.note, line.place = layout.residual(op), layout.place(op.location)
         self.made.append(Made(op.result, name, line, tape, self._depth))
-        if large:
-            self._line(f"large_pages({name})")
-            if fill is not None:
-                self._line(f"{name}.fill(0)")
+        if large and fill is not None:
+            self._line(f"{name}.fill(0)")
         self._define(op.result, name)
 
     def _tape(self, op: Operation, region: Region) -> None:

@@ -29,7 +29,7 @@ from numba.core import types as nb
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
-from tracegrad.backend import cache
+from tracegrad.backend import cache, pool
 
 #: As fast as Numba's full fastmath, yet NaN and infinity keep their meaning: without ``nnan`` and
 #: ``ninf`` LLVM may not assume them away, and ``afn`` would trade accuracy.
@@ -223,6 +223,8 @@ def compile_kernel(
         if dispatcher is None:
             dispatcher = _dispatchers[key[0]] = _make_dispatcher(source, entry, digest, options)
     _defer_blas_import()
+    if "large_empty" in source:
+        pool.register()
     if types_ not in dispatcher.overloads:
         closed = not dispatcher._can_compile
         dispatcher.disable_compile(False)

@@ -33,7 +33,7 @@ _IMPORTS = {
     "prange": "from numba import prange",
     "runtime": "from tracegrad.backend import runtime",
     "in_advance": "from tracegrad.backend.advance import in_advance",
-    "large_pages": "from tracegrad.backend.memory import large_pages",
+    "large_empty": "from tracegrad.backend.memory import large_empty",
     "overlap": "from tracegrad.backend.memory import overlap",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }

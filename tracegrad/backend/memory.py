@@ -1,65 +1,109 @@
 """What kernels do about memory: large fresh arrays, and arrays that the caller gives.
 
 The system gives memory page by page, at the first touch: with pages of 4 kB that costs several
-times what writing costs. NumPy asks for huge pages under its large arrays; Numba doesn't.
+times what writing costs. Arrays that are expected to be large come from a pool.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils as untyped
+from numba.core import cgutils, imputils
 from numba.core import types as nb
+from numba.core.typing import npydecl
 from numba.extending import lower_builtin, type_callable
+from numba.np import arrayobj
 
-code: Any = untyped
+# Numba's parts without types.
+code: Any = cgutils
+lower: Any = lower_builtin
+parse_dtype: Any = npydecl.parse_dtype
+populate_array: Any = arrayobj.populate_array
+new_reference: Any = imputils.impl_ret_new_ref
 
-__all__ = ["LARGE", "large_pages", "overlap"]
+__all__ = ["LARGE", "large_empty", "overlap"]
 
-#: Bytes from which an array can hold a huge page, and asking for it pays.
+#: Bytes from which an array is large.
 LARGE = 2 << 20
 
-_HUGE_PAGES = 14
-"""MADV_HUGEPAGE, the same on every Linux."""
 
-_PAGE = 4096
-"""An address that is no multiple of a larger page size is refused, and nothing happens."""
+def large_empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:
+    """``np.empty`` for an array that is expected to be large: its memory comes from the pool.
 
-
-def large_pages(array: np.ndarray) -> None:
-    """Ask the system for huge pages under a fresh array, before it is first written.
-
-    Does nothing for a small array and where there is no way to ask. Changes no value.
+    See `tracegrad.backend.pool`. A small one is made as ever.
     """
+    return np.empty(shape, dtype)
 
 
-@type_callable(large_pages)
-def _type(context: Any) -> Callable[[Any], Any]:
-    return lambda array: nb.none if isinstance(array, nb.Array) else None
+@type_callable(large_empty)
+def _empty_type(context: Any) -> Callable[..., Any]:
+    def type_(shape: Any, dtype: Any = None) -> Any:
+        rank = 1 if isinstance(shape, nb.Integer) else len(shape)
+        return nb.Array(nb.float64 if dtype is None else parse_dtype(dtype), rank, "C")
+
+    return type_
 
 
 # Lowered by hand: an overload in Python would cost every large kernel 50 ms of compile time.
-def _lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    if sys.platform == "linux":
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        word = array.nitems.type
-        size = builder.mul(array.nitems, array.itemsize)
-        with builder.if_then(builder.icmp_signed(">=", size, word(LARGE)), likely=False):
-            start = builder.ptrtoint(array.data, word)
-            skipped = builder.and_(builder.neg(start), word(_PAGE - 1))
-            kind = ir.FunctionType(ir.IntType(32), [word, word, ir.IntType(32)])
-            found = builder.module.globals.get("madvise")
-            advise = found or ir.Function(builder.module, kind, "madvise")
-            where = builder.add(start, skipped), builder.sub(size, skipped)
-            builder.call(advise, [*where, ir.IntType(32)(_HUGE_PAGES)])
-    return context.get_dummy_value()
+def _lower_empty(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kind = signature.return_type
+    word = context.get_value_type(nb.intp)
+    shape_type = signature.args[0]
+    if isinstance(shape_type, nb.Integer):
+        given = [(shape_type, arguments[0])]
+    else:
+        given = list(zip(shape_type, code.unpack_tuple(builder, arguments[0]), strict=True))
+    shape = [context.cast(builder, value, from_, nb.intp) for from_, value in given]
+    size = word(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    wrong = ir.IntType(1)(0)
+    strides: list[Any] = []
+    for dim in reversed(shape):
+        strides.insert(0, size)
+        pair = builder.smul_with_overflow(size, dim)
+        size = builder.extract_value(pair, 0)
+        wrong = builder.or_(wrong, builder.extract_value(pair, 1))
+        wrong = builder.or_(wrong, builder.icmp_signed("<", dim, word(0)))
+    with builder.if_then(wrong, likely=False):
+        said = ("negative dimensions, or more elements than there can be",)
+        context.call_conv.return_user_exc(builder, ValueError, said)
+    pointer = code.voidptr_t
+    take = _function(builder, "tracegrad_pool_malloc", ir.FunctionType(pointer, [word]))
+    data = builder.call(take, [size])
+    with builder.if_then(code.is_null(builder, data), likely=False):
+        context.call_conv.return_user_exc(builder, MemoryError, ("an array can't be made",))
+    give = _function(builder, "tracegrad_pool_free", ir.FunctionType(ir.VoidType(), [pointer]))
+    # Numba's counted memory with a destructor: ``NRT_api_functions.manage_memory``.
+    api = builder.bitcast(context.nrt.get_nrt_api(builder), pointer.as_pointer())
+    manage_type = ir.FunctionType(pointer, [pointer, pointer])
+    manage = builder.load(builder.gep(api, [word(_MANAGE_MEMORY)]))
+    manage = builder.bitcast(manage, manage_type.as_pointer())
+    held = builder.call(manage, [data, builder.bitcast(give, pointer)])
+    array = context.make_array(kind)(context, builder)
+    made = populate_array(
+        array,
+        data=builder.bitcast(data, array.data.type),
+        shape=shape,
+        strides=strides,
+        itemsize=word(context.get_abi_sizeof(context.get_data_type(kind.dtype))),
+        meminfo=held,
+    )
+    return new_reference(context, builder, kind, made._getvalue())
 
 
-lower_builtin(large_pages, nb.Array)(_lower)  # type: ignore[no-untyped-call]  # numba
+_MANAGE_MEMORY = 2
+"""Its place among the functions of ``NRT_api_functions``."""
+
+
+def _function(builder: Any, name: str, kind: Any) -> Any:
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
+for _shape in (nb.Integer, nb.BaseTuple):
+    for _rest in ((), (nb.Any,)):
+        lower(large_empty, _shape, *_rest)(_lower_empty)
 
 
 def overlap(written: Sequence[np.ndarray], read: Sequence[np.ndarray]) -> bool:
@@ -117,4 +161,4 @@ def _lower_overlap(context: Any, builder: Any, signature: Any, arguments: Any) -
     return builder.load(found)
 
 
-lower_builtin(overlap, nb.BaseTuple, nb.BaseTuple)(_lower_overlap)  # type: ignore[no-untyped-call]  # numba
+lower(overlap, nb.BaseTuple, nb.BaseTuple)(_lower_overlap)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 #: Names that a variable must never have, whatever the source imports.
 RESERVED = frozenset(
     {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "math", "numba", "njit", "prange"}
-    | {"scipy", "runtime", "large_pages", "in_advance", "GuardFailed", "self", "cls"}
+    | {"scipy", "runtime", "large_empty", "overlap", "in_advance", "GuardFailed", "self", "cls"}
 )
 
 #: Loop indices that nobody named, outermost first.

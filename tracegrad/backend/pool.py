@@ -534,6 +534,14 @@ def address(name: str) -> int:
     return _symbols()[name]
 
 
+def register() -> None:
+    """Tell LLVM where ``tracegrad_pool_malloc`` and ``tracegrad_pool_free`` are."""
+    import llvmlite.binding as llvm
+
+    for name in ("malloc", "free"):
+        llvm.add_symbol(f"tracegrad_pool_{name}", address(name))
+
+
 def held() -> int:
     """The bytes that wait in the pool."""
     if not _found:
