@@ -130,6 +130,17 @@ def test_errors_are_the_same_and_those_of_the_compiler_come_later(gate):
             f(np.ones(3), good)
 
 
+def test_methods_have_the_tier_of_their_function(gate):
+    class Model:
+        @tg.grad(tier="background")
+        def loss(self, x):
+            return np.sum(x**3)
+
+    model = Model()
+    np.testing.assert_allclose(model.loss(X), 3 * X**2)
+    assert gate.compiled == 0
+
+
 def test_refusals_of_the_trace_come_at_once():
     with pytest.raises(ArgumentError):
         tg.grad(lambda x: x, tier="background")(X)

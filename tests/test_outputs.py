@@ -238,6 +238,36 @@ def test_out_is_needed_and_vjp_and_traces_have_none():
         tg.grad(lambda x: f.into(x, V, out=nan(7, 3))[0])(X)
 
 
+def test_a_pullback_writes_to_given_arrays():
+    def g(p, w):
+        return np.sin(p["x"]) * w, p["k"] * w
+
+    primals = {"x": X, "k": 2.0}, V
+    out, pullback = tg.vjp(g, *primals)
+    seeds = np.ones_like(out[0]), V
+    expected = pullback(seeds)
+    for _ in range(2):
+        given = {"x": nan(7, 3), "k": None}, nan(3)
+        found = pullback.into(seeds, out=given)
+        assert found[0]["x"] is given[0]["x"]
+        assert found[1] is given[1]
+        for a, b in zip(leaves(found), leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(ArgumentError, match="shape"):
+        pullback.into(seeds, out=({"x": nan(3, 7), "k": None}, nan(3)))
+    with pytest.raises(ArgumentError, match="trace"):
+        tg.grad(lambda x: np.sum(tg.vjp(np.sin, x)[1].into(x, out=(nan(3),))[0]))(V)
+
+
+def test_derived_verbs_write_to_given_arrays():
+    for f in (tg.hessian(lambda x: np.sum(x**3)), tg.jacrev(np.sin), tg.elementwise_grad(np.sin)):
+        expected = f(V)
+        out = np.full_like(expected, np.nan)
+        workspace = f.workspace(V)
+        assert f.into(V, out=out, workspace=workspace) is out
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_one_array_for_a_result_that_stands_twice():
     f = tg.jit(lambda x: (lambda y: (y, y))(2.0 * x))
     out = nan(3)

@@ -255,7 +255,7 @@ class Compiled(Exchangeable):
 
     def _bound_to(self, method: Callable[..., Any]) -> Compiled:
         """The same verb, applied to a bound method."""
-        return Compiled(method, self._verb, options=self._options)
+        return Compiled(method, self._verb, options=self._options, background=self._background)
 
     def _target(self) -> Callable[..., Any]:
         """What is traced at a call from outside a trace."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,8 +19,40 @@ from tracegrad.verbs import Recipe
 
 if TYPE_CHECKING:
     from tracegrad.compiled import Version
+    from tracegrad.pipeline import GivenKernel, Kernel
 
-__all__ = ["Outputs", "Workspace", "run_into"]
+__all__ = ["Callee", "KernelCallee", "Outputs", "Workspace", "run_into"]
+
+
+class Callee(Protocol):
+    """What can be called into given arrays: a version of a compiled object, or a pullback."""
+
+    recipe: Recipe
+
+    @property
+    def outputs(self) -> Outputs: ...
+
+    def given(self, *, scratch: bool) -> GivenKernel: ...
+
+    def call(self, *arguments: Any) -> Any: ...
+
+
+@dataclass(eq=False)
+class KernelCallee:
+    """A kernel and what is made of its results."""
+
+    kernel: Kernel
+    recipe: Recipe
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        return Outputs.of(self.recipe)
+
+    def given(self, *, scratch: bool) -> GivenKernel:
+        return self.kernel.given(self.outputs.wanted(), scratch)
+
+    def call(self, *arguments: Any) -> Any:
+        return self.kernel.entry_point(*arguments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +152,7 @@ def _shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(evaluate(dim, sizes) for dim in shape)
 
 
-def run_into(version: Version, arguments: list[Any], out: Any, workspace: Workspace | None) -> Any:
+def run_into(version: Callee, arguments: list[Any], out: Any, workspace: Workspace | None) -> Any:
     """Call the kernel of ``version`` on its arguments, with its results written to ``out``.
 
     Everything is checked here; the direct way leaves to this one what it does not expect.
@@ -172,7 +205,7 @@ def _several(raw: Any, count: int) -> list[Any]:
 
 
 def _call(
-    version: Version,
+    version: Callee,
     arguments: list[Any],
     buffers: Mapping[int, np.ndarray],
     workspace: Workspace | None,
@@ -248,7 +281,7 @@ def _check_apart(arrays: list[np.ndarray]) -> None:
                 )
 
 
-def _check_workspace(version: Version, workspace: Any, sizes: Mapping[str, int]) -> None:
+def _check_workspace(version: Callee, workspace: Any, sizes: Mapping[str, int]) -> None:
     if not isinstance(workspace, Workspace):
         raise ArgumentError(
             f"workspace is a {type(workspace).__name__}",

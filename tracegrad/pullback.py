@@ -19,6 +19,7 @@ from tracegrad.compiled import Compiled
 from tracegrad.errors import ArgumentError
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function
+from tracegrad.outputs import KernelCallee, run_into
 from tracegrad.passes import open_loops, optimize
 from tracegrad.transforms.cut import cut
 from tracegrad.transforms.jvp import jvp
@@ -53,6 +54,7 @@ class Pullback:
     _rebuild: Callable[[Sequence[Any]], tuple[Any, ...]]
     source: str = ""
     """The generated source of the pullback kernel."""
+    _callee: KernelCallee | None = None
 
     @property
     def nbytes(self) -> int:
@@ -61,6 +63,20 @@ class Pullback:
 
     def __call__(self, out_bar: Any) -> tuple[Any, ...]:
         return self._rebuild(self._call(*self.residuals, *self._flatten(out_bar)))
+
+    def into(self, out_bar: Any, *, out: Any) -> tuple[Any, ...]:
+        """The same with the cotangents written to arrays: ``out`` is a tuple like the primals.
+
+        As for `Compiled.into`: None or a number in the place of each number.
+        """
+        if self._callee is None:
+            raise ArgumentError(
+                "a pullback can't write to given arrays within a trace",
+                way_out="call it without out= there",
+            )
+        arguments = [*self.residuals, *self._flatten(out_bar)]
+        result: tuple[Any, ...] = run_into(self._callee, arguments, out, None)
+        return result
 
 
 @dataclass(eq=False)
@@ -141,9 +157,9 @@ class _Halves(Compiled):
             def call(*values: Any) -> Any:
                 return tracing.inline(second, values)
 
-            return self._assembly(traced, first, shape, call, "")
+            return self._assembly(traced, first, shape, call, None)
         kernel = pipeline.compile_function(second, self._options)
-        return self._assembly(traced, first, shape, kernel.entry_point, kernel.source)
+        return self._assembly(traced, first, shape, kernel.entry_point, kernel)
 
     def _outputs(self, traced: tracing.Traced) -> tuple[tracing.OutputLeaf, ...]:
         """The leaves of the result; with ``has_aux`` those before ``aux``."""
@@ -172,7 +188,7 @@ class _Halves(Compiled):
         first: Function,
         shape: Shape,
         call: Callable[..., Any],
-        source: str,
+        kernel: pipeline.Kernel | None,
     ) -> Recipe:
         raise NotImplementedError
 
@@ -191,7 +207,7 @@ class LinearizeMaker(_Halves):
         first: Function,
         shape: Shape,
         call: Callable[..., Any],
-        source: str,
+        kernel: pipeline.Kernel | None,
     ) -> Recipe:
         results = len(traced.function.results)
         seeded = self._seeded(traced)
@@ -215,6 +231,7 @@ class LinearizeMaker(_Halves):
                 return tree.unflatten(structure, leaves)
 
             residuals = tuple(_kept(v) for v in values[results:])
+            source = "" if kernel is None else kernel.source
             linear = Linear(residuals, call, rebuild, shape.structure, dtypes, source)
             return (out, linear, aux) if has_aux else (out, linear)
 
@@ -254,7 +271,7 @@ class PullbackMaker(_Halves):
         forward: Function,
         shape: Shape,
         call_back: Callable[..., Any],
-        source: str,
+        kernel: pipeline.Kernel | None,
     ) -> Recipe:
         results = len(traced.function.results)
         seeded = self._seeded(traced)
@@ -267,6 +284,13 @@ class PullbackMaker(_Halves):
             args, kwargs = shape.rebuild(leaves)
             return (*args, kwargs) if kwargs else args
 
+        callee = None
+        if kernel is not None:
+            recipe = Recipe(
+                kernel.array_form, lambda bars: rebuild(bars[0] if count == 1 else bars)
+            )
+            callee = KernelCallee(kernel, recipe)
+
         def arrange(values: Sequence[Any]) -> Any:
             primal = traced.rebuild_outputs(list(values[:results]))
             out, aux = primal if has_aux else (primal, None)
@@ -276,7 +300,15 @@ class PullbackMaker(_Halves):
                 return _seeds(out_bar, out, structure, outputs, seeded)
 
             residuals = tuple(_kept(v) for v in values[results:])
-            pullback = Pullback(residuals, values[:results], call_back, flatten, rebuild, source)
+            pullback = Pullback(
+                residuals,
+                values[:results],
+                call_back,
+                flatten,
+                rebuild,
+                "" if kernel is None else kernel.source,
+                callee,
+            )
             return (out, pullback, aux) if has_aux else (out, pullback)
 
         return Recipe(forward, arrange, rearranges_only=False)
