@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -169,3 +171,18 @@ def test_results_are_built_as_the_function_builds_them(monkeypatch):
     np.testing.assert_array_equal(aux["kept"][0], w)
     assert aux["kept"][1] == "text"
     np.testing.assert_array_equal(bar, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_a_compiled_object_that_is_dropped_is_gone_at_once(calls):
+    held = np.ones(2)
+    f = tg.grad(lambda x: np.sum(x * held))
+    for _ in range(calls):
+        f(w)
+    gone = weakref.ref(f)
+    gc.disable()
+    try:
+        del f
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -185,7 +185,7 @@ class Compiled(Exchangeable):
         self._latest_into: tuple[Version, bool] | None = None
         self._bound: weakref.WeakKeyDictionary[Any, Compiled] = weakref.WeakKeyDictionary()
         functools.update_wrapper(self, fun, updated=())
-        self._go_to(self._general)
+        self._go_to(self._general())
 
     def into(self, *args: Any, out: Any, workspace: Workspace | None = None, **kwargs: Any) -> Any:
         """A call that writes its arrays to ``out`` instead of making new ones.
@@ -271,9 +271,24 @@ class Compiled(Exchangeable):
 
     # --- calling ---------------------------------------------------------------------------
 
-    def _general(self, *args: Any, **kwargs: Any) -> Any:
+    def _general(self) -> Callable[..., Any]:
         """What is called as long as there is no direct way."""
-        return self._miss(args, kwargs)
+        miss = self._miss_weakly()
+        return lambda *args, **kwargs: miss(args, kwargs)
+
+    def _miss_weakly(self) -> Callable[..., Any]:
+        """`_miss` without a reference to this object: who calls it has one.
+
+        An object that is dropped is gone at once, with the arrays that its function holds.
+        """
+        owner = weakref.ref(self)
+
+        def miss(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            called = owner()
+            assert called is not None
+            return called._miss(args, kwargs)
+
+        return miss
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that its direct way, if there is one, did not take."""
@@ -433,16 +448,16 @@ class Compiled(Exchangeable):
         self._latest = version
         if version.pending is not None:
             self._direct = None
-            self._go_to(self._general)
+            self._go_to(self._general())
             return
         wanted = "call", careful
         if wanted not in version.directs:
             names = self._binder.plain_names()
             version.directs[wanted] = self._named(
-                direct_call(version, self._miss, names=names, careful=careful)
+                direct_call(version, self._miss_weakly(), names=names, careful=careful)
             )
         self._direct = version.directs[wanted]
-        self._go_to(self._direct or self._general)
+        self._go_to(self._direct or self._general())
 
     def _named(self, direct: Callable[..., Any] | None, more: str = "") -> Any:
         """A direct way under the name that Python's own complaints about arguments show."""
