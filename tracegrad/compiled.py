@@ -319,7 +319,10 @@ class Compiled(Exchangeable):
             result = self._try_versions(signature, leaves)
             if result is not MISS:
                 return result
-            version = self._prepare(signature, shape, leaves, kinds)
+            with pipeline.without_collections():
+                version = self._prepare(signature, shape, leaves, kinds)
+                if not self._background:
+                    _ = version.kernel.source
             if self._background:
                 version.pending = Pending(version.kernel, lambda: self._ready(version))
                 version.pending.start()
