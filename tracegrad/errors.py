@@ -73,12 +73,12 @@ class Place:
 
 
 def _is_users(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    if file.startswith((_PACKAGE, "<frozen ")) and not file.startswith(_DEMONSTRATION):
+        return False
     name = frame.f_globals.get("__name__", "")
     root = name.partition(".")[0] if isinstance(name, str) else ""
-    if root in {"numpy", "scipy", "numba"}:
-        return False
-    file = frame.f_code.co_filename
-    return file.startswith(_DEMONSTRATION) or not file.startswith((_PACKAGE, "<frozen "))
+    return root not in {"numpy", "scipy", "numba"}
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:

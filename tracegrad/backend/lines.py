@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tracegrad.ir.core import Location, Operation
 
@@ -61,9 +62,10 @@ class Line:
             yield from line.walk()
 
 
+@lru_cache(maxsize=1024)
 def safe(text: str) -> str:
     """``text`` fit for a comment: one line, printable, no direction overrides, not too long."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     shown = re.sub(r" {2,}", " ", shown).strip()
     return shown if len(shown) <= _NOTE_WIDTH else shown[: _NOTE_WIDTH - 1].rstrip() + "…"
 

@@ -75,7 +75,9 @@ class _Waiting:
 
 def words(text: str) -> set[str]:
     """The names in a piece of source."""
-    return set(_WORD.findall(_LITERAL.sub("", text)))
+    if '"' in text or "'" in text:
+        text = _LITERAL.sub("", text)
+    return set(_WORD.findall(text))
 
 
 class Values:
@@ -125,6 +127,7 @@ class Values:
         self._readers: dict[Value, set[Region]] = {}
         self._last_reader: dict[Value, Operation] = {}
         self._uses: Counter[Value] = Counter()
+        self._living: set[Operation] = set()
         self._count(function.body)
         named = zip(function.results, function.result_names, strict=False)
         self._result_names = dict(reversed(list(named)))
@@ -138,7 +141,8 @@ class Values:
         for value in region.yields:
             self._use(value, region)
         for op in reversed(region.ops):
-            if self._alive(op):
+            if self._does_something(op):
+                self._living.add(op)
                 for inner in op.regions:
                     if len(inner.yields) == len(op.results):  # no condition of a loop
                         self._yielded.update(zip(inner.yields, op.results, strict=True))
@@ -148,7 +152,11 @@ class Values:
                     self._last_reader[operand] = op
 
     def _alive(self, op: Operation) -> bool:
-        """Whether ``op`` does something, or one of its results is read."""
+        """Whether ``op`` is printed."""
+        return op in self._living
+
+    def _does_something(self, op: Operation) -> bool:
+        """Whether ``op`` has effects, or one of its results is read by what is counted."""
         acts = bool(op.regions) or (op.opdef.effects and op.name not in READING)
         acts = acts or op.name in BINDING
         return acts or any(self._uses[result] for result in op.results)

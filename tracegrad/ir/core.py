@@ -203,10 +203,15 @@ class Region:
 
     def walk(self) -> Iterator[Operation]:
         """Every operation, outer before inner, in program order."""
-        for op in self.ops:
-            yield op
-            for region in op.regions:
-                yield from region.walk()
+        open_ = [iter(self.ops)]
+        while open_:
+            for op in open_[-1]:
+                yield op
+                if op.regions:
+                    open_ += [iter(region.ops) for region in reversed(op.regions)]
+                    break
+            else:
+                open_.pop()
 
     def users(self) -> dict[Value, list[Operation | Region]]:
         """Who reads each value: operations, once per operand, and the regions that yield it.

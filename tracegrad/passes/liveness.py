@@ -56,7 +56,8 @@ class Liveness:
         if value in self.values:
             return
         self.values.add(value)
-        self._mentioned(type_symbols(value.type))
+        if self._binders:
+            self._mentioned(type_symbols(value.type))
         if value.op is not None:
             self._operation(value.op)
             if value.op.regions and value.op.name != "custom":
@@ -82,18 +83,18 @@ class Liveness:
         self._pending += op.operands[: leading(op)] if op.regions else op.operands
         if op.name in ("while", "custom"):
             self._pending += op.regions[0].yields
-        for attribute in op.attributes.values():
-            self._mentioned(attribute_symbols(attribute))
+        if self._binders:
+            for attribute in op.attributes.values():
+                self._mentioned(attribute_symbols(attribute))
         holder = self._holder[op]
         if holder is not None:
             self._operation(holder)
 
     def _mentioned(self, symbols: Iterable[str]) -> None:
         """What finds out these sizes is live."""
-        if self._binders:
-            for name in symbols:
-                for binder in self._binders.get(name, ()):
-                    self._operation(binder)
+        for name in symbols:
+            for binder in self._binders.get(name, ()):
+                self._operation(binder)
 
     def kept(self, op: Operation) -> list[int]:
         """The results, in a loop the carried values, of a control-flow operation that are live."""

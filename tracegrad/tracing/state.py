@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType, FrameType, FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tracegrad.errors import UnsupportedError, user_frame
 from tracegrad.ir.core import Location, Region, Value
@@ -307,12 +310,17 @@ def _substituted(attribute: Any, replacement: Mapping[str, Dim]) -> Any:
     return attribute
 
 
+_PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), np.ndarray, np.ufunc))
+"""Types of objects that hold no others."""
+_BUILTINS = vars(builtins)
+
+
 def reachable(frame: FrameType | None) -> dict[int, Any]:
     """The containers and objects that the user's functions which run now can reach by name."""
     found: dict[int, Any] = {}
 
     def look(value: Any, depth: int) -> None:
-        if id(value) in found or not depth:
+        if type(value) in _PLAIN or id(value) in found or not depth or value is _BUILTINS:
             return
         inner: Any = ()
         if isinstance(value, list | tuple | set):
