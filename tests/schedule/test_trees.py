@@ -139,7 +139,8 @@ def test_short_inner_axes_go_outside_the_lanes_of_a_block():
           for j:
             for k:
               for i within the block:
-                r[i, j] = sum over k: buffer (128), summed in memory
+                r[i, j] = sum over k: buffer (k, 128), summed in memory
+          for j:
             for i within the block:
               e[i, j] = exp: register
               s[i] = sum over j: result or operand (n), summed in memory

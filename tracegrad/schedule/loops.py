@@ -4,6 +4,8 @@
 - Where extents differ, or pads are cut inside, the innermost loop is *peeled*: its ends run
   with tests, the interior without. Outer loops test each iteration instead.
 - A loop over rows that only adds to memory does four rows at a time (*jam*).
+- Two loops around the lanes of a block that hold products do two by four at a time (*tile*), which
+  share what they read.
 - A maximum runs in eight independent lanes, because one chain of comparisons does not vectorise.
 - A loop over the pairs ``j < i`` ends at i; where it also does something else, each sum tests.
 - A block loop counts blocks, ``for b in range((n + 127)//128)``, so that LLVM can prove that
@@ -25,6 +27,8 @@ from tracegrad.schedule.writer import Register
 
 JAM = 4
 MOST_JAMMED = 3
+TILE = 2
+MOST_TILED = 2
 LANES = 8
 Limits = tuple[tuple[Dim, ...], tuple[Dim, ...]]
 
@@ -183,6 +187,9 @@ def _write_full(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
         if first != 0 or last != end:
             _write_peeled(low, loop, stmts, first, last, end)
             return
+    if _can_tile(low, loop, stmts):
+        _write_tile(low, loop, stmts, end)
+        return
     if _can_jam(low, loop, stmts, extents):
         _write_jam(low, loop, stmts, low.writer.dim(end), end)
         return
@@ -326,8 +333,68 @@ def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence
     return True
 
 
-def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, extent: Dim) -> None:
-    """Four rows at a time, then the rest one by one."""
+def _can_tile(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> bool:
+    """Whether two loops around lanes hold nothing but sums that can be done several at a time."""
+    axis = loop.key.axis
+    if len(loop.items) != 1 or not isinstance(loop.items[0], Loop) or len(stmts) > MOST_TILED:
+        return False
+    inner = loop.items[0]
+    if len(inner.items) != 1 or not isinstance(inner.items[0], Loop):
+        return False
+    lanes = inner.items[0]
+    keys = loop.key, inner.key, lanes.key
+    if [key.part for key in keys] != ["full", "full", "b"] or loop.kind != inner.kind != "plain":
+        return False
+    if low.program.size(stmts[0].extents[axis]) < 2 * TILE:
+        return False
+    if low.program.size(stmts[0].extents[inner.key.axis]) < 2 * JAM:
+        return False
+    around = {loop.key.axis, inner.key.axis}
+    for t in stmts:
+        if t not in lanes.items or not t.is_reduce or t.node.name != "sum":
+            return False
+        if t.guards or t.guarded or t.pair or low.beyond(t):
+            return False
+        if any(t.extents.get(key.axis) != stmts[0].extents[key.axis] for key in keys):
+            return False
+        storage = low.storage[t]
+        in_lanes = lanes.key.axis not in t.reduced and storage.memory
+        in_registers = storage.path[storage.register :] == (lanes,) and around <= {*t.out}
+        if not in_lanes and not (in_registers and (storage.memory or storage.dims is not None)):
+            return False
+    return True
+
+
+def _write_tile(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extent: Dim) -> None:
+    """Two iterations at a time, then the last one if they are odd."""
+    axis, writer = loop.key.axis, low.writer
+    inner = loop.items[0]
+    assert isinstance(inner, Loop)
+    rows = [{axis: k} for k in range(TILE)]
+    half = writer.emit("floor_divide", (writer.dim(extent), writer.dim(TILE)))
+    place = writer.emit("multiply", (_open(low, axis), writer.dim(TILE)))
+    _bind(low, axis, place, limits=((0,), (extent - (TILE - 1),)))
+    for row in rows:
+        _fill_accumulators(low, inner, stmts, row)
+    size = stmts[0].extents[inner.key.axis]
+    _write_jam(low, inner, stmts, writer.dim(size), size, rows)
+    _close(low, axis, writer.dim(0), half, stmts, "tile")
+    done = writer.emit("multiply", (half, writer.dim(TILE)))
+    _bind(low, axis, _open(low, axis), limits=((0,), (extent,)))
+    _fill_accumulators(low, inner, stmts)
+    _write_range(low, inner, stmts, 0, size, ((0,), (size,)))
+    _close(low, axis, done, writer.dim(extent), stmts, loop.kind)
+
+
+def _write_jam(
+    low: Lowering,
+    loop: Loop,
+    stmts: Sequence[Stmt],
+    count: Value,
+    extent: Dim,
+    rows: Sequence[dict[int, int]] = ({},),
+) -> None:
+    """Four rows at a time, then the rest one by one; and ``rows`` of a loop around at a time."""
     axis, writer = loop.key.axis, low.writer
     inner = loop.items[0]
     assert isinstance(inner, Loop)
@@ -335,7 +402,22 @@ def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, e
     group = _open(low, axis)
     place = writer.emit("multiply", (group, writer.dim(JAM)))
     _bind_rows(low, loop, place, extent - (JAM - 1))
-    shifts = [{axis: k} for k in range(JAM)]
+    _write_together(low, inner, stmts, [{**row, axis: k} for row in rows for k in range(JAM)])
+    _close(low, axis, writer.dim(0), quarter, stmts, "jam")
+    done = writer.emit("multiply", (quarter, writer.dim(JAM)))
+    place = _open(low, axis)
+    _bind_rows(low, loop, place, extent)
+    if len(rows) > 1:
+        _write_together(low, inner, stmts, rows)
+    else:
+        write_items(low, loop.items)
+    _close(low, axis, done, count, stmts, loop.kind)
+
+
+def _write_together(
+    low: Lowering, inner: Loop, stmts: Sequence[Stmt], shifts: Sequence[dict[int, int]]
+) -> None:
+    """The innermost loop for several indices of the loops around it, which ``shifts`` says."""
     opened: list[Stmt] = []
     for shift in shifts:
         opened = low.open_registers(inner, stmts, shift)
@@ -343,15 +425,9 @@ def _write_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], count: Value, e
     for stmt in stmts:
         low.accumulate(stmt, shifts)
     low.reader = None
-    _close(low, inner.key.axis, writer.dim(0), end, stmts, inner.kind)
+    _close(low, inner.key.axis, low.writer.dim(0), end, stmts, inner.kind)
     for shift in shifts:
         low.close_registers(opened, shift)
-    _close(low, axis, writer.dim(0), quarter, stmts, "jam")
-    done = writer.emit("multiply", (quarter, writer.dim(JAM)))
-    place = _open(low, axis)
-    _bind_rows(low, loop, place, extent)
-    write_items(low, loop.items)
-    _close(low, axis, done, count, stmts, loop.kind)
 
 
 def _open_inner(low: Lowering, inner: Loop, extent: Dim) -> Value:
@@ -427,7 +503,9 @@ def _write_lanes(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
 # --- accumulators in memory -----------------------------------------------------------------
 
 
-def _fill_accumulators(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
+def _fill_accumulators(
+    low: Lowering, loop: Loop, stmts: Sequence[Stmt], shift: dict[int, int] | None = None
+) -> None:
     """Set the sums in memory whose first reduced loop is ``loop`` to their start."""
     for stmt in stmts:
         storage = low.storage[stmt]
@@ -437,10 +515,10 @@ def _fill_accumulators(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None
         start = writer.constant(
             start_value(stmt.node.name, stmt.node.type.dtype), stmt.node.type.dtype
         )
-        _fill(low, stmt, start)
+        _fill(low, stmt, start, shift)
 
 
-def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
+def _fill(low: Lowering, stmt: Stmt, start: Value, shift: dict[int, int] | None = None) -> None:
     """Store ``start`` over the dimensions of the buffer that no open loop binds."""
     storage, writer = low.storage[stmt], low.writer
     assert storage.dims is not None
@@ -460,7 +538,7 @@ def _fill(low: Lowering, stmt: Stmt, start: Value) -> None:
             opened.append((axis, writer.dim(stmt.node.shape[d])))
     with low.within(stmt, [axis for axis, _ in opened]) as inside:
         if inside:
-            for _, at in low.points(stmt, stmt.out):
+            for _, at in low.points(stmt, stmt.out, shift):
                 low.store(stmt, at, start)
     for axis, count in reversed(opened):
         _close(low, axis, writer.dim(0), count, (), "fill")

@@ -55,6 +55,11 @@ def statements_in(items: Sequence[Item]) -> Iterator[Stmt]:
             yield from statements_in(item.items)
 
 
+def _depend(some: Sequence[Stmt], others: Sequence[Stmt]) -> bool:
+    """Whether some statements wait for one of the others, or for what waits for one."""
+    return any(not t.deps.isdisjoint(others) for t in some)
+
+
 class Candidate(NamedTuple):
     key: Key
     type: str
@@ -124,6 +129,11 @@ class TreeBuilder:
             if vectors:
                 self.vectors |= vectors
                 return self._build(group, {**bound, axis: "apart"})
+        products = self._products(group, bound)
+        if products:
+            rest = [t for t in group if t not in products]
+            parts = [rest, products] if _depend(products, rest) else [products, rest]
+            return [item for part in parts for item in self._open(candidate, part, bound)]
         body = self._build(group, {**bound, axis: "full"})
         return [Loop(candidate.key, candidate.type, body)]
 
@@ -284,6 +294,26 @@ class TreeBuilder:
                 if not t.deps.isdisjoint(rows | after_rows):
                     after_rows.add(t)
         return vectors
+
+    def _products(self, group: list[Stmt], bound: dict[int, str]) -> list[Stmt]:
+        """The products of ``group`` that are better off in a loop of their own, outside of lanes.
+
+        What has two loops and the lanes left is computed several rows and columns at a time, if
+        nothing else stands between the two loops.
+        """
+        if "lanes" not in bound.values():
+            return []
+        left = {t: self._unbound(t, bound) for t in group}
+        if any(len(keys) > 3 or keys[-1].part != "b" for keys in left.values()):
+            return []
+        products = [t for t in group if len(left[t]) == 3 and t.is_reduce and t.node.name == "sum"]
+        rest = [t for t in group if t not in products]
+        if not products or not rest or any(len(left[t]) == 3 for t in rest):
+            return []
+        if len({left[t][1] for t in products}) > 1:
+            return []
+        crossed = _depend(products, rest) and _depend(rest, products)
+        return [] if crossed else products
 
     def _reuse(self, axis: int, group: list[Stmt]) -> float:
         """How often an element is read again, where lanes over ``axis`` are worth it.
