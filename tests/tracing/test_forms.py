@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
@@ -542,6 +543,70 @@ FORMS = {
         np.cumprod(A, axis=1)
         x.cumprod()
     """,
+    "linear algebra": """
+        np.linalg.solve(V, S)
+        np.linalg.solve(V, np.sum(S, axis=0))
+        np.linalg.solve(W, S)
+        np.linalg.inv(V)
+        np.linalg.inv(W)
+        np.linalg.det(V)
+        np.linalg.det(W)
+        np.linalg.slogdet(V)
+        np.linalg.slogdet(W)
+        np.linalg.cholesky(V)
+        np.linalg.cholesky(W)
+        np.linalg.eigvalsh(V)
+        np.linalg.eigvalsh(W)
+        np.linalg.eigh(V)[0]
+        np.abs(np.linalg.eigh(V).eigenvectors)
+        np.linalg.svd(S, compute_uv=False)
+        np.linalg.svd(A, full_matrices=False)[1]
+        np.abs(np.linalg.svd(A.T, full_matrices=False)[0])
+        np.abs(np.linalg.svd(A, full_matrices=False)[2])
+        np.linalg.svd(C, full_matrices=False)[1]
+        np.linalg.qr(A.T)[0]
+        np.linalg.qr(A.T)[1]
+        np.linalg.qr(A)[1]
+        np.linalg.qr(A.T, mode='r')
+        np.linalg.pinv(A)
+        np.linalg.pinv(A.T)
+        np.linalg.pinv(C)
+        np.linalg.lstsq(A.T, x, rcond=None)[0]
+        np.linalg.lstsq(A.T, B, rcond=None)[1]
+        np.linalg.lstsq(A.T, x, rcond=None)[2]
+        np.linalg.cond(V)
+        np.linalg.cond(V, 1)
+        np.linalg.matrix_rank(A)
+        np.linalg.norm(A, 2)
+        np.linalg.norm(A, -2)
+        np.linalg.norm(A, 'nuc')
+        np.linalg.matrix_power(V, -2)
+        np.linalg.tensorinv(V, ind=1)
+        np.linalg.tensorsolve(V, np.sum(S, axis=0))
+        la.solve_triangular(V, S, lower=True)
+        la.solve_triangular(V, S, trans=1)
+        la.solve_triangular(V, np.sum(S, axis=0), unit_diagonal=True)
+        la.cholesky(V)
+        la.cholesky(V, lower=True)
+        la.cho_solve(la.cho_factor(V), S)
+        la.cho_solve(la.cho_factor(V, lower=True), S)
+        la.solve(V, S)
+        la.solve(V, S, assume_a='pos')
+        la.inv(V)
+        la.det(V)
+        la.eigh(V, eigvals_only=True)
+        la.eigvalsh(V)
+        la.svdvals(A)
+        la.pinv(A)
+        la.norm(A)
+        la.qr(A.T, mode='economic')[1]
+        la.expm(S)
+        la.expm(V / 8.0)
+        la.block_diag(A, B, S)
+        la.toeplitz(x)
+        la.toeplitz(x, P)
+        la.circulant(x)
+    """,
     "scipy": """
         sp.expit(x)
         sp.logit(P / (1 + P))
@@ -601,7 +666,15 @@ def inputs(n, m, k, b, integers):
         "D": rng.normal(size=(b, m, k)),
         "E": rng.normal(size=(n, m, 2)),
         "S": rng.normal(size=(n, n)),
+        "V": positive(rng, (n, n)),
+        "W": positive(rng, (b, n, n)),
     }
+
+
+def positive(rng, shape):
+    """Symmetric matrices with positive eigenvalues."""
+    x = rng.normal(size=shape)
+    return x @ np.swapaxes(x, -1, -2) + shape[-1] * np.eye(shape[-1])
 
 
 SMALL = inputs(4, 5, 3, 2, 3)
@@ -615,7 +688,7 @@ def function_of(text):
     source = f"def form({', '.join(names)}):\n    return {text}\n"
     filename = f"<form {text}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    namespace = {"np": np, "math": math, "sp": scipy.special}
+    namespace = {"np": np, "math": math, "sp": scipy.special, "la": scipy.linalg}
     exec(compile(source, filename, "exec"), namespace)
     return namespace["form"]
 

@@ -69,3 +69,77 @@ def recurrence(
     for i in range(1, len(rows)):
         rows[i] += f[i - 1] * rows[i - 1]
     return out
+
+
+@register_jitable
+def solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
+    """The solution of ``a @ out = b``; only the lower (or upper) triangle of ``a`` is read."""
+    n = a.shape[0]
+    out = np.empty_like(b)
+    for k in range(n):
+        i = k if lower else n - 1 - k
+        pivot = a[i, i]
+        if pivot == 0.0:
+            raise np.linalg.LinAlgError("Singular matrix")
+        first, last = (0, i) if lower else (i + 1, n)
+        row = b[i] - np.dot(a[i, first:last], out[first:last])
+        out[i] = row / pivot
+    return out
+
+
+@register_jitable
+def slogdet(a: np.ndarray) -> np.ndarray:
+    """The sign of the determinant and the logarithm of its magnitude, as one array."""
+    out = np.empty(2, a.dtype)
+    sign, logarithm = np.linalg.slogdet(a)
+    out[0] = sign
+    out[1] = logarithm
+    return out
+
+
+@register_jitable
+def eigh(a: np.ndarray) -> np.ndarray:
+    """Eigenvalues of a symmetric matrix in the first row, eigenvectors as columns below."""
+    n = a.shape[0]
+    values, vectors = np.linalg.eigh(a)
+    out = np.empty((n + 1, n), a.dtype)
+    out[0] = values
+    out[1:] = vectors
+    return out
+
+
+@register_jitable
+def svd(a: np.ndarray) -> np.ndarray:
+    """u, the singular values and v of the reduced decomposition, below each other."""
+    n, k = a.shape
+    u, s, vt = np.linalg.svd(a, False)
+    out = np.empty((n + 1 + k, k), a.dtype)
+    out[:n] = u
+    out[n] = s
+    out[n + 1 :] = vt.T
+    return out
+
+
+@register_jitable
+def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``np.linalg.solve``, its rows side by side: Numba's lie the other way."""
+    return np.ascontiguousarray(np.linalg.solve(a, b))
+
+
+@register_jitable
+def inv(a: np.ndarray) -> np.ndarray:
+    """``np.linalg.inv``, its rows side by side."""
+    return np.ascontiguousarray(np.linalg.inv(a))
+
+
+@register_jitable
+def pinv(a: np.ndarray, rcond: float) -> np.ndarray:
+    """``np.linalg.pinv``, its rows side by side."""
+    return np.ascontiguousarray(np.linalg.pinv(a, rcond))
+
+
+@register_jitable
+def orthonormal(a: np.ndarray) -> np.ndarray:
+    """q of the reduced QR decomposition."""
+    q, _ = np.linalg.qr(a)
+    return np.ascontiguousarray(q)

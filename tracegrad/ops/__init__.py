@@ -12,6 +12,7 @@ from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
 from tracegrad.ops import indexing as indexing
+from tracegrad.ops import linalg as linalg
 from tracegrad.ops import loopform as loopform
 from tracegrad.ops import ordering as ordering
 from tracegrad.ops import products as products

@@ -179,7 +179,7 @@ def inference_refuses_what_the_reference_refuses(op: OpDef) -> None:
             continue
         for dtype in DTYPES.values():
             operands = [
-                x if x.dtype.kind in _KEPT[op.kind] else np.ones(x.shape, dtype.numpy)
+                x if x.dtype.kind in _KEPT[op.kind] else _plain(x.shape, dtype.numpy)
                 for x in case.sample.operands
             ]
             changed = replace(case, sample=replace(case.sample, operands=tuple(operands)))
@@ -193,6 +193,12 @@ def inference_refuses_what_the_reference_refuses(op: OpDef) -> None:
                 assert result.dtype == type.dtype.numpy, (
                     f"{case} with {dtype}: {result.dtype}, inferred {type}"
                 )
+
+
+def _plain(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Ones, or a unit matrix: it has an inverse."""
+    square = len(shape) == 2 and shape[0] == shape[1]
+    return np.eye(shape[0], dtype=dtype) if square else np.ones(shape, dtype)
 
 
 # Operands that keep their dtype when the others are changed: indices and masks of a general op,

@@ -51,11 +51,11 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
         else:
             shape = [1] * x.ndim
             shape[d] = -1
-            key.append(operand(_positions(x.shape[d])).reshape(shape))
+            key.append(operand(positions(x.shape[d])).reshape(shape))
     return x[tuple(key)]
 
 
-def _positions(size: Any) -> Tracer:
+def positions(size: Any) -> Tracer:
     from tracegrad.ir.types import i64
 
     return wrap(current_trace().emit("iota", size=as_dim(size), dtype=i64))
@@ -92,7 +92,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     length = smallest(rows - down, columns - right)
     if length < 0:
         length = 0
-    steps = _positions(length)
+    steps = positions(length)
     rank = x.ndim - 2
     return x[(*(slice(None),) * rank, steps + down, steps + right)]
 
@@ -105,7 +105,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if x.ndim != 1:
         raise ValueError("Input must be 1- or 2-d.")
     size = x.shape[0] + abs(k)
-    rows, columns = _positions(size)[:, None], _positions(size)[None, :]
+    rows, columns = positions(size)[:, None], positions(size)[None, :]
     # Row i of the result holds v[i - down] at the diagonal; elsewhere 0.
     down = max(-k, 0)
     spread = np.pad(x, (down, abs(k) - down))
@@ -121,7 +121,7 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def _triangle(m: Any, k: int, keep: Any) -> Any:
     x = operand(m)
     x = x if x.ndim > 1 else np.broadcast_to(x, (x.shape[0], x.shape[0]))
-    rows, columns = _positions(x.shape[-2])[:, None], _positions(x.shape[-1])[None, :]
+    rows, columns = positions(x.shape[-2])[:, None], positions(x.shape[-1])[None, :]
     return np.where(keep(columns - rows, k), x, np.zeros((), x.dtype))
 
 

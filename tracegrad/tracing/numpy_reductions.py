@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import NeedsValue, ShapeError, UnsupportedError
+from tracegrad.errors import NeedsValue, ShapeError
 from tracegrad.ir.types import product
 from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
@@ -432,16 +432,17 @@ def _vector_norm(x: Tracer, ord: Any, axis: int, keepdims: bool) -> Any:
 
 def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     rows, columns = axes
+    if ord in (2, -2, "nuc"):
+        matrices: Any = np.moveaxis(operand(x), axes, (-2, -1))
+        s = np.linalg.svd(matrices, full_matrices=False, compute_uv=False)
+        found = np.sum(s, axis=-1) if ord == "nuc" else s[..., 0 if ord == 2 else -1]
+        return np.expand_dims(found, axes) if keepdims else found
     if ord in (1, -1):
         inner, outer = rows, columns
     elif ord in (np.inf, -np.inf):
         inner, outer = columns, rows
     else:
-        raise UnsupportedError(
-            f"np.linalg.norm with ord={ord!r} of a matrix needs singular values, which are not "
-            "supported",
-            way_out="use ord='fro', 1 or np.inf",
-        )
+        raise ValueError(f"Invalid norm order '{ord}' for matrices")
     sums = np.sum(np.abs(x), axis=inner, keepdims=True)
     extreme = np.max if ord in (1, np.inf) else np.min
     found = extreme(sums, axis=outer, keepdims=True)

@@ -1,0 +1,123 @@
+"""Derivatives through linear algebra: compiled, in both modes, against differences."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import tracegrad as tg
+from tests.integration.stages import Stages, same
+from tracegrad.testing.numerics import assert_close, numerical_jvp
+
+rng = np.random.default_rng(11)
+n = 4
+S = rng.normal(size=(n, n))
+V = S @ S.T + n * np.eye(n)
+B = rng.normal(size=(n, 2))
+T = rng.normal(size=(5, 3))
+BATCH = np.stack([V, V + np.eye(n), 2.0 * V])
+WEIGHTS = np.cos(np.arange(16.0))
+
+
+def mixed(x):
+    """A number that depends on every element in its own way."""
+    flat = np.ravel(x)
+    return np.sum(flat * np.cos(np.arange(flat.shape[0]) * 1.0) + flat**2)
+
+
+def gp(x, scale, noise):
+    """The log-likelihood of a Gaussian process with a squared-exponential kernel."""
+    gaps = x[:, None] - x[None, :]
+    K = scale * np.exp(-0.5 * gaps**2) + noise * np.eye(x.shape[0])
+    L = np.linalg.cholesky(K)
+    half = scipy.linalg.solve_triangular(L, np.sin(x), lower=True)
+    return -0.5 * np.sum(half**2) - np.sum(np.log(np.diag(L)))
+
+
+def symmetric(f):
+    return lambda x: f((x + x.T) * 0.5)
+
+
+PROGRAMS = {
+    "solve": (lambda a, b: mixed(np.linalg.solve(a, b)), (V, B)),
+    "solve a vector": (lambda a, b: mixed(np.linalg.solve(a, b[:, 0])), (V, B)),
+    "solve a batch": (lambda a, b: mixed(np.linalg.solve(a, b)), (BATCH, B)),
+    "inverse": (lambda a: mixed(np.linalg.inv(a)), (V + S,)),
+    "determinant": (lambda a: np.linalg.det(a) ** 2, (V + S,)),
+    "determinants": (lambda a: mixed(np.linalg.det(a)), (BATCH,)),
+    "log-determinant": (lambda a: np.linalg.slogdet(a)[1] ** 2, (V + S,)),
+    "cholesky": (symmetric(lambda a: mixed(np.linalg.cholesky(a))), (V,)),
+    "cholesky of a batch": (
+        lambda a: mixed(np.linalg.cholesky((a + np.swapaxes(a, -1, -2)) * 0.5)),
+        (BATCH,),
+    ),
+    "triangular": (
+        lambda a, b: mixed(scipy.linalg.solve_triangular(a, b, lower=True)),
+        (np.tril(V), B),
+    ),
+    "eigenvalues": (symmetric(lambda a: mixed(np.linalg.eigvalsh(a))), (V,)),
+    "eigenvectors": (symmetric(lambda a: mixed(np.linalg.eigh(a)[1] ** 2)), (V,)),
+    "singular values": (lambda a: mixed(np.linalg.svd(a, compute_uv=False)), (T,)),
+    "singular vectors": (
+        lambda a: (
+            mixed(np.linalg.svd(a, full_matrices=False)[0] ** 2)
+            + mixed(np.linalg.svd(a, full_matrices=False)[2] ** 2)
+        ),
+        (T,),
+    ),
+    "singular vectors of a wide matrix": (
+        lambda a: mixed(np.linalg.svd(a, full_matrices=False)[2] ** 2),
+        (T.T,),
+    ),
+    "qr": (lambda a: mixed(np.linalg.qr(a)[0]) + mixed(np.linalg.qr(a)[1]), (T,)),
+    "qr of a wide matrix": (lambda a: mixed(np.linalg.qr(a)[1]), (T.T,)),
+    "pseudo-inverse": (lambda a: mixed(np.linalg.pinv(a)), (T,)),
+    "pseudo-inverse of a unit matrix": (lambda a: mixed(np.linalg.pinv(a)), (np.eye(3),)),
+    "least squares": (lambda a, b: mixed(np.linalg.lstsq(a, b, rcond=None)[0]), (T, T[:, 0])),
+    "norms": (lambda a: np.linalg.norm(a, 2) * np.linalg.norm(a, "nuc"), (T,)),
+    "exponential": (lambda a: mixed(scipy.linalg.expm(a)), (S,)),
+    "gaussian process": (gp, (np.linspace(0.0, 2.0, 6), 1.3, 0.2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients_and_tangents_are_those_of_differences(name):
+    function, args = PROGRAMS[name]
+    stages = Stages(function, args)
+    value, *bars = stages.transformed()
+    assert_close(value, function(*args), 1e-9)
+    same(stages.optimized(), (value, *bars), 1e-9, "optimized")
+    dots = [np.asarray(rng.normal(size=np.shape(a)))[()] for a in args]
+    slope = numerical_jvp(function, args, dots)
+    found = sum(np.sum(b * d) for b, d in zip(bars, dots, strict=True))
+    assert_close(found, slope, 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_in_both_modes_and_twice():
+    everything = lambda a, b: (  # noqa: E731  # one compilation for many
+        mixed(np.linalg.solve(a, b))
+        + np.linalg.slogdet(a)[1]
+        + mixed(np.linalg.cholesky(a @ a.T))
+        + mixed(np.linalg.eigvalsh(a @ a.T))
+        + mixed(np.linalg.svd(b, compute_uv=False))
+        + mixed(np.linalg.qr(b)[1])
+        + mixed(np.linalg.pinv(b))
+    )
+    tg.check_grads(everything, (V / 4.0 + S / 8.0, B), order=1)
+    plain = gp(np.linspace(0.0, 2.0, 6), 1.3, 0.2)
+    f = tg.value_and_grad(gp, argnums=(0, 1, 2))
+    assert_close(f(np.linspace(0.0, 2.0, 6), 1.3, 0.2)[0], plain, 1e-10)
+    tg.check_grads(gp, (np.linspace(0.0, 2.0, 6), 1.3, 0.2), order=2, modes=["rev"])
+
+
+def test_a_singular_matrix_raises_as_in_numpy():
+    with pytest.raises(np.linalg.LinAlgError):
+        tg.grad(lambda a: np.sum(np.linalg.inv(a)))(np.ones((2, 2)))
+    with pytest.raises(np.linalg.LinAlgError):
+        tg.grad(lambda a: np.sum(np.linalg.cholesky(a)))(-np.eye(2))
+
+
+def test_a_matrix_that_is_not_square_is_refused():
+    with pytest.raises(np.linalg.LinAlgError, match="square"):
+        tg.grad(lambda a: np.sum(np.linalg.inv(a)))(np.ones((2, 3)))

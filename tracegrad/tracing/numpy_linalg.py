@@ -1,0 +1,461 @@
+"""numpy.linalg and scipy.linalg: one matrix at a time; a batch is a loop over its matrices."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import ArrayType, i64, product
+from tracegrad.ops.access import reshaped, zeros
+from tracegrad.ops.control import for_loop
+from tracegrad.ops.indexing import index, update
+from tracegrad.ops.linalg import identity
+from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.tracing.dispatch import implements, implements_by_name, refuse
+from tracegrad.tracing.numpy_picking import positions
+from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
+
+
+@functools.cache
+def _result(name: str) -> Callable[..., Any]:
+    """The named tuple that a function of NumPy gives."""
+    return type(getattr(np.linalg, name)(np.eye(1)))
+
+
+def _floats(*arrays: Any) -> list[Any]:
+    """Operands in one floating dtype; integers count as float64, as in NumPy."""
+    xs = [operand(x) for x in arrays]
+    dtype = common_dtype(xs)
+    if dtype.kind != "f":
+        dtype = np.dtype(np.float64)
+    return [cast(x, dtype) for x in xs]
+
+
+def _matrix(x: Any, name: str) -> Any:
+    if x.ndim < 2:
+        raise np.linalg.LinAlgError(
+            f"{x.ndim}-dimensional array given. Array must be at least two-dimensional"
+        )
+    return x
+
+
+def _square(x: Any, name: str) -> Any:
+    """``x`` whose last two dimensions are one and the same."""
+    _matrix(x, name)
+    *lead, n, m = x.value.shape
+    if not current_trace().sizes.equal(n, m):
+        raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square")
+    return wrap(to_shape(operand(x).value, (*lead, n, n)))
+
+
+def _apply(name: str, arrays: Sequence[Any], ranks: Sequence[int], **attributes: Any) -> Any:
+    """An operation on the last ``ranks`` dimensions of each array; one matrix after the other."""
+    trace = current_trace()
+    opdef = REGISTRY[name]
+    values = [x.value for x in arrays]
+    leads = [v.shape[: v.rank - rank] for v, rank in zip(values, ranks, strict=True)]
+    if not any(leads):
+        return wrap(trace.emit(name, *values, **attributes))
+    lead = trace.sizes.broadcast(leads)
+    cores = [v.shape[v.rank - rank :] for v, rank in zip(values, ranks, strict=True)]
+    count = product(lead)
+    rows = [
+        trace.run(reshaped, to_shape(v, (*lead, *core)), (count, *core))
+        for v, core in zip(values, cores, strict=True)
+    ]
+    types = [ArrayType(v.dtype, core) for v, core in zip(values, cores, strict=True)]
+    type = opdef.infer(*types, **attributes)
+    assert not isinstance(type, tuple)  # every one of these has one result
+
+    def loop() -> Value:
+        def trip(k: Value, out: Value) -> list[Value]:
+            one = opdef(*(index(row, k) for row in rows), **attributes)
+            return [update(out, one, k)]
+
+        (out,) = for_loop(0, count, [zeros((count, *type.shape), type.dtype)], trip)
+        return reshaped(out, (*lead, *type.shape))
+
+    return wrap(trace.run(loop))
+
+
+def _unit(x: Any) -> Any:
+    """The unit matrix of the size and dtype of a square matrix."""
+    value = operand(x).value
+    return wrap(current_trace().run(identity, value.shape[-1], value.dtype))
+
+
+def _turned(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _symmetric(x: Any, uplo: str) -> Any:
+    """A matrix of which one triangle counts, as the symmetric matrix it stands for."""
+    if uplo not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    return (x + _turned(x)) * 0.5
+
+
+@implements(np.linalg.solve)
+def solve(a: Any, b: Any) -> Any:
+    x, y = _floats(a, b)
+    x = _square(x, "solve")
+    columns = 1 if y.ndim == 1 else 2
+    y = _as_long(y, columns, x)
+    return _apply("solve", [x, y], [2, columns])
+
+
+def _as_long(y: Any, columns: int, x: Any) -> Any:
+    """A right side whose length is known to be that of the matrix."""
+    sizes = current_trace().sizes
+    at = y.ndim - columns
+    if not sizes.equal(y.value.shape[at], x.value.shape[-1]):
+        raise ValueError("the right side and the matrix have different numbers of rows")
+    shape = list(y.value.shape)
+    shape[at] = x.value.shape[-1]
+    return wrap(to_shape(operand(y).value, tuple(shape)))
+
+
+@implements(np.linalg.inv)
+def inv(a: Any) -> Any:
+    (x,) = _floats(a)
+    return _apply("inv", [_square(x, "inv")], [2])
+
+
+@implements(np.linalg.det)
+def det(a: Any) -> Any:
+    (x,) = _floats(a)
+    return _apply("det", [_square(x, "det")], [2])
+
+
+@implements(np.linalg.slogdet)
+def slogdet(a: Any) -> Any:
+    (x,) = _floats(a)
+    found = _apply("slogdet", [_square(x, "slogdet")], [2])
+    return _result("slogdet")(found[..., 0], found[..., 1])
+
+
+@implements(np.linalg.cholesky)
+def cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    (x,) = _floats(a)
+    found = _apply("cholesky", [_symmetric(_square(x, "cholesky"), "L")], [2])
+    return _turned(found) if upper else found
+
+
+@implements(np.linalg.eigh)
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    (x,) = _floats(a)
+    found = _apply("eigh", [_symmetric(_square(x, "eigh"), UPLO)], [2])
+    return _result("eigh")(found[..., 0, :], found[..., 1:, :])
+
+
+@implements(np.linalg.eigvalsh)
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return eigh(a, UPLO)[0]
+
+
+def _is_tall(x: Any) -> bool:
+    rows, columns = x.value.shape[-2:]
+    return current_trace().sizes.decide(rows, ">=", columns)
+
+
+@implements(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    if mode not in ("reduced", "r"):
+        raise refuse("np.linalg.qr", f"with mode={mode!r}")
+    (x,) = _floats(a)
+    _matrix(x, "qr")
+    q = _apply("orthonormal", [x if _is_tall(x) else x[..., : x.shape[-2]]], [2])
+    r = np.triu(np.matmul(_turned(q), x))
+    return r if mode == "r" else _result("qr")(q, r)
+
+
+@implements(np.linalg.svd)
+def svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    (x,) = _floats(a)
+    _matrix(x, "svd")
+    tall = _is_tall(x)
+    rows, columns = x.value.shape[-2:]
+    if full_matrices and compute_uv and not current_trace().sizes.equal(rows, columns):
+        raise UnsupportedError(
+            "np.linalg.svd of a matrix that is not square gives full matrices, which aren't unique",
+            way_out="pass full_matrices=False",
+        )
+    found = _apply("svd", [x if tall else _turned(x)], [2])
+    n = max(x.shape[-2:]) if isinstance(rows, int) and isinstance(columns, int) else None
+    n = x.shape[-2 if tall else -1] if n is None else n
+    u, s, v = found[..., :n, :], found[..., n, :], found[..., n + 1 :, :]
+    if not compute_uv:
+        return s
+    return _result("svd")(u, s, _turned(v)) if tall else _result("svd")(v, s, _turned(u))
+
+
+@implements(*[f for f in (getattr(np.linalg, "svdvals", None),) if f is not None])
+def svdvals(x: Any, /) -> Any:
+    return svd(x, compute_uv=False)
+
+
+@implements(np.linalg.pinv)
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    (x,) = _floats(a)
+    _matrix(x, "pinv")
+    limit = rcond if rcond is not None else rtol if rtol is not None else 1e-15
+    return _apply("pinv", [x], [2], rcond=float(limit))
+
+
+@implements(np.linalg.lstsq)
+def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
+    x, y = _floats(a, b)
+    if x.ndim != 2:
+        raise np.linalg.LinAlgError("a matrix is needed")
+    limit = float(np.finfo(x.dtype).eps) * 8.0 if rcond is None else float(rcond)
+    found = np.matmul(pinv(x, limit), y)
+    s = svd(x, compute_uv=False)
+    rank = cast(operand(np.sum(s > limit * np.max(s))), np.int32)
+    left = np.sum((y - np.matmul(x, found)) ** 2, axis=0)
+    if not current_trace().sizes.decide(x.value.shape[0], ">", x.value.shape[1]):
+        left = np.zeros(0, x.dtype)
+    else:
+        left = np.atleast_1d(left)
+    return found, left, rank, s
+
+
+@implements(np.linalg.cond)
+def cond(x: Any, p: Any = None) -> Any:
+    if p is None or p == 2:
+        s = svd(x, full_matrices=False, compute_uv=False)
+        return s[..., 0] / s[..., -1]
+    if p == -2:
+        s = svd(x, full_matrices=False, compute_uv=False)
+        return s[..., -1] / s[..., 0]
+    return np.linalg.norm(x, p, axis=(-2, -1)) * np.linalg.norm(inv(x), p, axis=(-2, -1))
+
+
+@implements(np.linalg.matrix_rank)
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    (x,) = _floats(A)
+    s = svd(x, full_matrices=False, compute_uv=False)
+    longest = x.shape[-2 if _is_tall(x) else -1]
+    limit = np.max(s, axis=-1, keepdims=True) * (
+        longest * float(np.finfo(x.dtype).eps) if rtol is None else rtol
+    )
+    return np.sum(s > (limit if tol is None else tol), axis=-1)
+
+
+@implements(np.linalg.tensorinv)
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    (x,) = _floats(a)
+    front, back = x.shape[:ind], x.shape[ind:]
+    return np.reshape(inv(np.reshape(x, (math.prod(back), -1))), (*back, *front))
+
+
+@implements(np.linalg.tensorsolve)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    x, y = _floats(a, b)
+    if axes is not None:
+        order = [k for k in range(x.ndim) if k not in axes]
+        x = np.transpose(x, [*order, *axes])
+    shape = x.shape[y.ndim :]
+    rows = math.prod(y.shape)
+    return np.reshape(solve(np.reshape(x, (rows, -1)), np.ravel(y)), shape)
+
+
+# --- scipy.linalg -----------------------------------------------------------------------------
+
+
+@implements_by_name("scipy.linalg.solve_triangular")
+def solve_triangular(
+    a: Any,
+    b: Any,
+    trans: Any = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    x, y = _floats(a, b)
+    x = _square(x, "solve_triangular")
+    if unit_diagonal:
+        rest = np.tril(x, -1) if lower else np.triu(x, 1)
+        x = rest + _unit(x)
+    if trans in (1, 2, "T", "C"):
+        x, lower = _turned(x), not lower
+    columns = 1 if y.ndim == 1 else 2
+    y = _as_long(y, columns, x)
+    return _apply("solve_triangular", [x, y], [2, columns], lower=bool(lower))
+
+
+@implements_by_name("scipy.linalg.cholesky")
+def scipy_cholesky(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    found = cholesky(a)
+    return found if lower else _turned(found)
+
+
+@implements_by_name("scipy.linalg.cho_factor")
+def cho_factor(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    return scipy_cholesky(a, lower), lower
+
+
+@implements_by_name("scipy.linalg.cho_solve")
+def cho_solve(
+    c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    factor, lower = c_and_lower
+    first = solve_triangular(factor, b, trans=0 if lower else 1, lower=lower)
+    return solve_triangular(factor, first, trans=1 if lower else 0, lower=lower)
+
+
+@implements_by_name("scipy.linalg.solve")
+def scipy_solve(
+    a: Any,
+    b: Any,
+    lower: bool = False,
+    overwrite_a: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+    assume_a: Any = None,
+    transposed: bool = False,
+) -> Any:
+    if assume_a in ("pos", "positive definite"):
+        return cho_solve(cho_factor(a, lower=True), b)
+    if assume_a not in (None, "gen", "general", "sym", "symmetric", "her", "hermitian"):
+        raise refuse("scipy.linalg.solve", f"with assume_a={assume_a!r}")
+    x = operand(a)
+    return solve(_turned(x) if transposed else x, b)
+
+
+@implements_by_name("scipy.linalg.inv")
+def scipy_inv(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    return inv(a)
+
+
+@implements_by_name("scipy.linalg.det")
+def scipy_det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    return det(a)
+
+
+@implements_by_name("scipy.linalg.eigh")
+def scipy_eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False) -> Any:
+    if b is not None:
+        raise refuse("scipy.linalg.eigh", "of two matrices")
+    values, vectors = eigh(a, "L" if lower else "U")
+    return values if eigvals_only else (values, vectors)
+
+
+@implements_by_name("scipy.linalg.eigvalsh")
+def scipy_eigvalsh(a: Any, b: Any = None, *, lower: bool = True) -> Any:
+    return scipy_eigh(a, b, lower=lower, eigvals_only=True)
+
+
+@implements_by_name("scipy.linalg.svd")
+def scipy_svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    return tuple(svd(a, full_matrices)) if compute_uv else svd(a, compute_uv=False)
+
+
+@implements_by_name("scipy.linalg.svdvals")
+def scipy_svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    return svd(a, compute_uv=False)
+
+
+@implements_by_name("scipy.linalg.pinv")
+def scipy_pinv(a: Any, *, atol: Any = None, rtol: Any = None) -> Any:
+    return pinv(a, rtol=rtol)
+
+
+@implements_by_name("scipy.linalg.norm")
+def scipy_norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.linalg.norm(a, ord, axis, keepdims)
+
+
+@implements_by_name("scipy.linalg.qr")
+def scipy_qr(
+    a: Any, overwrite_a: bool = False, lwork: Any = None, mode: str = "full", pivoting: bool = False
+) -> Any:
+    if mode != "economic" or pivoting:
+        raise refuse("scipy.linalg.qr", f"with mode={mode!r}, pivoting={pivoting!r}")
+    return tuple(qr(a))
+
+
+# Coefficients of the numerator of the [13/13] Padé approximant of exp, and the largest 1-norm for
+# which it is as exact as float64: Higham (2005), SIAM J. Matrix Anal. Appl. 26, table 2.3.
+_PADE = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
+    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0,
+    40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+_LARGEST = 5.371920351148152
+
+
+@implements_by_name("scipy.linalg.expm")
+def expm(A: Any) -> Any:
+    x = _square(_floats(A)[0], "expm")
+    if x.ndim != 2:
+        raise refuse("scipy.linalg.expm", "of a batch")
+    trace = current_trace()
+    size = np.max(np.sum(np.abs(x), axis=0)) / _LARGEST
+    halvings: Any = np.maximum(np.ceil(np.log2(np.where(size > 1.0, size, 1.0))), 0.0)
+    halvings = wrap(trace.emit("stop_gradient", operand(halvings).value))
+    x = np.multiply(x, np.exp2(-halvings))
+    one = _unit(x)
+    b = _PADE
+    x2 = x @ x
+    x4 = x2 @ x2
+    x6 = x4 @ x2
+    odd = x @ (
+        x6 @ (b[13] * x6 + b[11] * x4 + b[9] * x2) + b[7] * x6 + b[5] * x4 + b[3] * x2 + b[1] * one
+    )
+    even = (
+        x6 @ (b[12] * x6 + b[10] * x4 + b[8] * x2) + b[6] * x6 + b[4] * x4 + b[2] * x2 + b[0] * one
+    )
+    start = solve(even - odd, even + odd)
+    count = operand(halvings).astype(np.int64)
+
+    def squared() -> Value:
+        (found,) = for_loop(
+            constant(0, i64), count.value, [start.value], lambda k, r: [REGISTRY["dot"](r, r)]
+        )
+        return found
+
+    return wrap(trace.run(squared))
+
+
+@implements_by_name("scipy.linalg.block_diag")
+def block_diag(*arrs: Any) -> Any:
+    xs = [np.atleast_2d(x) for x in _floats(*arrs)] if arrs else []
+    columns = sum(x.shape[1] for x in xs)
+    rows, before = [], 0
+    for x in xs:
+        width = x.shape[1]
+        rows.append(np.pad(x, ((0, 0), (before, columns - before - width))))
+        before = before + width
+    return np.concatenate(rows, axis=0)
+
+
+@implements_by_name("scipy.linalg.toeplitz")
+def toeplitz(c: Any, r: Any = None) -> Any:
+    (first,) = _floats(np.ravel(operand(c)))
+    across = first if r is None else np.ravel(_floats(r)[0])
+    n, m = first.shape[0], across.shape[0]
+    # values[k] is the diagonal k - (n - 1): the column backwards, then the row without its head.
+    values = np.concatenate([first[::-1], across[1:]])
+    return values[(n - 1 - positions(n))[:, None] + positions(m)[None, :]]
+
+
+@implements_by_name("scipy.linalg.circulant")
+def circulant(c: Any) -> Any:
+    (first,) = _floats(c)
+    n = first.shape[0]
+    at = positions(n)[:, None] - positions(n)[None, :]
+    return first[np.where(at < 0, at + n, at)]
