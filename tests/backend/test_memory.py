@@ -7,6 +7,7 @@ import pytest
 from numba import njit
 
 import tracegrad as tg
+import tracegrad.backend.lowering  # what the functions mean to Numba
 from tracegrad.backend import pool
 from tracegrad.backend.compile import run_plain
 from tracegrad.backend.memory import LARGE, large_empty, overlap

@@ -9,6 +9,7 @@ The same text also runs as plain Python (`run_plain`): tests compare the two.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import linecache
 import math
@@ -223,6 +224,7 @@ def compile_kernel(
         if dispatcher is None:
             dispatcher = _dispatchers[key[0]] = _make_dispatcher(source, entry, digest, options)
     _defer_blas_import()
+    _tell_numba_about_memory()
     if "large_empty" in source:
         pool.register()
     if types_ not in dispatcher.overloads:
@@ -285,6 +287,11 @@ def _function(module: types.ModuleType, entry: str) -> types.FunctionType:
     if not isinstance(function, types.FunctionType):
         raise ValueError(f"the text defines no function {entry!r}")
     return function
+
+
+@functools.cache
+def _tell_numba_about_memory() -> None:
+    importlib.import_module("tracegrad.backend.lowering")
 
 
 _blas_deferred = False
