@@ -7,10 +7,12 @@ import compileall
 import ctypes
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 # Nothing that starts threads may be imported before `settle` has set how many there are.
 
@@ -20,6 +22,13 @@ THREADS = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+THREADED = ("tracegrad primal", "tracegrad", "tracegrad, parallel", "limit", "jax")
+"""The columns of the run with default threads that goes with the one on one core."""
+
+
+_RECORD = "all that the pages show: a run on CORE, one with default threads, then --docs"
+_PLOT = "draw a saved run into docs/ (default: one-core.json in the output directory)"
+_DOCS = "write docs/benchmarks.md, the README's figures and the pictures from the saved runs"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,11 +39,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("-w", "--workloads", nargs="+", metavar="TEXT", help="only those whose name holds a TEXT")
     add("-p", "--peers", nargs="+", metavar="NAME", help="only these columns")
     add("-r", "--rounds", type=int, help="interleaved samples of each contestant (default 20)")
-    add("--quick", action="store_true", help="few short samples, no first calls, no memory")
+    add("--quick", action="store_true", help="few short samples, no first calls, nothing else")
     add("--pin", type=int, metavar="CORE", help="one thread on this core (default: all threads)")
     add("--no-first-call", action="store_true", help="skip first calls in fresh processes")
     add("--no-memory", action="store_true", help="skip the peak memory of one call")
+    add("--growth", action="store_true", help="growth curves too: time and memory by length")
     add("-o", "--output", type=Path, metavar="DIRECTORY", help="where JSON and Markdown go")
+    add("--name", help="of the files in it (default: the time)")
+    add("--record", type=int, metavar="CORE", help=_RECORD)
+    add("--plot", nargs="?", type=Path, const=True, metavar="JSON", help=_PLOT)
+    add("--docs", action="store_true", help=_DOCS)
     return parser.parse_args(argv)
 
 
@@ -88,12 +102,38 @@ def blas_kernels() -> str:
     return ", ".join(sorted(found)) + why
 
 
+def record(core: int, output: Path, rounds: int | None, quick: bool) -> int:
+    """Both runs that the pages need, each in a process of its own, and the pages."""
+    command = [sys.executable, "-m", "benchmarks", "-o", str(output)]
+    command += ["-r", str(rounds)] if rounds else []
+    command += ["--quick"] if quick else []
+    one_core = ["--name", "one-core", "--pin", str(core), "--growth"]
+    threads = ["--name", "threads", "--no-first-call", "--no-memory", "-p", *THREADED]
+    failed = 0
+    for arguments in (one_core, threads):
+        failed |= subprocess.run([*command, *arguments], check=False).returncode
+    return failed or subprocess.run([*command, "--docs"], check=False).returncode
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, save; the exit code is 1 when a gradient disagrees."""
     options = parse(argv)
+    output: Path = options.output or Path(__file__).parent / "results"
+    if options.record is not None:
+        return record(options.record, output, options.rounds, options.quick)
+    if options.plot or options.docs:
+        from .pages import write_pages, write_plots
+
+        if options.docs:
+            write_pages(output)
+        else:
+            write_plots(output / "one-core.json" if options.plot is True else options.plot)
+        return 0
     settle(options.pin)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    from .measure import TOLERANCE, measure
+    from . import memory
+    from .growth import measure_growth
+    from .measure import TOLERANCE, measure, peak_memory
     from .peers import PEERS
     from .probe import import_times
     from .report import markdown, save
@@ -110,25 +150,31 @@ def main(argv: list[str] | None = None) -> int:
     if unknown or not cases:
         raise SystemExit("no such peer or workload; --list names them")
     peers = [name for name in PEERS if not options.peers or name in options.peers]
-    versions = {}
+    versions, missing = {}, {}
     for name in peers:
         try:
             versions[PEERS[name].modules[0]] = PEERS[name].version()
         except ImportError as error:
+            missing[name] = str(error)
             print(f"{name}: {error}", file=sys.stderr)
-    peers = [name for name in peers if PEERS[name].modules[0] in versions]
+    peers = [name for name in peers if name not in missing]
     rounds = options.rounds or (5 if options.quick else 20)
-    run = {
+    sample = 0.001 if options.quick else 0.005
+    run: dict[str, Any] = {
         "stamp": time.strftime("%Y%m%d-%H%M%S"),
         "python": platform.python_version(),
         "processor": processor(),
+        "cores": os.cpu_count(),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
         "versions": versions,
+        "missing": missing,
         "blas": blas_kernels(),
         "peers": peers,
         "core": options.pin,
         "rounds": rounds,
         "cases": [],
     }
+    start = time.monotonic()
     # As an installer does, so that first calls and imports don't compile our text.
     root = Path(__file__).resolve().parent
     for package in (root, root.parent / "tracegrad"):
@@ -137,21 +183,32 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
         # Kernels are those of the present sources, whatever earlier runs left.
         os.environ.setdefault("TRACEGRAD_CACHE_DIR", directory)
+        measured = []
         for number, case in enumerate(cases, start=1):
             print(f"[{number}/{len(cases)}] {case.name}", file=sys.stderr, flush=True)
-            found = measure(
+            found, ready = measure(
                 case,
                 peers,
                 rounds=rounds,
-                sample=0.001 if options.quick else 0.005,
+                sample=sample,
                 first=not (options.quick or options.no_first_call),
-                memory=not (options.quick or options.no_memory),
+                patience=1.0 if options.quick else 3.0,
             )
             run["cases"].append(found)
+            measured.append((case, found, ready))
+        if options.growth:
+            run["growth"] = measure_growth(peers, rounds=min(rounds, 5), sample=sample)
+        # Last, because it changes how malloc behaves.
+        if not options.no_memory and (options.growth or not options.quick) and memory.available():
+            for number, (case, found, ready) in enumerate(measured, start=1):
+                if case.group != "call":
+                    print(f"memory [{number}/{len(cases)}]", file=sys.stderr, flush=True)
+                    peak_memory(case, found, ready)
     if "tracegrad" in peers and not (options.quick or options.no_first_call):
         run["imports"] = import_times()
+    run["minutes"] = (time.monotonic() - start) / 60.0
     print(markdown(run))
-    json_path, markdown_path = save(run, options.output or Path(__file__).parent / "results")
+    json_path, markdown_path = save(run, output, options.name)
     print(f"saved {json_path.name} and {markdown_path.name} in {json_path.parent}")
     columns = [column for case in run["cases"] for column in case["columns"].values()]
     return int(any(column.get("disagreement", 0.0) > TOLERANCE for column in columns))

@@ -58,5 +58,11 @@ class Case:
     trips: Callable[[int], tuple[Any, ...]] | None = None
 
     def text(self, peer: str) -> Any:
-        """The function that ``peer`` runs; ``None`` if it has none."""
+        """The function that ``peer`` runs; ``None`` if it has none.
+
+        PyTensor and CasADi run JAX's unless they have one of their own: loops have the form of
+        ``lax.scan`` there too.
+        """
+        if peer in ("pytensor", "casadi") and peer not in self.texts:
+            peer = "jax"
         return self.texts.get(peer, self.function)

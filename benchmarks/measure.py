@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import memory
 from .case import Case
 from .peers import PEERS, Contestant, contestants, flat
-from .probe import compile_time, first_calls, peak_memory
+from .probe import compile_time, first_calls
 from .timing import interleave
 
-__all__ = ["SIZES", "TOLERANCE", "TRIPS", "disagreement", "measure"]
+__all__ = ["SIZES", "TOLERANCE", "TRIPS", "disagreement", "measure", "peak_memory"]
 
 TOLERANCE = 1e-10
 SIZES = 30
 TRIPS = (100, 10_000, 1_000_000)
+PATIENCE = 3.0
+"""Seconds that a call may be expected to take when its memory is measured."""
 
 
 def disagreement(
@@ -44,9 +48,13 @@ def measure(
     rounds: int,
     sample: float,
     first: bool = True,
-    memory: bool = True,
-) -> dict[str, Any]:
-    """All figures of one case, by column: seconds, megabytes, agreement; or an error's text."""
+    patience: float = 10.0,
+) -> tuple[dict[str, Any], dict[str, Contestant]]:
+    """All figures of one case, by column: seconds, agreement; or an error's text.
+
+    With them, the contestants that are ready: a peer's compiled function is used again where
+    its memory is measured.
+    """
     columns: dict[str, dict[str, Any]] = {}
     ready: dict[str, Contestant] = {}
     outputs: dict[str, list[np.ndarray[Any, Any]]] = {}
@@ -55,27 +63,29 @@ def measure(
         try:
             if isinstance(contestant, Exception):
                 raise contestant
+            start = time.perf_counter()
             outputs[name] = flat(contestant())
+            columns[name]["prepared"] = contestant.seconds + time.perf_counter() - start
             ready[name] = contestant
         except Exception as error:
             columns[name][_failure(error)] = _one_line(error)
     _compare(outputs, columns)
     if ready:
-        for name, seconds in interleave(ready, rounds=rounds, sample=sample).items():
+        for name, seconds in interleave(
+            ready, rounds=rounds, sample=sample, patience=patience
+        ).items():
             columns[name]["min"] = min(seconds)
             columns[name]["median"] = statistics.median(seconds)
     for name in ready:
         if name not in PEERS:
             continue
         try:
-            if first and PEERS[name].gradient and case.group != "call":
+            if first and PEERS[name].fresh and case.group != "call":
                 columns[name]["first call"] = first_calls(case.name, name)
-            if first and PEERS[name].gradient and case.trips is not None:
+            if first and PEERS[name].fresh and case.trips is not None:
                 columns[name]["trips"] = {
                     str(trips): compile_time(case.name, name, trips) for trips in TRIPS
                 }
-            if memory and case.group != "call":
-                columns[name]["memory"] = peak_memory(case.name, name)
         except Exception as error:
             columns[name]["probe error"] = _one_line(error)
     if "tracegrad" in ready:
@@ -88,18 +98,45 @@ def measure(
                 columns["tracegrad"]["versions for trips"] = versions(case, counts)
         except Exception as error:
             columns["tracegrad"]["probe error"] = _one_line(error)
-    return {
+    found = {
         "name": case.name,
         "group": case.group,
+        "untuned": case.untuned,
         "elements": case.elements,
         "temporary": case.temporary / 1e6,
         "columns": columns,
     }
+    return found, ready
+
+
+def peak_memory(case: Case, found: dict[str, Any], ready: dict[str, Contestant]) -> None:
+    """Add to ``found`` the megabytes that the peak grows by in a call of each contestant.
+
+    Where the case has inputs of a larger size for this, peers that would take long are left out,
+    and so are those whose buffers belong to a compiled size.
+    """
+    args = (case.memory or case.inputs)()
+    inputs = sum(leaf.nbytes for leaf in flat(args))
+    growth = inputs / max(1, sum(leaf.nbytes for leaf in flat(case.inputs())))
+    for name, contestant in ready.items():
+        column = found["columns"][name]
+        if name not in PEERS or contestant.read or column["min"] * growth > PATIENCE:
+            continue
+        try:
+            call = Contestant(contestant.call, PEERS[name].place(args))
+            results = sum(leaf.nbytes for leaf in flat(call()))
+            column["memory"] = {
+                "peak": memory.peak(call) / 1e6,
+                "inputs": inputs / 1e6,
+                "results": results / 1e6,
+            }
+        except Exception as error:
+            column["probe error"] = _one_line(error)
 
 
 def versions(case: Case, calls: Iterable[tuple[Any, ...]]) -> int:
     """How many versions tracegrad compiles when it is called with each of ``calls``."""
-    compiled = PEERS["tracegrad"].prepare(case)
+    compiled = PEERS["tracegrad"].prepare(case, ())
     for args in calls:
         compiled(*args)
     signatures: list[str] = compiled.signatures  # type: ignore[attr-defined]  # tracegrad's

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,21 @@ __all__ = ["PEERS", "PRIMALS", "Contestant", "Peer", "contestants", "flat"]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A callable with the arguments it is timed on; a call returns when its result is there."""
+    """A callable with the arguments it is timed on; a call returns when its result is there.
+
+    ``read`` fetches what a call without a result has left in its buffers; ``seconds`` is what
+    making the contestant took.
+    """
 
     call: Callable[..., Any]
     args: tuple[Any, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[], Any] | None = None
+    seconds: float = 0.0
 
     def __call__(self) -> Any:
-        return self.call(*self.args, **self.options)
+        result = self.call(*self.args, **self.options)
+        return result if self.read is None else self.read()
 
 
 @dataclass(frozen=True)
@@ -37,21 +45,23 @@ class Peer:
     ----------
     name : what the table and the command line call it.
     modules : imported before the clock of a first call starts; the first one's version is shown.
-    prepare : gives the contestant of a case; what it does counts as part of the first call, but
-        for ``place``.
-    place : brings the arguments to where the peer wants them.
+    prepare : gives the function of a case, or the contestant where it has arguments of its own; what it does counts as part of the first call. It may
+        look at the kinds of the arguments.
+    place : brings the arguments to where the peer wants them; does not count.
     gradient : whether it computes value and gradient, or only the value.
+    fresh : whether its first call is measured in fresh processes; a gradient's, as a rule.
     groups : the groups of cases it takes part in; empty for all.
-    arrange : gives the contestant for a case and arguments, in the place of ``prepare`` alone.
+    usable : raises ImportError, which says why, when it can't take part in this run.
     """
 
     name: str
     modules: tuple[str, ...]
-    prepare: Callable[[Case], Callable[..., Any]]
+    prepare: Callable[[Case, tuple[Any, ...]], Callable[..., Any]]
     place: Callable[[tuple[Any, ...]], tuple[Any, ...]] = tuple
     gradient: bool = True
+    fresh: bool = False
     groups: tuple[str, ...] = ()
-    arrange: Callable[[Case, tuple[Any, ...]], Contestant] | None = None
+    usable: Callable[[], None] = lambda: None
 
     def takes(self, case: Case) -> bool:
         """Whether it has a column entry for ``case`` at all."""
@@ -61,22 +71,27 @@ class Peer:
         """The version of the library. Raises ImportError when it is not installed."""
         for module in self.modules:
             importlib.import_module(module)
+        self.usable()
         return importlib.metadata.version(self.modules[0])
 
     def contestant(self, case: Case, args: tuple[Any, ...]) -> Contestant:
         """The contestant for ``case`` on ``args``."""
-        if self.arrange is not None:
-            return self.arrange(case, args)
-        return Contestant(self.prepare(case), self.place(args))
+        placed = self.place(args)
+        start = time.perf_counter()
+        made = self.prepare(case, args)
+        seconds = time.perf_counter() - start
+        if isinstance(made, Contestant):
+            return replace(made, seconds=seconds)
+        return Contestant(made, placed, seconds=seconds)
 
 
-def _tracegrad(case: Case) -> Callable[..., Any]:
+def _tracegrad(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     from tracegrad import value_and_grad
 
     return value_and_grad(case.function, argnums=case.argnums)
 
 
-def _tracegrad_primal(case: Case) -> Callable[..., Any]:
+def _tracegrad_primal(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     from tracegrad import jit
 
     return jit(case.function)
@@ -99,7 +114,7 @@ def _buffers(gradient: Any) -> Any:
 
 
 def _into(case: Case, args: tuple[Any, ...]) -> Contestant:
-    compiled: Any = _tracegrad(case)
+    compiled: Any = _tracegrad(case, args)
     options = {"out": _buffers(compiled(*args)[1])}
     # What stands for `into` from then on is made at the first call.
     compiled.into(*args, **options)
@@ -108,19 +123,39 @@ def _into(case: Case, args: tuple[Any, ...]) -> Contestant:
 
 def _into_entry(case: Case, args: tuple[Any, ...]) -> Contestant:
     """The compiled function that writes to given arrays, called without any checks."""
-    compiled: Any = _tracegrad(case)
+    compiled: Any = _tracegrad(case, args)
     out = _buffers(compiled(*args)[1])
     given = compiled.workspace(*args).version.given(scratch=False)
     arrays = [leaf for leaf in flat(out) if leaf.ndim]
     return Contestant(given.compiled.entry_point, (*args, *arrays))
 
 
-def _jax(case: Case) -> Callable[..., Any]:
+def _parallel(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
+    from tracegrad import value_and_grad
+
+    return value_and_grad(case.function, argnums=case.argnums, parallel=True)
+
+
+def _parallel_usable() -> None:
+    import numba
+
+    from tracegrad import value_and_grad
+    from tracegrad.errors import TraceError
+
+    if numba.get_num_threads() < 2:
+        raise ImportError("one thread only")
+    try:
+        value_and_grad(abs, parallel=True)
+    except TraceError as error:
+        raise ImportError(str(error)) from error
+
+
+def _jax(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     import jax
     import jax.numpy
     import jax.scipy.special
 
-    function = rebind(case.text("jax"), jax.numpy, jax.scipy.special)
+    function = rebind(case.text("jax"), jax.numpy, jax.scipy.special, jax.lax)
     compiled = jax.jit(jax.value_and_grad(function, argnums=case.argnums))
 
     def value_and_grad(*args: Any) -> Any:
@@ -139,7 +174,7 @@ def _jax_place(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(jax.block_until_ready(jax.tree.map(jax.numpy.asarray, args)))
 
 
-def _autograd(case: Case) -> Callable[..., Any]:
+def _autograd(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     import autograd
     import autograd.numpy
     import autograd.scipy.special
@@ -149,27 +184,55 @@ def _autograd(case: Case) -> Callable[..., Any]:
     return compute
 
 
+def _pytensor(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
+    from . import peer_pytensor
+
+    return peer_pytensor.prepare(case, args)
+
+
+def _pytensor_place(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    from . import peer_pytensor
+
+    return peer_pytensor.leaves(args)
+
+
+def _casadi(case: Case, args: tuple[Any, ...]) -> Any:
+    from . import peer_casadi
+
+    call, read = peer_casadi.prepare(case, args)
+    return Contestant(call, (), read)
+
+
 _OURS = ("tracegrad", "tracegrad.api")
 
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("numpy", ("numpy",), lambda case: case.function, gradient=False),
+        Peer("numpy", ("numpy",), lambda case, args: case.function, gradient=False),
         Peer(
             "numba primal",
             ("numba",),
-            lambda case: compiled_text(case.function),
+            lambda case, args: compiled_text(case.function),
             gradient=False,
             groups=("loop",),
         ),
         Peer("tracegrad primal", _OURS, _tracegrad_primal, gradient=False),
-        Peer("tracegrad", _OURS, _tracegrad),
-        Peer("tracegrad entry", _OURS, _tracegrad, groups=("call",), arrange=_entry),
-        Peer("tracegrad into", _OURS, _tracegrad, groups=("call",), arrange=_into),
-        Peer("tracegrad into entry", _OURS, _tracegrad, groups=("call",), arrange=_into_entry),
-        Peer("limit", ("numba",), lambda case: case.limit),
-        Peer("jax", ("jax", "jax.numpy", "jax.scipy.special"), _jax, _jax_place),
+        Peer("tracegrad", _OURS, _tracegrad, fresh=True),
+        Peer("tracegrad entry", _OURS, _entry, groups=("call",)),
+        Peer("tracegrad into", _OURS, _into, groups=("call",)),
+        Peer("tracegrad into entry", _OURS, _into_entry, groups=("call",)),
+        Peer(
+            "tracegrad, parallel",
+            _OURS,
+            _parallel,
+            groups=("workload", "loop"),
+            usable=_parallel_usable,
+        ),
+        Peer("limit", ("numba",), lambda case, args: case.limit, fresh=True),
+        Peer("jax", ("jax", "jax.numpy", "jax.scipy.special"), _jax, _jax_place, fresh=True),
         Peer("autograd", ("autograd", "autograd.numpy", "autograd.scipy.special"), _autograd),
+        Peer("pytensor", ("pytensor", "pytensor.tensor"), _pytensor, _pytensor_place),
+        Peer("casadi", ("casadi",), _casadi),
     )
 }
 

@@ -1,18 +1,14 @@
-"""What only a fresh process can tell: the first call, the memory one gradient takes, imports.
+"""What only a fresh process can tell: the first call and imports.
 
-``python -m benchmarks.probe first-call CASE PEER``, ``... memory CASE PEER`` and
-``... compile CASE PEER --trips T`` print one line of JSON. The parent sets the cache directories,
-so that cold and warm are its choice.
+``python -m benchmarks.probe first-call CASE PEER`` and ``... compile CASE PEER --trips T`` print
+one line of JSON. The parent sets the cache directories, so that cold and warm are its choice.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,9 +18,7 @@ from typing import Any
 
 from .numba_limit import CACHE_VARIABLE
 
-__all__ = ["compile_time", "first_calls", "import_times", "peak_memory"]
-
-MEGABYTE = 1e6
+__all__ = ["compile_time", "first_calls", "import_times"]
 
 
 def first_calls(case: str, peer: str) -> dict[str, float]:
@@ -39,12 +33,6 @@ def compile_time(case: str, peer: str, trips: int) -> float:
     """Seconds that the first call with ``trips`` trips takes beyond a later one; empty caches."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
         return _run("compile", case, peer, directory, "--trips", str(trips))["seconds"]
-
-
-def peak_memory(case: str, peer: str) -> dict[str, float]:
-    """Megabytes that the peak grows by in one call, and what inputs and results hold."""
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
-        return _run("memory", case, peer, directory)
 
 
 def import_times(repeats: int = 5) -> dict[str, float]:
@@ -75,9 +63,6 @@ def _run(what: str, case: str, peer: str, directory: str, *more: str) -> dict[st
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    if what == "memory":
-        # Large blocks go back to the system when freed, so that the next call shows them again.
-        environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     found: dict[str, float] = json.loads(
         _output(["-m", "benchmarks.probe", what, case, peer, *more], environment)
     )
@@ -103,85 +88,39 @@ def _output(arguments: list[str], environment: dict[str, str]) -> str:
 
 
 def _first_call(case_name: str, peer_name: str) -> dict[str, float]:
-    from .peers import PEERS, contestants
+    from .peers import PEERS, Contestant
 
     peer = PEERS[peer_name]
     case = _find(case_name)
     start = time.perf_counter()
     peer.version()
     imported = time.perf_counter()
-    args = peer.place(case.inputs())
+    args = case.inputs()
+    placed = peer.place(args)
     start_call = time.perf_counter()
-    contestant = contestants(case, [peer_name], args)[peer_name]
-    if isinstance(contestant, Exception):
-        raise contestant
-    contestant.call(*args)
+    call = peer.prepare(case, args)
+    call() if isinstance(call, Contestant) else call(*placed)
     return {"seconds": time.perf_counter() - start_call, "import": imported - start}
 
 
 def _compile(case_name: str, peer_name: str, trips: int) -> dict[str, float]:
-    from .peers import PEERS, contestants
+    from .peers import PEERS
 
     peer = PEERS[peer_name]
     case = _find(case_name)
     peer.version()
-    args = peer.place(case.trips(trips))
+    args = case.trips(trips)
+    placed = peer.place(args)
     start = time.perf_counter()
-    contestant = contestants(case, [peer_name], args)[peer_name]
-    if isinstance(contestant, Exception):
-        raise contestant
-    contestant.call(*args)
+    call = peer.prepare(case, args)
+    call(*placed)
     first = time.perf_counter() - start
     later = []
     for _ in range(3):
         start = time.perf_counter()
-        contestant.call(*args)
+        call(*placed)
         later.append(time.perf_counter() - start)
     return {"seconds": first - min(later)}
-
-
-def _memory(case_name: str, peer_name: str) -> dict[str, float]:
-    from .peers import PEERS, contestants, flat
-
-    peer = PEERS[peer_name]
-    case = _find(case_name)
-    args = peer.place((case.memory or case.inputs)())
-    contestant = contestants(case, [peer_name], args)[peer_name]
-    if isinstance(contestant, Exception):
-        raise contestant
-    # The first result stays alive: a buffer that is handed out again would hide an allocation.
-    first = contestant.call(*args)
-    results = sum(leaf.nbytes for leaf in flat(first))
-    inputs = sum(leaf.nbytes for leaf in flat(args))
-    gc.collect()
-    before = _reset_peak()
-    second = contestant.call(*args)
-    peak = _status("VmHWM")
-    del second
-    return {
-        "peak": (peak - before) / MEGABYTE,
-        "inputs": inputs / MEGABYTE,
-        "results": results / MEGABYTE,
-    }
-
-
-def _reset_peak() -> float:
-    """Give freed memory back, start the peak afresh; bytes resident now."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError as error:
-        raise RuntimeError(f"peak memory needs Linux's /proc/self/clear_refs: {error}") from error
-    return _status("VmRSS")
-
-
-def _status(key: str) -> float:
-    found = re.search(rf"{key}:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {key}")
-    return 1024.0 * int(found[1])
 
 
 def _find(name: str) -> Any:
@@ -193,7 +132,7 @@ def _find(name: str) -> Any:
 def main() -> None:
     """Measure what the command line names and print it as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.probe", description=__doc__)
-    parser.add_argument("what", choices=("first-call", "memory", "compile"))
+    parser.add_argument("what", choices=("first-call", "compile"))
     parser.add_argument("case")
     parser.add_argument("peer")
     parser.add_argument("--trips", type=int, default=100)
@@ -201,8 +140,7 @@ def main() -> None:
     if arguments.what == "compile":
         found = _compile(arguments.case, arguments.peer, arguments.trips)
     else:
-        measure = _first_call if arguments.what == "first-call" else _memory
-        found = measure(arguments.case, arguments.peer)
+        found = _first_call(arguments.case, arguments.peer)
     print(json.dumps(found))
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import scipy.special
 
+from . import lax as stand_ins
+
 __all__ = ["rebind"]
 
 
-def rebind(function: Callable[..., Any], numpy: ModuleType, special: ModuleType) -> Any:
+def rebind(function: Callable[..., Any], numpy: Any, special: Any, lax: Any = stand_ins) -> Any:
     """A copy of ``function`` that reads ``numpy`` and ``special`` where it read NumPy and SciPy.
 
     Helpers from the same module are copied with it; ``scipy.special`` functions are found in
-    ``special`` by name. The original and its module stay as they are.
+    ``special`` by name, and `benchmarks.lax` becomes ``lax``. The original and its module stay as
+    they are.
 
     Raises
     ------
@@ -31,6 +34,8 @@ def rebind(function: Callable[..., Any], numpy: ModuleType, special: ModuleType)
             target[name] = numpy
         elif value is scipy.special:
             target[name] = special
+        elif value is stand_ins:
+            target[name] = lax
         elif isinstance(value, np.ufunc):
             home = special if hasattr(scipy.special, value.__name__) else numpy
             target[name] = getattr(home, value.__name__)

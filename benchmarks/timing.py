@@ -10,14 +10,18 @@ from .peers import Contestant
 
 __all__ = ["interleave"]
 
-PATIENCE = 10.0
-"""Seconds after which a contestant sits out the rounds that are left, once it has done three."""
 SLOW = 0.1
 """Seconds of a call that is not warmed up: what the caches hold makes no difference to it."""
+VERY_SLOW = 1.0
+"""Seconds of a call of which one sample will do."""
 
 
 def interleave(
-    contestants: Mapping[str, Contestant], *, rounds: int, sample: float
+    contestants: Mapping[str, Contestant],
+    *,
+    rounds: int,
+    sample: float,
+    patience: float = 10.0,
 ) -> dict[str, list[float]]:
     """Seconds per call, one figure per round, for each contestant.
 
@@ -26,6 +30,8 @@ def interleave(
     contestants : already called once, so that nothing compiles here.
     rounds : how many samples of each, fewer of those that take long; the order A B C ... is the
         same in each round.
+    patience : seconds after which a contestant sits out the rounds that are left, once it has
+        done three (one, if a call takes over a second).
     sample : seconds that a sample should take at least; a call that takes longer is timed alone.
     """
     timers = {name: _timer(contestant) for name, contestant in contestants.items()}
@@ -37,7 +43,8 @@ def interleave(
     for done in range(rounds):
         gc.collect()
         for name, timer in timers.items():
-            if done >= 3 and sum(seconds[name]) * numbers[name] > PATIENCE:
+            enough = 1 if each[name] > VERY_SLOW else 3
+            if done >= enough and sum(seconds[name]) * numbers[name] > patience:
                 continue
             if each[name] < SLOW:
                 timer.timeit(1)  # what the previous contestant left in the caches is not ours

@@ -33,6 +33,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "arcsin": CONTEXT.asin,
     "arccos": CONTEXT.acos,
     "arctan": CONTEXT.atan,
+    "arctan2": CONTEXT.atan2,
     "erf": CONTEXT.erf,
     "erfc": CONTEXT.erfc,
     "pow": CONTEXT.power,
@@ -72,7 +73,7 @@ def exact_values(name: str, *operands: Floats) -> list[Any]:
 
 
 def sample_points(name: str, dtype: Any, count: int, seed: int = 0) -> tuple[Floats, ...]:
-    """About 4 * ``count`` points of the function's domain, or that many pairs for ``pow``."""
+    """About 4 * ``count`` points of the function's domain, or that many pairs."""
     rng = np.random.default_rng(seed)
     single = dtype == np.float32
     top = 88.0 if single else 709.0
@@ -86,6 +87,13 @@ def sample_points(name: str, dtype: Any, count: int, seed: int = 0) -> tuple[Flo
         y = np.concatenate([reach / np.log(x), uniform(-3, 3, n)])
         x = np.concatenate([x, uniform(0, 10, n)])
         return x.astype(dtype), y.astype(dtype)
+    if name == "arctan2":
+        size = np.exp(uniform(-0.9 * top, 0.9 * top, n)) * rng.choice([-1.0, 1.0], n)
+        ratio = np.exp(np.concatenate([uniform(-0.09 * top, 0.09 * top, n), uniform(-1, 1, 2 * n)]))
+        ratio *= rng.choice([-1.0, 1.0], 3 * n)
+        y = np.concatenate([size, uniform(-3, 3, 2 * n), tiny])
+        x = np.concatenate([size, uniform(-3, 3, 2 * n), logs])
+        return y.astype(dtype), (x * np.concatenate([ratio, np.ones(n)])).astype(dtype)
     if name in ("exp", "expm1", "sinh", "cosh", "sigmoid", "softplus"):
         low, high = (-104.0, 90.0) if single else (-746.0, 711.0)
         if name in ("sinh", "cosh"):
@@ -123,10 +131,11 @@ def special_points(name: str, dtype: Any) -> tuple[Floats, ...]:
     values = [0.0, small, normal, 1e-20, 0.5, 1.0, np.nextafter(dtype(1), dtype(0)), 2.0, 3.0]
     values += [2.5, 1e5 + 1, 2.0**30, float(large), np.inf]
     ends = [88.7, 88.8, 89.5, 103.0, 104.0, 709.7, 709.8, 710.4, 710.5, 745.0, 745.2, 2000.0]
-    if name != "pow":
+    pair = name in ("pow", "arctan2")
+    if not pair:
         values += [*ends, 7 * small, normal / 3, 1e30]
     both = np.array([*values, *(-v for v in values), np.nan], dtype)
-    if name == "pow":
+    if pair:
         x, y = np.meshgrid(both, both)
         return x.ravel(), y.ravel()
     return (both,)

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import exp, limit, log
 
@@ -35,8 +36,6 @@ def alignment_score_scan(scores, gap):
 
     Row i of diagonal d holds the cell (i, d - i); what lies outside the table is never read.
     """
-    import jax
-
     m, n = scores.shape
     row = np.arange(m + 1)
 
@@ -50,14 +49,14 @@ def alignment_score_scan(scores, gap):
         c = last - gap
         # Outside, finite numbers stand in, so that no NaN comes back through the choice.
         a, b, c = (np.where(inside, v, 0.0) for v in (a, b, c))
-        top = jax.lax.stop_gradient(np.maximum(np.maximum(a, b), c))
+        top = lax.stop_gradient(np.maximum(np.maximum(a, b), c))
         filled = top + np.log(np.exp(a - top) + np.exp(b - top) + np.exp(c - top))
-        edge = np.where((row == 0) | (column == 0), -gap * d, 0.0)
+        edge = np.where((row < 1) | (column < 1), -gap * d, 0.0)
         return (last, np.where(inside, filled, edge)), None
 
     first = np.zeros(m + 1)
     second = np.where(row < 2, -gap, 0.0)
-    (_, last), _ = jax.lax.scan(fill, (first, second), np.arange(2, m + n + 1))
+    (_, last), _ = lax.scan(fill, (first, second), np.arange(2, m + n + 1))
     return last[m]
 
 
@@ -225,7 +224,7 @@ CASES = [
         sized=lambda extra: inputs(9 + extra, 40 + extra),
         variants={"wavefront": alignment_score_adjoint_wavefront},
         group="loop",
-        texts={"jax": alignment_score_scan, "autograd": None},
+        texts={"jax": alignment_score_scan, "autograd": None, "casadi": None},
         elements=250_000,
     ),
 ]

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit
 
@@ -32,11 +33,21 @@ def misfit_elements(u0, record, c, d):
 
 
 def misfit_scan(u0, record, c, d):
-    from jax import lax
-
     def step(v, seen):
         inner = v[1:-1] - c * v[1:-1] * (v[1:-1] - v[:-2]) + d * (v[2:] - 2.0 * v[1:-1] + v[:-2])
         u = v.at[1:-1].set(inner)
+        return u, (u[u0.shape[0] // 2] - seen) ** 2
+
+    _, errors = lax.scan(step, u0, record)
+    return np.sum(errors)
+
+
+def misfit_scan_joined(u0, record, c, d):
+    """For libraries without JAX's indexed update."""
+
+    def step(v, seen):
+        inner = v[1:-1] - c * v[1:-1] * (v[1:-1] - v[:-2]) + d * (v[2:] - 2.0 * v[1:-1] + v[:-2])
+        u = np.concatenate([v[:1], inner, v[-1:]])
         return u, (u[u0.shape[0] // 2] - seen) ** 2
 
     _, errors = lax.scan(step, u0, record)
@@ -110,11 +121,17 @@ CASES = [
         function=function,
         argnums=0,
         inputs=partial(inputs, 500, 200),
+        memory=partial(inputs, 2000, 1000),
         limit=misfit_adjoint,
         tiny=partial(inputs, 5, 12),
         sized=lambda extra: inputs(9 + extra, 60 + extra),
         group="loop",
-        texts={"jax": misfit_scan, "autograd": misfit_concatenated},
+        texts={
+            "jax": misfit_scan,
+            "pytensor": misfit_scan_joined,
+            "casadi": misfit_scan_joined,
+            "autograd": misfit_concatenated,
+        },
         elements=500 * 200,
     )
     for form, function in (("slices", misfit_slices), ("elements", misfit_elements))

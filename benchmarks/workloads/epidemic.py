@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit, log
 
@@ -33,11 +34,9 @@ def misfit(rates, start, observed, limits, h):
 
 
 def misfit_scan(rates, start, observed, limits, h):
-    from jax import lax
-
     def day(state, seen):
         healthy, ill, locked = state
-        locked = np.where(ill > limits[1], True, np.where(ill < limits[0], False, locked))
+        locked = (ill > limits[1]) | (locked & ~(ill < limits[0]))
         contact = np.where(locked, rates[0] * rates[2], rates[0])
         for _ in range(4):
             infected = h * contact * healthy * ill
@@ -130,6 +129,7 @@ CASES = [
         function=misfit,
         argnums=(0, 1),
         inputs=partial(inputs, 2000),
+        memory=partial(inputs, 100_000),
         limit=misfit_adjoint,
         tiny=partial(inputs, 40),
         sized=lambda extra: inputs(12 + extra),

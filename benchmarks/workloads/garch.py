@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit, log
 
@@ -23,8 +24,6 @@ def negative_log_likelihood(parameters, first, returns):
 
 
 def negative_log_likelihood_scan(parameters, first, returns):
-    from jax import lax
-
     def step(variance, r):
         shock = r - parameters[0]
         term = np.log(variance) + shock * shock / variance
@@ -104,6 +103,7 @@ CASES = [
         function=negative_log_likelihood,
         argnums=(0, 1),
         inputs=partial(inputs, 5000),
+        memory=partial(inputs, 500_000),
         limit=negative_log_likelihood_adjoint,
         tiny=partial(inputs, 25),
         sized=lambda extra: inputs(12 + extra),

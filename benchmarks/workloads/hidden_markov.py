@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit, log
 
@@ -32,8 +33,6 @@ def log_likelihood(start, transition, emission, symbols):
 
 
 def log_likelihood_scan(start, transition, emission, symbols):
-    from jax import lax
-
     def step(prior, symbol):
         joint = prior * emission[:, symbol]
         total = np.sum(joint)
@@ -130,6 +129,7 @@ CASES = [
         function=log_likelihood,
         argnums=(0, 1, 2),
         inputs=partial(inputs, 1000),
+        memory=partial(inputs, 100_000),
         limit=log_likelihood_adjoint,
         tiny=partial(inputs, 11),
         sized=lambda extra: inputs(12 + extra),

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import cos, limit, sin
 
@@ -26,7 +27,6 @@ def misfit(anomaly, eccentricity, distance):
 
 def misfit_masked(anomaly, eccentricity, distance):
     """JAX has no reverse mode of ``while_loop``: ten trips for all, those that are done wait."""
-    from jax import lax
 
     def trip(state, _):
         x, step = state
@@ -134,6 +134,7 @@ CASES = [
         function=misfit,
         argnums=(0, 1),
         inputs=partial(inputs, 1000),
+        memory=partial(inputs, 300_000),
         limit=misfit_adjoint,
         tiny=partial(inputs, 11),
         variants={"implicit": misfit_implicit},

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit
 
@@ -31,8 +32,6 @@ def misfit(rate, start, observed, h):
 
 
 def misfit_scan(rate, start, observed, h):
-    from jax import lax
-
     def step(state, seen):
         x, y = state
         k1, l1 = rates(x, y, rate)
@@ -180,6 +179,7 @@ CASES = [
         function=misfit,
         argnums=(0, 1),
         inputs=partial(inputs, 1000),
+        memory=partial(inputs, 100_000),
         limit=misfit_adjoint,
         tiny=partial(inputs, 12),
         sized=lambda extra: inputs(12 + extra),

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit, tanh
 
@@ -18,8 +19,6 @@ def recurrence(x, a):
 
 
 def recurrence_scan(x, a):
-    from jax import lax
-
     def step(before, element):
         y = np.tanh(before) * a + element
         return y, y
@@ -81,7 +80,12 @@ CASES = [
         sized=(lambda extra: inputs(9 + extra)) if label == "1e3" else None,
         group="loop",
         # In autograd the gradient of each x[i] is a whole array: 34 s at n = 1e4.
-        texts={"jax": recurrence_scan, "autograd": recurrence_list if n <= 1000 else None},
+        # CasADi writes its steps out.
+        texts={
+            "jax": recurrence_scan,
+            "autograd": recurrence_list if n <= 1000 else None,
+            "casadi": recurrence_scan if n <= 10_000 else None,
+        },
         elements=n,
         trips=inputs if label == "1e3" else None,
     )

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit, tanh
 
@@ -18,14 +19,12 @@ def squared_error(W, U, b, x, y):
 
 
 def squared_error_scan(W, U, b, x, y):
-    import jax
-
     def step(h, at_t):
         x_t, y_t = at_t
         h = np.tanh(W @ h + U @ x_t + b)
         return h, np.sum((h - y_t) ** 2)
 
-    _, errors = jax.lax.scan(step, np.zeros(W.shape[0]), (x, y))
+    _, errors = lax.scan(step, np.zeros(W.shape[0]), (x, y))
     return np.sum(errors)
 
 
@@ -107,6 +106,7 @@ CASES = [
         function=squared_error,
         argnums=(0, 1, 2),
         inputs=partial(inputs, 100, 32, 4),
+        memory=partial(inputs, 5000, 32, 4),
         limit=squared_error_adjoint,
         tiny=partial(inputs, 5, 11, 3),
         sized=lambda extra: inputs(9 + extra, 10 + extra, 40 + extra),

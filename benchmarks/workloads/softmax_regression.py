@@ -1,4 +1,4 @@
-"""Softmax regression with class weights: labels pick an element of each row. No one tuned for it."""
+"""Softmax regression with class weights: labels pick elements. No one tuned for it."""
 
 from functools import partial
 
@@ -110,6 +110,7 @@ CASES = [
         function=weighted_loss,
         argnums=(0, 1),
         inputs=partial(inputs, 5000, 30, 7),
+        memory=partial(inputs, 50_000, 30, 7),
         limit=weighted_loss_adjoint,
         tiny=partial(inputs, 13, 6, 4),
         sized=lambda extra: inputs(90 + extra, 9 + extra, 45 + extra),

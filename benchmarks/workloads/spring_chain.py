@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit
 
@@ -30,8 +31,6 @@ def end_misfit(x0, v0, stiffness, record, h):
 
 
 def end_misfit_scan(x0, v0, stiffness, record, h):
-    from jax import lax
-
     def step(state, seen):
         x, v = state
         x = x + 0.5 * h * v
@@ -129,6 +128,7 @@ CASES = [
         function=end_misfit,
         argnums=(0, 1, 2),
         inputs=partial(inputs, 400, 100),
+        memory=partial(inputs, 2000, 1000),
         limit=end_misfit_adjoint,
         tiny=partial(inputs, 6, 9),
         sized=lambda extra: inputs(9 + extra, 50 + extra),

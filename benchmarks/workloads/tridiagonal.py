@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from .. import lax
 from ..case import Case
 from ..numba_limit import limit
 
@@ -23,8 +24,6 @@ def solution_energy(lower, diagonal, upper, right):
 
 
 def solution_energy_scan(lower, diagonal, upper, right):
-    import jax
-
     def eliminate(row, entries):
         below, middle, above, value = entries
         factor = below / row[0]
@@ -38,10 +37,10 @@ def solution_energy_scan(lower, diagonal, upper, right):
 
     first = (diagonal[0], upper[0], right[0])
     rest = (lower[1:], diagonal[1:], upper[1:], right[1:])
-    last, rows = jax.lax.scan(eliminate, first, rest)
+    last, rows = lax.scan(eliminate, first, rest)
     x_last = last[2] / last[0]
     rows = tuple(np.concatenate([np.array([a]), b[:-1]]) for a, b in zip(first, rows, strict=True))
-    _, x = jax.lax.scan(substitute, x_last, rows, reverse=True)
+    _, x = lax.scan(substitute, x_last, rows, reverse=True)
     return 0.5 * (np.sum(x * x) + x_last * x_last)
 
 
@@ -130,7 +129,11 @@ CASES = [
         tiny=partial(inputs, 11),
         sized=(lambda extra: inputs(9 + extra)) if n == 10_000 else None,
         group="loop",
-        texts={"jax": solution_energy_scan, "autograd": None},
+        texts={
+            "jax": solution_energy_scan,
+            "autograd": None,
+            "casadi": solution_energy_scan if n <= 10_000 else None,
+        },
         elements=n,
     )
     for n, label in ((10_000, "1e4"), (100_000, "1e5"))

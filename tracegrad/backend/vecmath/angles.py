@@ -95,6 +95,47 @@ def arctan(x: Value) -> Value:
     return copysign(base + (t + fma(t * z, poly(z, c.ATAN64), base_lo)), x)
 
 
+# pi/4 in two parts; the first leaves room for a factor of up to 4.
+EIGHTH = math.pi / 4 - math.fmod(math.pi / 4, 2.0**-50)
+EIGHTH_LO = (c.HALF_PI64[0] / 2 - EIGHTH) + c.HALF_PI64[1] / 2
+
+
+def arctan2(y: Value, x: Value) -> Value:
+    """Of |y| and |x| the smaller over the larger, reduced at tan(pi/8), then put in its octant.
+
+    The angle is k pi/4 plus or minus atan(t). Both parts of the quotient (a - b)/(a + b) keep
+    their rounding errors, so that t does, which `arctan` gives in the same way.
+    """
+    a, b = absolute(y), absolute(x)
+    steep = a > b
+    small, large = where(steep, b, a), where(steep, a, b)
+    # Between the ends of the range: sums stay finite, and what is lost counts for nothing.
+    factor = where(large > 2.0**1000, y.constant(2.0**-100), 1.0)
+    factor = where(large < 2.0**-800, y.constant(2.0**200), factor)
+    endless, nothing = large.equals(math.inf), large.equals(0.0)
+    small = where(endless, where(small.equals(math.inf), 1.0, small * 0.0), small * factor)
+    large = where(endless, 1.0, where(nothing, 1.0, large * factor))
+    middle = small > large * math.tan(math.pi / 8)
+    less, less_lo = fast_two_sum(large, -small)
+    more, more_lo = fast_two_sum(large, small)
+    num, num_lo = where(middle, -less, small), where(middle, -less_lo, 0.0)
+    den, den_lo = where(middle, more, large), where(middle, more_lo, 0.0)
+    inverse = 1.0 / den
+    t = num * inverse
+    t_lo = (fma(-t, den, num) + fma(-t, den_lo, num_lo)) * inverse
+    t, t_lo = fast_two_sum(t, t_lo)
+    z = t * t
+    tail = fma(t * z, poly(z, c.ATAN64), t_lo)
+    # bits of x as an integer: negative zero counts as negative
+    left = (bits(x) >> x.format.sign_bit).differs(0)
+    k = where(middle, y.constant(1.0), 0.0)
+    k = where(steep, 2.0 - k, k)
+    k = where(left, 4.0 - k, k)
+    turned = where(left, where(steep, t, -t), where(steep, -t, t))
+    tail = where(left, where(steep, tail, -tail), where(steep, -tail, tail))
+    return copysign(k * EIGHTH + (turned + fma(k, EIGHTH_LO, tail)), y)
+
+
 def arcsin(x: Value) -> Value:
     """x + x^3 P(x^2) up to 1/2; pi/2 - 2 asin(sqrt((1 - a)/2)) beyond, a = |x|."""
     a = absolute(x)
