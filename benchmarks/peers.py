@@ -45,8 +45,8 @@ class Peer:
     ----------
     name : what the table and the command line call it.
     modules : imported before the clock of a first call starts; the first one's version is shown.
-    prepare : gives the function of a case, or the contestant where it has arguments of its own; what it does counts as part of the first call. It may
-        look at the kinds of the arguments.
+    prepare : gives the function of a case, or a contestant where it takes arguments of its own;
+        what it does counts as part of the first call. It may look at the kinds of the arguments.
     place : brings the arguments to where the peer wants them; does not count.
     gradient : whether it computes value and gradient, or only the value.
     fresh : whether its first call is measured in fresh processes; a gradient's, as a rule.
@@ -200,7 +200,7 @@ def _casadi(case: Case, args: tuple[Any, ...]) -> Any:
     from . import peer_casadi
 
     call, read = peer_casadi.prepare(case, args)
-    return Contestant(call, (), read)
+    return Contestant(call, (), read=read)
 
 
 _OURS = ("tracegrad", "tracegrad.api")
