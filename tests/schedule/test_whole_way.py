@@ -107,3 +107,13 @@ def test_sizes_found_at_run_time_are_found_before_they_are_used():
     f = built(positive, (n,))
     for x in ([1.0, -1.0, 2.0], [-1.0, -3.0], [1.0]):
         kernel_agrees(f, [np.array(x)])
+
+
+def test_the_logarithm_of_a_sum_of_exponentials_is_vector_code_that_knows_infinity():
+    f = built(lambda x, y: ops.logaddexp(x, y), (n,), (n,))
+    names = {op.name for op in scheduled(f).walk()}
+    assert "logaddexp" not in names
+    values = [0.0, 1.0, -2.5, np.inf, -np.inf, np.nan, 1e300, -745.0]
+    x, y = (grid.ravel() for grid in np.meshgrid(values, values))
+    with np.errstate(invalid="ignore"):
+        kernel_agrees(f, [x, y])

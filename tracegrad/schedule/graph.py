@@ -15,12 +15,12 @@ scan alias whole result``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import isfinite, log
 from typing import Any
 
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
-from tracegrad.ir.types import ArrayType, Dim, Shape
+from tracegrad.ir.types import ArrayType, Dim, DType, Shape, boolean
 from tracegrad.schedule.contractions import sum_of
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
@@ -232,7 +232,7 @@ class Graph:
             "whole",
             op.name,
             [*operands, *captured],
-            op.results[0].type if op.results else ArrayType(_bool(), ()),
+            op.results[0].type if op.results else ArrayType(boolean, ()),
             {},
             op,
             None,
@@ -254,6 +254,8 @@ class Graph:
         name, attributes, type = op.name, op.attributes, value.type
         if name == "stop_gradient":
             return operands[0]
+        if name == "logaddexp" and all(x.type.dtype is type.dtype for x in operands):
+            return self._log_of_sum(op, operands[0], operands[1], value)
         if op.opdef.kind == "elementwise":
             return self.make("ew", name, operands, type, attributes, op, value)
         if name == "const":
@@ -313,6 +315,28 @@ class Graph:
         return self.make(
             "assemble", "pad", (part,), value.type, {"fill": 0}, op, value, unique=True
         )
+
+    def _log_of_sum(self, op: Operation, x: Node, y: Node, value: Value) -> Node:
+        """``max(x, y) + log1p(exp(-|x - y|))``, by functions that have vector code.
+
+        Equal infinities have no difference; log 2 more than either is right for all equals.
+        """
+        type = value.type
+
+        def ew(name: str, *operands: Node, dtype: DType = type.dtype) -> Node:
+            made = stand_in(op, _registry(name))
+            shape = next((x.shape for x in operands if x.rank), ())
+            return self.make("ew", name, operands, ArrayType(dtype, shape), {}, made)
+
+        log_2 = self.make(
+            "const", "const", (), type.with_shape(()), {"value": log(2.0), "dtype": type.dtype}, op
+        )
+        less = ew("log1p", ew("exp", ew("negative", ew("absolute", ew("subtract", x, y)))))
+        equal = ew("equal", x, y, dtype=boolean)
+        two = ew("add", x, log_2)
+        operands = (equal, two, ew("add", ew("maximum", x, y), less))
+        made = stand_in(op, _registry("select"))
+        return self.make("ew", "select", operands, type, {}, made, value)
 
     def _scaled_pad(self, op: Operation, base: Node, value: Value) -> Node:
         """A pad; a constant factor of what it holds is outside, so that pads share what they read.
@@ -495,9 +519,3 @@ def _registry(name: str) -> Any:
 def stand_in(op: Operation, opdef: Any) -> Operation:
     """A stand-in operation of another definition at the same place in the source."""
     return Operation(opdef, (), {}, (), (), op.location, op.part)
-
-
-def _bool() -> Any:
-    from tracegrad.ir.types import boolean
-
-    return boolean
