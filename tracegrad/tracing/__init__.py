@@ -9,6 +9,7 @@ from typing import Any
 from tracegrad.tracing import builtin_functions as builtin_functions
 from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
+from tracegrad.tracing import numpy_filters as numpy_filters
 from tracegrad.tracing import numpy_linalg as numpy_linalg
 from tracegrad.tracing import numpy_ordering as numpy_ordering
 from tracegrad.tracing import numpy_picking as numpy_picking
@@ -16,6 +17,7 @@ from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions
 from tracegrad.tracing import numpy_repeating as numpy_repeating
 from tracegrad.tracing import numpy_shapes as numpy_shapes
+from tracegrad.tracing import numpy_statistics as numpy_statistics
 from tracegrad.tracing import numpy_writing as numpy_writing
 from tracegrad.tracing import scipy_functions as scipy_functions
 from tracegrad.tracing.function import (
