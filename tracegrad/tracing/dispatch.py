@@ -33,16 +33,15 @@ ALWAYS: dict[Any, Handler] = {}
 BY_NAME: dict[tuple[str, str], Handler] = {}
 """(module, name) → implementation of functions of modules that may not be imported."""
 
+METHODS: dict[tuple[str, str], Handler] = {}
+"""(class, method) → implementation, for the distributions of scipy.stats."""
+
 _CLOSE_TO: dict[str, str] = {
-    "partition": "use np.sort",
-    "argpartition": "use np.argsort",
     "lexsort": "use np.argsort of one key",
     "unique": "compute it outside and pass the result as an argument",
     "vectorize": "write the function with NumPy operations on whole arrays",
     "apply_along_axis": "write the function with NumPy operations and axis=",
     "fromfunction": "use np.arange and broadcasting",
-    "array_equal": "use np.all(x == y)",
-    "allclose": "use np.all(np.abs(x - y) <= tolerance)",
 }
 
 
@@ -82,11 +81,30 @@ def handler_for(function: Any) -> Handler | None:
 
 def _by_name(function: Any) -> Handler | None:
     name = getattr(function, "__name__", None)
+    owner = getattr(function, "__self__", None)
+    if owner is not None and type(owner).__module__.startswith("scipy.stats"):
+        return METHODS.get((type(owner).__name__, str(name)), _no_method(function))
     for (module, known), handler in BY_NAME.items():
         loaded = sys.modules.get(module) if known == name else None
         if loaded is not None and getattr(loaded, known, None) is function:
             return handler
     return None
+
+
+def _no_method(method: Any) -> Handler:
+    """Says that a method of a distribution of scipy.stats is not supported."""
+
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        owner = type(method.__self__).__name__
+        known = [name for cls, name in METHODS if cls == owner]
+        raise UnsupportedError(
+            f"{method.__name__} of scipy.stats.{owner.removesuffix('_gen')} is not supported",
+            way_out=f"supported are: {', '.join(known)}"
+            if known
+            else "write its density out, or give it a derivative with tracegrad.custom_vjp",
+        )
+
+    return refusing
 
 
 def call_for(function: Any) -> Handler | None:
@@ -187,7 +205,10 @@ def nearest(function: Any) -> str:
     close = difflib.get_close_matches(name, [k for k in known if k], 2, 0.75)
     if close:
         return f"the nearest supported: {', '.join(qualified_name(known[c]) for c in close)}"
-    return "write it with supported NumPy operations, or compute it outside and pass the result"
+    return (
+        "write it with supported NumPy operations, compute it outside and pass the result, or give "
+        "it a derivative with tracegrad.custom_vjp"
+    )
 
 
 def refuse(function: str, what: str, way_out: str | None = None) -> UnsupportedError:

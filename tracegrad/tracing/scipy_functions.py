@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -26,10 +27,6 @@ OPS_BY_NAME.update(
         "gamma": "gamma",
         "psi": "digamma",
         "digamma": "digamma",
-        "ndtri": "ndtri",
-        "erfinv": "erfinv",
-        "erfcinv": "erfcinv",
-        "log_ndtr": "log_ndtr",
     }
 )
 
@@ -51,6 +48,21 @@ def _xlog1py(x: Tracer, y: Tracer) -> Any:
 
 def _ndtr(x: Tracer) -> Any:
     return 0.5 * elementwise("erfc", [x * -math.sqrt(0.5)])
+
+
+def _log_ndtr(x: Tracer) -> Any:
+    """log Φ(x): by the asymptotic series (DLMF 7.12.1) where Φ is too small for its logarithm."""
+    limit = -20.0 if x.dtype == np.float64 else -10.0
+    far, right = x < limit, x > 0.0
+    left = np.where(far | right, -1.0, x)
+    z = np.where(far, x, limit)
+    tail = 0.5 * elementwise("erfc", [operand(np.where(right, x, 1.0) * math.sqrt(0.5))])
+    square = 1.0 / (z * z)
+    series = np.zeros_like(square)
+    for k in range(8, 0, -1):
+        series = -(2.0 * k - 1.0) * square * (1.0 + series)
+    below = -0.5 * z * z - np.log(-z) - 0.5 * math.log(2.0 * math.pi) + np.log1p(series)
+    return np.where(far, below, np.where(right, np.log1p(-tail), np.log(_ndtr(left))))
 
 
 def _entr(x: Tracer) -> Any:
@@ -78,19 +90,102 @@ def _betaln(a: Tracer, b: Tracer) -> Any:
     return apart - elementwise("lgamma", [operand(a + b)])
 
 
+def _beta(a: Tracer, b: Tracer) -> Any:
+    gamma = functools.partial(elementwise, "gamma")
+    small = (np.abs(a) < 50.0) & (np.abs(b) < 50.0)
+    # The quotient of gamma functions overflows for large arguments.
+    x, y = np.where(small, a, 1.0), np.where(small, b, 1.0)
+    direct = gamma([operand(x)]) / gamma([operand(x + y)]) * gamma([operand(y)])
+    return np.where(small, direct, np.exp(_betaln(a, b)))
+
+
+def _boxcox(x: Tracer, p: Tracer) -> Any:
+    """``(x**p - 1) / p``, and ``log(x)`` where p is 0."""
+    zero = p == 0
+    safe = np.where(zero, 1.0, p)
+    return np.where(zero, np.log(x), np.expm1(safe * np.log(x)) / safe)
+
+
+def _inv_boxcox(y: Tracer, p: Tracer) -> Any:
+    zero = p == 0
+    safe = np.where(zero, 1.0, p)
+    return np.where(zero, np.exp(y), np.exp(np.log1p(safe * y) / safe))
+
+
+def _exprel(x: Tracer) -> Any:
+    """``(exp(x) - 1) / x``, by its series near 0."""
+    near = np.abs(x) < 1e-5
+    safe = np.where(near, 1.0, x)
+    return np.where(near, 1.0 + x * (0.5 + x * (1.0 / 6.0)), np.expm1(safe) / safe)
+
+
+def _huber(delta: Tracer, r: Tracer) -> Any:
+    size = np.abs(r)
+    return np.where(
+        delta < 0, np.inf, np.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
+    )
+
+
+def _pseudo_huber(delta: Tracer, r: Tracer) -> Any:
+    zero = (delta == 0) | (r == 0)
+    share = np.where(zero, 0.0, r) / np.where(zero, 1.0, delta)
+    square = share * share
+    # sqrt(1 + s) - 1 without cancellation
+    return np.where(delta < 0, np.inf, delta * delta * square / (np.sqrt(1.0 + square) + 1.0))
+
+
+def _cosm1(x: Tracer) -> Any:
+    half = np.sin(0.5 * x)
+    return -2.0 * half * half
+
+
+def _poch(z: Tracer, m: Tracer) -> Any:
+    return elementwise("gamma", [operand(z + m)]) / elementwise("gamma", [z])
+
+
+_DEGREE = math.pi / 180.0
+
 BY_NAME.update(
     {
+        "beta": _beta,
+        "boxcox": _boxcox,
+        "boxcox1p": lambda x, p: _boxcox(operand(x + 1.0), p),
+        "inv_boxcox": _inv_boxcox,
+        "inv_boxcox1p": lambda y, p: _inv_boxcox(y, p) - 1.0,
+        "exp10": lambda x: np.exp(x * math.log(10.0)),
+        "exprel": _exprel,
+        "huber": _huber,
+        "pseudo_huber": _pseudo_huber,
+        "cosm1": _cosm1,
+        "poch": _poch,
+        "sindg": lambda x: np.sin(x * _DEGREE),
+        "cosdg": lambda x: np.cos(x * _DEGREE),
+        "tandg": lambda x: np.tan(x * _DEGREE),
+        "radian": lambda d, m, s: (d + (m + s / 60.0) / 60.0) * _DEGREE,
         "betaln": _betaln,
         "logit": _logit,
         "log_expit": lambda x: -elementwise("softplus", [-x]),
         "xlogy": _xlogy,
         "xlog1py": _xlog1py,
         "ndtr": _ndtr,
+        "log_ndtr": _log_ndtr,
         "entr": _entr,
         "rel_entr": _rel_entr,
         "kl_div": _kl_div,
     }
 )
+
+
+@implements_by_name("scipy.special.multigammaln")
+def multigammaln(a: Any, d: Any) -> Any:
+    if isinstance(d, Tracer) or d != int(d) or d < 1:
+        raise refuse("scipy.special.multigammaln", "of a dimension that is no fixed integer")
+    x = operand(a)
+    x = x if x.dtype.kind == "f" else cast(x, np.float64)
+    total = 0.25 * d * (d - 1) * math.log(math.pi)
+    for k in range(int(d)):
+        total = total + elementwise("lgamma", [operand(x - 0.5 * k)])
+    return total
 
 
 @implements_by_name("scipy.special.polygamma")
