@@ -62,7 +62,7 @@ def _log_ndtr(x: Tracer) -> Any:
     for k in range(8, 0, -1):
         series = -(2.0 * k - 1.0) * square * (1.0 + series)
     below = -0.5 * z * z - np.log(-z) - 0.5 * math.log(2.0 * math.pi) + np.log1p(series)
-    return np.where(far, below, np.where(right, np.log1p(-tail), np.log(_ndtr(left))))
+    return np.where(far, below, np.where(right, np.log1p(-tail), np.log(_ndtr(operand(left)))))
 
 
 def _entr(x: Tracer) -> Any:
