@@ -1,4 +1,4 @@
-"""The command line: ``tracegrad demo`` and ``tracegrad cache``."""
+"""The command line: ``tracegrad demo``, ``tracegrad cache`` and ``tracegrad coverage``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = commands.add_parser("cache", help="show or clear the kernel cache")
     cache.add_argument("--clear", action="store_true", help="remove every cached kernel")
 
+    commands.add_parser("coverage", help="print the page that lists the supported functions")
+
     options = parser.parse_args(argv)
+    if options.command == "coverage":
+        from tracegrad.inspect.coverage import page
+
+        print(page(), end="")
+        return 0
     if options.command == "demo":
         from tracegrad.inspect import demo as demonstration
 

@@ -163,7 +163,7 @@ def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dic
         raise UnsupportedError(
             f"{qualified_name(function)} is not supported with these arguments: "
             f"{str(error).partition('() ')[2] or error}",
-            way_out=f"its supported form is {qualified_name(function)}{_plain(forms)}",
+            way_out=f"its supported form is {qualified_name(function)}{plain_form(forms)}",
         ) from None
 
 
@@ -175,7 +175,8 @@ def _misfit(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return False
 
 
-def _plain(signature: str) -> str:
+def plain_form(signature: str) -> str:
+    """A signature without its types."""
     bare = re.sub(r": '[^']*'", "", signature.partition(" -> ")[0])
     return bare.replace(" = ", "=")
 
