@@ -193,6 +193,25 @@ def test_given_arrays_and_inspection_wait_for_their_kernels():
     assert finished(f).pending is None
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_goes_on_with_numpy(gate):
+    f = tg.value_and_grad(smooth, tier="background")
+    g = tg.value_and_grad(lambda x: np.sum(x**4), tier="background")
+    f(X)
+    child = os.fork()
+    if child == 0:
+        right = False
+        try:
+            right = np.isclose(f(X)[0], smooth(X)) and np.isclose(g(X)[0], np.sum(X**4))
+            right = right and "for i in range" in f.inspect_source()
+        finally:
+            os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    gate.open.set()
+    assert finished(f).pending is None
+
+
 def test_an_interpreter_that_exits_while_compiling_ends_well(tmp_path):
     program = """
 import numpy as np, tracegrad as tg

@@ -6,7 +6,9 @@ for no further one. A forked child has no such thread; it goes on with the array
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +22,20 @@ from tracegrad.pipeline import Kernel
 _turn = threading.Lock()
 """Compilers work for one thread at a time: those that wait can still give up."""
 
+_alive: weakref.WeakSet[Pending] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A forked child does not wait for locks that threads of its parent held."""
+    global _turn
+    _turn = threading.Lock()
+    for pending in list(_alive):
+        pending.kernel.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 class Pending:
     """A kernel that is being compiled, and what is called until then.
@@ -31,12 +47,13 @@ class Pending:
 
     def __init__(self, kernel: Kernel, done: Callable[[], None]) -> None:
         self.error: Exception | None = None
-        self._kernel = kernel
+        self.kernel = kernel
         self._done = done
         self._results = result_makers(kernel.array_form)
         self._plain = run_plain(kernel.array_source(), entry_name(kernel.array_form))
         name = f"tracegrad compiles {kernel.array_form.name}"
         self._thread = threading.Thread(target=self._work, name=name)
+        _alive.add(self)
 
     def start(self) -> None:
         """Begin to compile; ``done`` is called in the thread when the kernel is there."""
@@ -47,7 +64,7 @@ class Pending:
             if not threading.main_thread().is_alive():
                 return  # the interpreter exits
             try:
-                _ = self._kernel.compiled
+                _ = self.kernel.compiled
             except Exception as error:
                 self.error = error
                 return

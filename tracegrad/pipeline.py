@@ -94,6 +94,10 @@ class Kernel:
                 self._given[scratch] = GivenKernel(form, source, compiled)
             return self._given[scratch]
 
+    def renew_lock(self) -> None:
+        """For a forked child: a thread of the parent may have held the lock."""
+        self._lock = threading.RLock()
+
     def _once(self, name: str, make: Callable[[], Stage]) -> Stage:
         # Two threads may want the same stage at the same time: one makes it.
         made: Stage | None = self.__dict__.get(name)
