@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import elementwise_grad as elementwise_grad
     from tracegrad.api_derived import hessian as hessian
     from tracegrad.api_derived import hvp as hvp
+    from tracegrad.api_derived import implicit_root as implicit_root
     from tracegrad.api_derived import jacfwd as jacfwd
     from tracegrad.api_derived import jacobian as jacobian
     from tracegrad.api_derived import jacrev as jacrev
@@ -52,6 +53,7 @@ _HOMES = {
     "elementwise_grad": "api_derived",
     "hessian": "api_derived",
     "hvp": "api_derived",
+    "implicit_root": "api_derived",
     "jacfwd": "api_derived",
     "jacobian": "api_derived",
     "jacrev": "api_derived",

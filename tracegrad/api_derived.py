@@ -482,6 +482,45 @@ def checkpoint(fun: Fun) -> Any:
     return custom.Checkpoint(fun)
 
 
+def implicit_root(fun: Fun, solver: Fun | None = None) -> Any:
+    """A solver of ``fun(x, *args) = 0`` whose derivative is that of the solution.
+
+    Parameters
+    ----------
+    fun : ``fun(x, *args)``, the residual, of the shape of ``x``.
+    solver : ``solver(*args)`` gives x, one float array or number. Without it, a decorator.
+
+    Returns
+    -------
+    An object that is called like ``solver``. Its steps are not differentiated: with the solution
+    x, ``args_bar = -λ · ∂fun/∂args`` where ``(∂fun/∂x)ᵀ λ = x_bar``.
+
+    Raises
+    ------
+    LinAlgError : ``∂fun/∂x`` is singular at the solution.
+
+    Notes
+    -----
+    The implicit function theorem; Griewank & Walther, *Evaluating Derivatives*, ch. 15. Cost: the
+    Jacobian of ``fun`` in x and one linear system, whatever the solver does.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> @tg.implicit_root(lambda x, a: x * x - a)
+    ... def root(a):
+    ...     x = a
+    ...     for _ in range(30):
+    ...         x = 0.5 * (x + a / x)
+    ...     return x
+    >>> tg.grad(root)(4.0)
+    0.25
+    """
+    if solver is None:
+        return lambda function: custom.ImplicitRoot(fun, function)
+    return custom.ImplicitRoot(fun, solver)
+
+
 __all__ = [
     "checkpoint",
     "custom_jvp",
@@ -489,6 +528,7 @@ __all__ = [
     "elementwise_grad",
     "hessian",
     "hvp",
+    "implicit_root",
     "jacfwd",
     "jacobian",
     "jacrev",

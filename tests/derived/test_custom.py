@@ -189,3 +189,39 @@ def test_checkpointed_functions_have_the_same_derivatives():
     kept = lambda x: loss(x, tg.checkpoint(body))  # noqa: E731  # short
     assert_close(tg.grad(kept)(X), tg.grad(plain)(X), 1e-12)
     assert_close(tg.hessian(kept)(X), tg.hessian(plain)(X), 1e-10)
+
+
+def newton(a, b):
+    """The solution of x + a tanh(x) = b, element by element, by Newton's method."""
+    x = b
+    for _ in range(40):
+        x = x - (x + a * np.tanh(x) - b) / (1.0 + a / np.cosh(x) ** 2)
+    return x
+
+
+def test_the_derivative_of_a_solution_is_not_that_of_its_steps():
+    root = tg.implicit_root(lambda x, a, b: x + a * np.tanh(x) - b, newton)
+    plain = lambda a, b: np.sum(np.sin(newton(a, b)))  # noqa: E731  # short
+    ruled = lambda a, b: np.sum(np.sin(root(a, b)))  # noqa: E731  # short
+    np.testing.assert_allclose(root(0.7, X), newton(0.7, X))
+    for argnums in (0, 1):
+        found = tg.grad(ruled, argnums)(0.7, X)
+        assert_close(found, tg.grad(plain, argnums)(0.7, X), 1e-10)
+    assert_close(tg.hessian(ruled)(0.7, X), tg.hessian(plain)(0.7, X), 1e-8)
+    assert_close(tg.jvp(ruled, (0.7, X), (1.0, X))[1], tg.jvp(plain, (0.7, X), (1.0, X))[1], 1e-10)
+
+
+def test_a_linear_system_as_an_implicit_root():
+    matrix = rng.normal(size=(3, 3)) + 4.0 * np.eye(3)
+
+    @tg.implicit_root(lambda x, m, b: m @ x - b)
+    def solve(m, b):
+        x = np.zeros(3)
+        for _ in range(200):
+            x = x + 0.1 * (b - m @ x)
+        return x
+
+    found = tg.grad(lambda m, b: np.sum(solve(m, b) ** 2), (0, 1))(matrix, X[:3])
+    expected = tg.grad(lambda m, b: np.sum(np.linalg.solve(m, b) ** 2), (0, 1))(matrix, X[:3])
+    assert_close(found[0], expected[0], 1e-5)
+    assert_close(found[1], expected[1], 1e-5)

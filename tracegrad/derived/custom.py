@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tracegrad import tracing, tree
 from tracegrad.arguments import Binder
 from tracegrad.derived.forward import inlined
 from tracegrad.derived.inner import Fun, Inner, traced_call
+from tracegrad.derived.jacobians import jacobian
 from tracegrad.errors import ArgumentError
 from tracegrad.ir.builder import current
 from tracegrad.ir.core import Region, Value
@@ -317,6 +320,74 @@ class Checkpoint(_Custom):
             return _region(rule, [outs[k] for k in float_outs], inputs, floats, "cotangent")
 
         return self._wrapped(inner, out, inputs, "vjp", region)
+
+
+class ImplicitRoot(_Custom):
+    """See `tracegrad.implicit_root`."""
+
+    verb = Verb("implicit_root")
+
+    def __init__(self, residual: Fun, solver: Fun) -> None:
+        super().__init__(solver)
+        self._residual = residual
+
+    def _traced(self, args: tuple[Any, ...]) -> Any:
+        inner = traced_call(self.py_func, self.verb, self._binder, args, {})
+        out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
+        if not _is_float(out):
+            raise ArgumentError(
+                f"implicit_root needs a solver that returns one float array or number, not "
+                f"{type(out).__name__}",
+                way_out="return the solution alone, as one array",
+                place=inner.traced.place,
+            )
+        leaves, _ = tree.flatten(args)
+        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        inputs = [tracing.lifted(leaves[k]) for k in floats]
+
+        def region(float_outs: list[int]) -> Region:
+            def rule(*bars: Any) -> Any:
+                found: list[Any] = [None] * len(leaves)
+                values = self._cotangents(out, bars[0], args, floats)
+                for k, value in zip(floats, values, strict=True):
+                    found[k] = value
+                return found
+
+            return _region(rule, [out], inputs, floats, "cotangent")
+
+        return self._wrapped(inner, out, inputs, "vjp", region)
+
+    def _cotangents(
+        self, x: Any, x_bar: Any, args: tuple[Any, ...], floats: list[int]
+    ) -> list[Any]:
+        """-λ · ∂f/∂args with (∂f/∂x)ᵀ λ = x_bar, at the solution."""
+        verb = Verb("jacfwd", 0)
+        binder = Binder(self._residual, (), ())
+        slope = jacobian(self._residual, verb, binder, (x, *args), {})
+        size = 1 if x.ndim == 0 else -1
+        matrix = np.reshape(slope, (size, size)) if x.ndim == 0 else _as_matrix(slope, x)
+        flat = np.linalg.solve(np.transpose(matrix), np.reshape(x_bar, (-1,)))
+        inner = traced_call(self._residual, self.verb, binder, (x, *args), {})
+        wrt = [inner.traced.param_of(k + 1) for k in floats]
+        seeded = inner.float_results()
+        if len(seeded) != 1:
+            raise ArgumentError("implicit_root needs a residual that depends on the solution")
+        derived = vjp(inner.function, wrt, seeded)
+        seed = np.reshape(-flat, x.shape)
+        return inlined(derived, [*inner.traced.arguments, seed])[inner.results :]
+
+
+def _as_matrix(slope: Any, x: Any) -> Any:
+    """A Jacobian of shape ``x.shape + x.shape`` as a square matrix."""
+    count = 1
+    for size in x.shape:
+        count = count * size
+    if slope.ndim != 2 * x.ndim:
+        raise ArgumentError(
+            "implicit_root needs a residual of the shape of the solution",
+            way_out="return one equation per unknown",
+        )
+    return np.reshape(slope, (count, count))
 
 
 def _is_float(leaf: Any) -> bool:
