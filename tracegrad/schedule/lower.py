@@ -197,7 +197,8 @@ class Lowering(Evaluator):
 
     def _release(self, number: int) -> None:
         for stmt in statements_in([self.tree[number]]):
-            for touched in (stmt, *stmt.deps):
+            # In order: the next array takes what was released last.
+            for touched in (stmt, *sorted(stmt.deps, key=lambda t: t.number)):
                 owner = self.owner(touched)
                 if self.users.get(owner) != number:
                     continue
