@@ -61,8 +61,9 @@ class Classes:
         against = [self._against.get(v, set()) for v in (one, other)]
         if not anyway and not (against[0].isdisjoint(its) and against[1].isdisjoint(mine)):
             return False
-        self._members[one] = mine | its
-        self._against[one] = against[0] | against[1]
+        mine |= its
+        against[0] |= against[1]
+        self._members[one], self._against[one] = mine, against[0]
         self._parent[other] = one
         if not self.hints.get(one):
             self.hints[one] = self.hints.get(other, "")
@@ -106,7 +107,10 @@ class _Sharing:
         #: Values whose names are given: parameters, and the indices of loops.
         self._fixed = set(function.params)
         self._free: dict[Region, set[Value]] = {}
+        #: The values that may share a variable with another at all; no others need be followed.
+        self._followed: set[Value] = set()
         self._find_free(function.body)
+        self._free = {region: free & self._followed for region, free in self._free.items()}
         self._live(function.body, set())
         self._tie(function.body)
         self._join(function.body, {})
@@ -121,8 +125,11 @@ class _Sharing:
         for op in self._ops(region):
             free.update(op.operands)
             defined.update(op.results)
+            if self._rebind:
+                self._followed.update(r for r in op.results if not r.rank and self._hint(r))
             for inner in op.regions:
                 free |= self._find_free(inner)
+                self._followed.update(op.operands, op.results, inner.params, inner.yields)
             if op.name == "for":
                 self._fixed.add(op.regions[0].params[0])
             elif op.name == "if":
@@ -134,20 +141,21 @@ class _Sharing:
 
     def _live(self, region: Region, after: set[Value]) -> set[Value]:
         """Walk ``region`` backwards; what is live before it, given what is ``after`` it."""
-        live = after | set(region.yields)
+        followed = self._followed
+        live = after | followed.intersection(region.yields)
         for op in reversed(list(self._ops(region))):
-            live -= set(op.results)
+            live.difference_update(op.results)
             for result in op.results:
-                self.found.live_at(result, live)
-            if len(op.results) > 1:
-                for result in op.results:
-                    self.found.live_at(result, set(op.results) - {result})
+                if result in followed:
+                    self.found.live_at(result, live)
+                    if len(op.results) > 1:
+                        self.found.live_at(result, set(op.results) - {result})
             if op.name in ("for", "while"):
                 live = self._live_in_loop(op, live)
             elif op.regions:
                 arms = [self._live(inner, live | set(op.operands[1:])) for inner in op.regions]
                 live = set().union(*arms)
-            live.update(op.operands)
+            live |= followed.intersection(op.operands)
         return live
 
     def _live_in_loop(self, op: Operation, after: set[Value]) -> set[Value]:
