@@ -10,7 +10,8 @@ import tracegrad as tg
 import tracegrad.backend.lowering  # what the functions mean to Numba
 from tracegrad.backend import pool
 from tracegrad.backend.compile import run_plain
-from tracegrad.backend.memory import LARGE, large_empty, overlap
+from tracegrad.backend.memory import large_empty, overlap
+from tracegrad.backend.pool import LARGE
 
 
 def squares(x):

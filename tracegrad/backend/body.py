@@ -28,7 +28,7 @@ from tracegrad.backend.expression import (
     unary,
 )
 from tracegrad.backend.lines import Line
-from tracegrad.backend.memory import LARGE
+from tracegrad.backend.pool import LARGE
 from tracegrad.backend.values import SHARING, WRITES, Values, words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Operation, Region, Value

@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LARGE", "large_empty", "overlap"]
-
-#: Bytes from which an array is large.
-LARGE = 2 << 20
+__all__ = ["large_empty", "overlap"]
 
 
 def large_empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:

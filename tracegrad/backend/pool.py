@@ -23,9 +23,10 @@ import sys
 import threading
 from typing import Any
 
-from tracegrad.backend.memory import LARGE
+__all__ = ["LARGE", "address", "clear", "held", "limit"]
 
-__all__ = ["address", "clear", "held", "limit"]
+LARGE = 2 << 20
+"""Bytes from which an array is large."""
 
 BLOCKS = 64
 """How many blocks can wait."""

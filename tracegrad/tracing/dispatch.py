@@ -6,7 +6,6 @@ the registry (``stands_for``). A function that is in no table is refused by name
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import re
@@ -198,6 +197,8 @@ def nearest(function: Any) -> str:
     name = getattr(function, "__name__", "")
     if name in _CLOSE_TO:
         return _CLOSE_TO[name]
+    import difflib
+
     from tracegrad.ops.registry import REGISTRY
 
     known = {getattr(each, "__name__", ""): each for each in FUNCTIONS}
