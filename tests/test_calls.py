@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import gc
+import pickle
 import weakref
 from typing import Any
 
@@ -186,3 +188,16 @@ def test_a_compiled_object_that_is_dropped_is_gone_at_once(calls):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@tg.grad
+def squared(x: Any) -> Any:
+    return np.sum(x * x)
+
+
+def test_a_compiled_object_is_copied_and_pickled_as_a_function_is():
+    for found in (copy.copy(squared), copy.deepcopy([squared])[0]):
+        assert found is squared
+    assert pickle.loads(pickle.dumps(squared)) is squared
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(tg.grad(lambda x: x * x))

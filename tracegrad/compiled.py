@@ -141,8 +141,16 @@ class Exchangeable(_partial):
         state: Any = self  # typeshed does not know the method
         state.__setstate__((function, (), {}, self.__dict__))
 
-    def __reduce__(self) -> Any:
-        raise TypeError(f"cannot pickle a {type(self).__name__}: pickle the function it is made of")
+    # As a function does: it is pickled by its name, and copies of what holds it hold it too.
+
+    def __reduce__(self) -> str:
+        return str(getattr(self, "__qualname__", type(self).__qualname__))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
 
 def _nothing() -> None:
