@@ -68,14 +68,19 @@ class Names:
         found, number = name, self._next.get(name, 1)
         if number > 1:
             found = f"{name}_{number}"
-        while found in self._taken:
+        while found in self._taken and not self._is_free_index(found):
             number += 1
             found = f"{name}_{number}"
         self._next[name] = number
         return self._take(found, rank)
 
+    def _is_free_index(self, name: str) -> bool:
+        """Whether ``name`` is that of the index of closed loops only."""
+        return name in self._indices and name not in self._loops
+
     def _take(self, name: str, rank: int = 0) -> str:
         self._taken.add(name)
+        self._indices.discard(name)
         self._scopes[-1].add(name)
         if rank:
             self._ranks[name] = rank
@@ -120,4 +125,4 @@ class Names:
         return name
 
     def close_loop(self) -> None:
-        self._loops.pop()
+        self._next.pop(self._loops.pop(), None)

@@ -21,6 +21,7 @@ from tracegrad.passes.pipeline import Printing as Printing
 from tracegrad.passes.pipeline import Timings as Timings
 from tracegrad.passes.pipeline import verifying as verifying
 from tracegrad.passes.simplify import simplify as simplify
+from tracegrad.passes.single import single_elements as single_elements
 from tracegrad.passes.stacking import stack_products as stack_products
 
 STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
@@ -29,6 +30,7 @@ STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
 LAST = Pipeline(
     (
         *STANDARD.passes,
+        ("single_elements", single_elements),
         ("cells", cells),
         ("products_ahead", products_ahead),
         ("stack_products", stack_products),

@@ -41,6 +41,7 @@ from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
+from tracegrad.schedule.wavefront import along_diagonals
 
 
 def schedule_regions(function: Function) -> Function:
@@ -53,7 +54,7 @@ def schedule_regions(function: Function) -> Function:
     function = pack_matrices(function)
     with signs_of(function):
         loops = _Regions(function, decide(function)).run()
-    loops = keep_in_registers(hoist_checks(loops))
+    loops = keep_in_registers(along_diagonals(hoist_checks(loops)))
     return shorten(count_from_zero(split_into_lanes(loops)))
 
 

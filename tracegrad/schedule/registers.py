@@ -117,7 +117,7 @@ class _Keeper:
 
     def __init__(self, function: Function) -> None:
         self.bounds = Bounds(function)
-        self.shared = _shared(function)
+        self.shared = shared_memories(function)
 
     def region(self, region: Region, depth: int) -> None:
         ops: list[Operation] = []
@@ -266,7 +266,7 @@ def _move(loop: _Loop, cell: Cell) -> Cell | None:
     return tuple(-factor * loop.step for factor in along) if any(along) else None
 
 
-def _shared(function: Function) -> set[Value]:
+def shared_memories(function: Function) -> set[Value]:
     """Arrays that may be, or may become, one with another that goes by another name."""
     found: set[Value] = set()
     for op in function.walk():
