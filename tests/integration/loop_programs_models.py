@@ -142,6 +142,59 @@ def soft_alignment(scores, gap):
     return H[n, m]
 
 
+def soft_maximum(a, b, c):
+    top = max(a, b, c)
+    return top + np.log(np.exp(a - top) + np.exp(b - top) + np.exp(c - top))
+
+
+@program(signed_square, scalar, scalar, work=2)
+def alignment_with_gap_states(scores, start, extend):
+    """Gotoh's three tables: a match, a gap in one sequence, a gap in the other."""
+    n, m = scores.shape
+    M = np.full((n + 1, m + 1), -30.0)
+    X = np.full((n + 1, m + 1), -30.0)
+    Y = np.full((n + 1, m + 1), -30.0)
+    M[0, 0] = 0.0
+    for i in range(1, n + 1):
+        X[i, 0] = -start - (i - 1) * extend
+    for j in range(1, m + 1):
+        Y[0, j] = -start - (j - 1) * extend
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            s = scores[i - 1, j - 1]
+            M[i, j] = s + soft_maximum(M[i - 1, j - 1], X[i - 1, j - 1], Y[i - 1, j - 1])
+            X[i, j] = soft_maximum(M[i - 1, j] - start, X[i - 1, j] - extend, Y[i - 1, j] - start)
+            Y[i, j] = soft_maximum(M[i, j - 1] - start, Y[i, j - 1] - extend, X[i, j - 1] - start)
+    return soft_maximum(M[n, m], X[n, m], Y[n, m])
+
+
+@program(vector, signed, scalar, work=2)
+def soft_time_warping(x, y, gamma):
+    """Two series by a smooth minimum over the ways to pair them."""
+    n, m = len(x), len(y)
+    cost = np.full((n + 1, m + 1), 1e6)
+    cost[0, 0] = 0.0
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            best = -gamma * soft_maximum(
+                -cost[i - 1, j - 1] / gamma, -cost[i - 1, j] / gamma, -cost[i, j - 1] / gamma
+            )
+            cost[i, j] = (x[i - 1] - y[j - 1]) ** 2 + best
+    return cost[n, m]
+
+
+@program(square, always((0.3, 0.2, 0.1)), work=2)
+def image_filter(image, weights):
+    """A recursive filter in two dimensions, with a bend."""
+    n, m = image.shape
+    y = np.zeros((n + 1, m + 1))
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            before = weights[0] * y[i - 1, j] + weights[1] * y[i, j - 1]
+            y[i, j] = np.tanh(before + weights[2] * y[i - 1, j - 1]) + image[i - 1, j - 1]
+    return np.sum(y**2)
+
+
 @program(vector, signed, compiled=True)
 def tridiagonal_solve(d, b):
     """Thomas's algorithm, with off-diagonals of -1."""

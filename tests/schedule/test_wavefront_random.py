@@ -56,7 +56,7 @@ class Program:
             if self.random.random() < 0.5:
                 arrays[0] = self.edge(arrays[0])
             for _ in range(self.random.choice([1, 1, 2])):
-                *arrays, total = self.nest(given, arrays, total)
+                *arrays, total = self.nests(given, arrays, total)
             out = total + sum(ops.sum(a * a, axes=tuple(range(a.rank))) for a in arrays)
             if self.random.random() < 0.3:
                 return verify(build.function("program", [out, arrays[0]]))
@@ -81,6 +81,16 @@ class Program:
         if low and self.random.random() < 0.4:
             return dim_value(high - 1), constant(low - 1, i64), constant(-1, i64), low, high
         return constant(low, i64), dim_value(high), constant(1, i64), low, high
+
+    def nests(self, given, arrays, total):
+        """A nest, or one in a loop over its sweeps."""
+        if self.random.random() < 0.75:
+            return self.nest(given, arrays, total)
+
+        def sweep(p, *carried):
+            return self.nest(given, carried[:-1], carried[-1])
+
+        return for_loop(0, 2, [*arrays, total], sweep)
 
     def nest(self, given, arrays, total):
         lo, hi, step, *self.rows = self.bounds(n)
