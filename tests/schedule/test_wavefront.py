@@ -12,7 +12,6 @@ from tracegrad.backend.emit import emit_loop_form
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.types import ArrayType, f32, i64, scalar, symbol
 from tracegrad.ops.access import full, zeros
-from tracegrad.ops.constants import dim_value
 from tracegrad.ops.control import branch, for_loop, raise_, while_loop
 from tracegrad.ops.registry import constant
 from tracegrad.passes import finish
