@@ -146,6 +146,9 @@ class Body(Values):
         if tape:
             self._tapes.add(name)
             line.note, line.place = layout.residual(op), layout.place(op.location)
+        elif op.result.rank == 2 and "diagonals" in op.attributes:
+            size = dim_text(self._dim(op.result.shape[0]))
+            line.note = layout.turned(op.attributes["diagonals"], size.at(ATOM))
         self.made.append(Made(op.result, name, line, tape, self._depth))
         if large and fill is not None:
             self._line(f"{name}.fill(0)")

@@ -88,6 +88,15 @@ def note(op: Operation) -> str:
     return "" if not shown or shown.startswith(_HEADS) else f"from {shown}"
 
 
+def turned(diagonals: tuple[int, int, int], size: str) -> str:
+    """Where a table that is stored by diagonals has its elements."""
+    i, _, slope = diagonals
+    element = "j, i" if i else "i, j"
+    far = "i" if abs(slope) == 1 else f"{abs(slope)} * i"
+    line = f"{far} + j" if slope > 0 else f"j - {far}"
+    return f"({element}) at [({line}) % {size}, i]"
+
+
 def residual(op: Operation) -> str:
     """What the tape that ``op`` makes holds: the value and how the user computes it."""
     location, name = op.location, op.attributes.get("residual", "")

@@ -36,7 +36,13 @@ def _place(buffer: np.ndarray, indices: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _alloc_type(
-    *, shape: Any, dtype: Any, fill: Any = None, residual: str = "", around: bool = False
+    *,
+    shape: Any,
+    dtype: Any,
+    fill: Any = None,
+    residual: str = "",
+    around: bool = False,
+    diagonals: Any = (),
 ) -> ArrayType:
     if fill is not None and (isinstance(fill, bool) or fill != 0):
         raise TypeError(f"alloc: fill must be None or 0, not {fill!r}")
@@ -50,6 +56,7 @@ def _alloc_reference(
     fill: Any = None,
     residual: str = "",
     around: bool = False,
+    diagonals: tuple[int, ...] = (),
 ) -> np.ndarray:
     if fill == 0:
         return np.zeros(shape, dtype.numpy)
@@ -62,7 +69,9 @@ alloc = structural(
     doc="""A new buffer: of zeros if ``fill`` is 0, of anything if it is None.
 
     ``residual`` is there on a tape, as for ``blank``. ``around``: only those zeros count that are
-    never written over, around the others: one buffer serves all trips of a loop.""",
+    never written over, around the others: one buffer serves all trips of a loop. ``diagonals`` is
+    there on a table that `schedule.rotated` has turned, for the reader: the axes of i and j, and
+    p.""",
     infer=_alloc_type,
     reference=_alloc_reference,
     effects=True,

@@ -244,7 +244,8 @@ def rotate(function: Function, chosen: Mapping[Value, Rotation]) -> None:
     for buffer, rotation in chosen.items():
         assert buffer.op is not None
         shape = rotation.shape(buffer.shape)
-        buffer.op.attributes = {**buffer.op.attributes, "shape": shape}
+        turned = {"shape": shape, "diagonals": (rotation.i, rotation.j, rotation.slope)}
+        buffer.op.attributes = {**buffer.op.attributes, **turned}
         buffer.type = buffer.type.with_shape(shape)
 
 
