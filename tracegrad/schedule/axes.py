@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from tracegrad.ir.types import Dim
-from tracegrad.schedule.graph import Graph, Node
+from tracegrad.schedule.graph import Graph, Node, counts_along
 
 Place: TypeAlias = tuple[Node, int]
 Edge: TypeAlias = tuple[Place, Place]
@@ -109,9 +109,11 @@ def edges(node: Node) -> Iterator[Edge]:
     elif node.kind == "gather":
         base, *indices = operands
         rank = max((i.rank for i in indices), default=0)
-        for i in indices:
+        for dimension, i in enumerate(indices):
             for d in range(i.rank):
                 yield (node, d), (i, d)
+            if rank == 1 and counts_along(i, base, dimension):
+                yield (node, 0), (base, dimension)
         for d in range(rank, node.rank):
             yield (node, d), (base, d - rank + len(indices))
     elif node.kind == "scatter":

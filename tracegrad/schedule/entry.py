@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tracegrad.ir.core import Function, Operation
+from collections.abc import Sequence
+
+from tracegrad.ir.core import Function, Operation, Value
+from tracegrad.ir.rewrite import Rewriter
+from tracegrad.ops.access import view_of
+from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.pipeline import schedule_straight
@@ -22,12 +27,37 @@ def schedule(function: Function) -> Function:
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
     function = open_windows(function)
+    apart = [op for op in function.body.ops if _adds_to_computed(op)]
     if any(
-        op.regions or op.opdef.effects or op.name == "bind" or _writes(op)
+        op.regions or op.opdef.effects or op.name == "bind" or (_writes(op) and op not in apart)
         for op in function.body.ops
     ):
         return schedule_regions(function)
+    if apart:
+        function = _Apart().rewrite(function)
     return split_into_lanes(schedule_straight(function))
+
+
+def _adds_to_computed(op: Operation) -> bool:
+    """Whether ``op`` adds elements to what is computed elementwise: an array of no one's."""
+    base = op.operands[0].op if op.name == "accumulate" else None
+    return base is not None and base.opdef.kind == "elementwise" and bool(op.result.rank)
+
+
+class _Apart(Rewriter):
+    """Additions at index values to a computed array go to zeros, and these to the array.
+
+    What makes the array and what reads the sum then fuse as if nothing were written.
+    """
+
+    def visit(self, op: Operation) -> Sequence[Value]:
+        if not _adds_to_computed(op):
+            return super().visit(op)
+        base, *rest = self.mapped(op.operands)
+        zero = constant(0, base.dtype)
+        zeros = view_of(zero, base.shape, [])
+        added = self.emit(op.opdef, [zeros, *rest], op.attributes).results
+        return self.emit(REGISTRY["add"], [base, *added]).results
 
 
 def _writes(op: Operation) -> bool:

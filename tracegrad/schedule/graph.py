@@ -357,6 +357,8 @@ class Graph:
             and value.dtype.is_float
             and not _tiny(a.shape[0], a.shape[1], b.shape[1])
         ):
+            if _is_thin(b.shape[1]) and not _is_thin(a.shape[0]) and _as_it_is(a) and _as_it_is(b):
+                return self._turned_product(op, a, b, value)
             return self.make("gemm", "dot", (a, b), value.type, {}, op, value)
         batch = a.rank - 2 if op.name == "matmul" else 0
         rows, contracted, columns = a.shape[batch:-1], a.shape[-1], b.shape[batch + 1 :]
@@ -380,6 +382,18 @@ class Graph:
         scaled.op = stand_in(op, multiply)
         scaled.location, scaled.part = op.location, op.part
         return self.make("reduce", "sum", (scaled,), value.type, {"axes": (inner,)}, op, value)
+
+    def _turned_product(self, op: Operation, a: Node, b: Node, value: Value) -> Node:
+        """The product of which each column lies together.
+
+        BLAS is slow where a row has a few elements, and so are loops over them.
+        """
+        turned: ViewMap = ((1, 0, 1), (0, 0, 1))
+        left, right = (self.view(x, x.shape[::-1], turned, op) for x in (b, a))
+        type = value.type.with_shape(value.shape[::-1])
+        product = self.make("gemm", "dot", (left, right), type, {}, op)
+        product.hint = product.hint or value.hint
+        return self.view(product, value.shape, turned, op, value)
 
     def _reshape(self, op: Operation, base: Node, value: Value) -> Node:
         shape = value.shape
@@ -475,12 +489,26 @@ def _constant_factor(node: Node) -> int | None:
     return None
 
 
+def counts_along(index: Node, base: Node, dimension: int) -> bool:
+    """Whether an index array is 0, 1, 2, ... to the end of a dimension: it needs no check."""
+    return index.kind == "iota" and index.rank == 1 and index.shape[0] == base.shape[dimension]
+
+
 def is_transpose(node: Node) -> bool:
     """Whether ``node`` is a matrix seen with its axes exchanged and nothing else."""
     if node.kind != "view" or node.rank != 2 or node.operands[0].rank != 2:
         return False
     base = node.operands[0]
     return node.attributes["map"] == ((1, 0, 1), (0, 0, 1)) and node.shape == base.shape[::-1]
+
+
+def _is_thin(size: Dim) -> bool:
+    return isinstance(size, int) and size <= UNROLL_LIMIT
+
+
+def _as_it_is(node: Node) -> bool:
+    """Whether BLAS can read a matrix, or its transpose, without a copy."""
+    return node.kind != "view" or is_transpose(node)
 
 
 def _tiny(rows: Dim, contracted: Dim, columns: Dim) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import ArrayType, DType
-from tracegrad.schedule.graph import Node, captures, is_transpose
+from tracegrad.schedule.graph import Node, captures, counts_along, is_transpose
 from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, moved
 from tracegrad.schedule.storage import Storage
 from tracegrad.schedule.tree import Item, Loop, statements_in
@@ -412,6 +412,9 @@ class Lowering(Evaluator):
             outer = len(stmt.reduced)
             at = []
             for dimension, i in enumerate(indices):
+                if counts_along(i, base, dimension):
+                    at.append(self.position(index[0]))
+                    continue
                 data = Entry(
                     Data(i, index[:outer] if i.rank else (), base.shape[dimension], dimension)
                 )

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from tracegrad.ir.types import Dim, Shape, evaluate, symbols
 from tracegrad.schedule.axes import Axes
-from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, is_transpose
+from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, counts_along, is_transpose
 
 DEFAULT_SIZE = 1000
 MOST_UNROLLED = 64
@@ -514,6 +514,9 @@ def through_gather(node: Node, index: Index) -> tuple[list[tuple[Node, Index]], 
     reads: list[tuple[Node, Index]] = []
     entries: list[Entry] = []
     for dimension, i in enumerate(indices):
+        if counts_along(i, base, dimension):
+            entries.append(outer[0])
+            continue
         at = outer if i.rank else ()
         reads.append((i, at))
         entries.append(Entry(Data(i, at, base.shape[dimension], dimension)))

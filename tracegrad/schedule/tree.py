@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from tracegrad.schedule.statements import Index, Program, Stmt
+from tracegrad.schedule.statements import Data, Index, Program, Stmt
 
 BLOCK = 128
 SHORT = 32
@@ -228,6 +228,8 @@ class TreeBuilder:
         ):
             return False  # the zeros around it are elsewhere
         exact = (axis, 1, 0)
+        if any(isinstance(e.axis, Data) for index in indices for e in index):
+            return False  # picked elements would keep what computes them from being vectorised
         return all(tuple(index[dimension]) == exact for index in indices)
 
     def _delayed(
