@@ -190,6 +190,7 @@ def refusal(out: Any, *args: Any, f: Any = CASES["a tuple"][0], **more: Any) -> 
         with pytest.raises(ArgumentError) as info:
             f.into(*(args or (X, V)), out=out, **more)
         texts.append(str(info.value))
+        assert info.value.__suppress_context__ or info.value.__context__ is None
         f.into(X, V, out=(nan(7, 3), nan(3)))
     assert texts[0] == texts[1]
     return texts[0]

@@ -105,11 +105,9 @@ def direct_call(
         return None
     text.add("try:")
     text.add(f"raw = kernel({', '.join(inputs)})", 2)
-    text.add(f"except {_REFUSALS}:")
-    text.add(text.miss, 2)
     count = len(recipe.converters)
     values = ["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)]
-    text.add(f"return {_result(text, recipe, values)}")
+    _return_or_miss(text, _result(text, recipe, values))
     return text.function("direct", head)
 
 
@@ -156,21 +154,26 @@ def direct_into(
         text.miss_unless("workspace is None")
     text.add("try:")
     text.add(f"raw = kernel({', '.join(inputs)})", 2)
-    text.add(f"except {_REFUSALS}:")
-    if scratch:
-        # Not to be left in use while the general way looks at it.
-        text.add("raw = MISS", 2)
-        text.add("finally:")
-        text.add("free.append(arrays)", 2)
-        text.miss_unless("raw is not MISS")
-    else:
-        text.add(text.miss, 2)
-    text.add(f"return {_result(text, recipe, values)}")
+    # The workspace is not to be in use while the general way looks at it.
+    after = "free.append(arrays)" if scratch else None
+    _return_or_miss(text, _result(text, recipe, values), after)
     return text.function("into", head)
 
 
 _REFUSALS = "(TypeError, ValueError, OverflowError, GuardFailed)"
 """What comes of arguments that a kernel is not for; the general way finds out which."""
+
+
+def _return_or_miss(text: _Text, result: str, after: str | None = None) -> None:
+    """What follows the call of the kernel in a ``try``; the general way's errors are its own."""
+    text.add(f"except {_REFUSALS}:")
+    text.add("pass", 2)
+    text.add("else:")
+    text.add(f"return {result}", 2)
+    if after is not None:
+        text.add("finally:")
+        text.add(after, 2)
+    text.add(text.miss)
 
 
 def _name_kernel(text: _Text, compiled: CompiledKernel, careful: bool) -> None:
