@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import linearize as linearize
     from tracegrad.api_derived import make_ir as make_ir
     from tracegrad.api_derived import vmap as vmap
+    from tracegrad.backend.threads import get_num_threads as get_num_threads
+    from tracegrad.backend.threads import set_num_threads as set_num_threads
     from tracegrad.compiled import Compiled as Compiled
     from tracegrad.errors import ArgumentError as ArgumentError
     from tracegrad.errors import DTypeError as DTypeError
@@ -70,6 +72,8 @@ _HOMES = {
     "TracegradError": "errors",
     "UnsupportedError": "errors",
     "check_grads": "testing.check",
+    "get_num_threads": "backend.threads",
+    "set_num_threads": "backend.threads",
 }
 
 _MODULES = frozenset({"pool"})

@@ -50,11 +50,6 @@ def _options(
     nogil: bool,
     boundscheck: bool,
 ) -> KernelOptions:
-    if parallel:
-        raise ArgumentError(
-            "parallel=True is not available yet",
-            way_out="leave it out; kernels run on one core, and nogil=True lets threads share work",
-        )
     if fastmath is None:
         flags = DEFAULT_FASTMATH
     elif isinstance(fastmath, bool):
@@ -102,7 +97,9 @@ def value_and_grad(
     has_aux : whether ``fun`` returns ``(value, aux)``.
     static_argnums, static_argnames : arguments whose Python value is part of the program.
     cache : keep source and machine code in the per-user cache directory.
-    parallel : reserved; must be False.
+    parallel : whether loops with independent trips are split into chunks, which run on as many
+        threads as `set_num_threads` says. The result depends on that number alone: it is the same
+        bit by bit at each call.
     fastmath : LLVM's freedoms: None for ``reassoc contract arcp nsz`` (NaN and infinity keep
         their meaning), True for all, False for none, or a set of flag names.
     nogil, boundscheck : as for ``numba.njit``.

@@ -595,10 +595,17 @@ class Compiled(Exchangeable):
         return self._version_for(args, kwargs).kernel.llvm()
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
-        """The schedule: the tree of loops, with a buffer per value."""
-        from tracegrad.schedule import explain
+        """The schedule: the tree of loops, with a buffer per value.
 
-        return explain(self._version_for(args, kwargs).kernel.array_form)
+        With ``parallel=True`` it says of each loop whether it is split into chunks, or why not.
+        """
+        from tracegrad.schedule import explain, explain_threads
+
+        function = self._version_for(args, kwargs).kernel.array_form
+        text = explain(function)
+        if self._options.parallel:
+            text += f"\nthreads:\n{explain_threads(function)}"
+        return text
 
 
 def _static_leaves(kinds: tuple[Leaf, ...]) -> frozenset[int]:

@@ -68,7 +68,7 @@ class Kernel:
 
     @property
     def loop_form(self) -> Function:
-        return self._once("_loop_form", lambda: schedule(self.array_form))
+        return self._once("_loop_form", lambda: schedule(self.array_form, self.options.parallel))
 
     @property
     def source(self) -> str:

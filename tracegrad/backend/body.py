@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracegrad.backend import lines as layout
+from tracegrad.backend.chunks import ChunkCalls
 from tracegrad.backend.expression import (
     ATOM,
     SUM,
@@ -29,7 +30,7 @@ from tracegrad.backend.expression import (
 )
 from tracegrad.backend.lines import Line
 from tracegrad.backend.pool import LARGE
-from tracegrad.backend.values import SHARING, WRITES, Values, words
+from tracegrad.backend.values import SHARING, WRITES, words
 from tracegrad.errors import InternalError
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import evaluate, f64
@@ -47,7 +48,7 @@ class Made:
     loops: int = 0
 
 
-class Body(Values):
+class Body(ChunkCalls):
     """Prints the body of one function; the parameters are those of `Values`.
 
     Attributes
@@ -266,6 +267,9 @@ class Body(Values):
                 position = WRITES.get(op.name)
                 if position is not None:
                     found.add(self.root(op.operands[position]))
+                elif op.name == "parallel":
+                    positions = (*op.attributes["own"], *op.attributes["written"])
+                    found.update(self.root(op.operands[2 + k]) for k in positions)
                 elif op.name == "alias":
                     self._share(op.result, op.operands[0])
                 elif op.regions:
@@ -447,6 +451,7 @@ _HANDLERS: dict[str, Callable[[Body, Operation, Region], None]] = {
     "check_index": Body._check_index,
     "gemm": Body._gemm,
     "alias": Body._alias,
+    "parallel": Body._parallel,
     "for": Body._for,
     "while": Body._while,
     "if": Body._if,

@@ -46,7 +46,7 @@ class KernelOptions:
     Parameters
     ----------
     fastmath : LLVM's floating-point freedoms, by name.
-    parallel : whether ``prange`` loops use all cores.
+    parallel : whether loops with independent trips are split into chunks for threads.
     boundscheck : whether Numba checks every index, besides the checks in the text.
     nogil : whether the kernel releases the interpreter lock while it runs.
     cache : whether source and machine code are kept on disk.
@@ -84,7 +84,6 @@ class KernelOptions:
         """The keyword arguments of ``numba.njit``."""
         return {
             "fastmath": set(self.fastmath) or False,
-            "parallel": self.parallel,
             "boundscheck": self.boundscheck,
             "nogil": self.nogil,
             "error_model": self.error_model,
@@ -265,10 +264,24 @@ def _make_dispatcher(source: str, entry: str, digest: str, options: KernelOption
     # Numba looks a function's module up by name when it loads machine code. Functions refer to
     # their module's dictionary, not to the module, so the entry has to stay.
     sys.modules[module.__name__] = module
+    if options.parallel:
+        _compile_parts(module, entry, options)
     dispatcher = numba.njit(**options.jit_arguments())(_function(module, entry))
     if path is not None:
         dispatcher._cache = cache.KernelCache(path.with_suffix(""))
     return dispatcher
+
+
+def _compile_parts(module: types.ModuleType, entry: str, options: KernelOptions) -> None:
+    """Make dispatchers of the functions that the entry runs on threads."""
+    importlib.import_module("tracegrad.backend.threads.calls")
+    for name, function in list(module.__dict__.items()):
+        own = isinstance(function, types.FunctionType) and function.__module__ == module.__name__
+        if own and name != entry:
+            # Nobody calls them from outside.
+            hidden = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            made: Any = numba.njit(**options.jit_arguments() | hidden)
+            module.__dict__[name] = made(function)
 
 
 def _load(source: str, name: str, filename: str) -> types.ModuleType:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tracegrad
@@ -35,6 +35,7 @@ _IMPORTS = {
     "in_advance": "from tracegrad.backend.advance import in_advance",
     "large_empty": "from tracegrad.backend.memory import large_empty",
     "overlap": "from tracegrad.backend.memory import overlap",
+    "in_parallel": "from tracegrad.backend.threads import chunk_count, in_parallel, natural",
     "GuardFailed": "from tracegrad.errors import GuardFailed",
 }
 
@@ -104,7 +105,14 @@ def entry_name(function: Function) -> str:
 
 
 class _Module:
-    """Prints the module of one function."""
+    """Prints the module of one function.
+
+    Attributes
+    ----------
+    unnamed : what a parameter is called that has no name.
+    """
+
+    unnamed = "x"
 
     def __init__(
         self,
@@ -120,8 +128,10 @@ class _Module:
         self.scratch = [function.params[position] for position in scratch]
         self.entry = entry_name(function)
         vector_maths = {name for op in function.walk() for name in op.opdef.vector_maths}
-        self.names = Names([self.entry, *vector_maths])
-        self.texts = {p: self.names.new(p.hint or "x", rank=p.rank) for p in function.params}
+        self.names = Names([self.entry, *vector_maths, *function.parts])
+        self.texts = {
+            p: self.names.new(p.hint or self.unnamed, rank=p.rank) for p in function.params
+        }
         self.sources = function.size_sources()
         self.sizes = {name: self._size_name(name) for name in self._symbols()}
 
@@ -156,6 +166,10 @@ class _Module:
             bound=[self.sizes[name] for name in self.sources],
         )
 
+    def _parts(self) -> list[_Part]:
+        """The functions that ``parallel`` operations run."""
+        return [_Part(part, loops=True) for part in self.function.parts.values()]
+
     def allocations(self) -> list[Allocation]:
         body = self._body()
         body.print()
@@ -186,6 +200,8 @@ class _Module:
                     names[result], result.dtype, result.shape, tuple(texts), "result", "", "", 0
                 )
             )
+        for part in self._parts():
+            found += part.allocations()
         return found
 
     def text(self) -> str:
@@ -196,17 +212,22 @@ class _Module:
             lines = [Line("pass")]
         code = layout.layout(lines)
         parameters = ", ".join(self.texts.values())
-        imports = self._imports((line.code for top in lines for line in top.walk()), body)
-        head = [*self._header(), *imports]
-        return "\n".join(
-            [*head, *(("", "") if imports else ()), f"def {self.entry}({parameters}):", *code, ""]
-        )
+        tops = list(lines)
+        vector_maths = set(body.vector_maths)
+        texts: list[str] = []
+        for part in self._parts():
+            texts += [*part.text_lines(), "", ""]
+            tops += part.lines
+            vector_maths.update(part.vector_maths)
+        imports = self._imports((line.code for top in tops for line in top.walk()), vector_maths)
+        head = [*self._header(), *imports, *(("", "") if imports else ())]
+        return "\n".join([*head, *texts, f"def {self.entry}({parameters}):", *code, ""])
 
-    def _imports(self, code: Iterable[str], body: Body) -> list[str]:
+    def _imports(self, code: Iterable[str], vector_maths: Collection[str]) -> list[str]:
         used = {word for line in code for word in words(line)}
         found = [statement for name, statement in _IMPORTS.items() if name in used]
-        if body.vector_maths:
-            names = ", ".join(sorted(body.vector_maths))
+        if vector_maths:
+            names = ", ".join(sorted(vector_maths))
             found.append(f"from tracegrad.backend.vecmath import {names}")
         groups = (
             [s for s in found if s.split()[1] == "math"],
@@ -246,6 +267,10 @@ class _Module:
         if hints:
             shown = ", ".join(f"{name} = {size}" for name, size in hints.items())
             found.append(f"size hints: {shown}")
+        if function.parts:
+            found.append(
+                "parallel: loops in chunks, at most as many as tracegrad.get_num_threads()"
+            )
         lines: list[str] = []
         for text in found:
             # A comment that says "coding:" would tell Python how the file is encoded.
@@ -287,6 +312,12 @@ class _Module:
 
     def _sizes_and_checks(self) -> list[Line]:
         """What gives the symbols their values, then what the function was made for."""
+        lines, checks = self._sizes_and_shapes()
+        checks += [self._guard_check(guard) for guard in self.function.guards]
+        checks += self._overlap_check()
+        return [*lines, *checks]
+
+    def _sizes_and_shapes(self) -> tuple[list[Line], list[Line]]:
         given = {source: name for name, source in self.sources.items()}
         lines: list[Line] = []
         checks: list[Line] = []
@@ -308,9 +339,7 @@ class _Module:
             for axis, dim in enumerate(param.shape):
                 if axis not in bound:
                     checks.append(self._shape_check(name, axis, dim))
-        checks += [self._guard_check(guard) for guard in self.function.guards]
-        checks += self._overlap_check()
-        return [*lines, *checks]
+        return lines, checks
 
     def _shape_check(self, name: str, axis: int, dim: Dim) -> Line:
         seen = f"{name}.shape[{axis}]"
@@ -343,6 +372,47 @@ class _Module:
 
 def _tuple(texts: Sequence[str]) -> str:
     return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+class _Part(_Module):
+    """Prints what a ``parallel`` operation runs: a loop, over the trips of a chunk.
+
+    Attributes
+    ----------
+    lines, vector_maths : what was printed, after `text_lines`.
+    """
+
+    unnamed = ""
+    lines: Sequence[Line] = ()
+    vector_maths: Collection[str] = ()
+
+    def text_lines(self) -> list[str]:
+        body = self._body()
+        # That a row has three elements is known to the caller; LLVM must see it here, or there is
+        # no vector code.
+        sizes, checks = self._sizes_and_shapes()
+        self.lines = _without_unread([*sizes, *checks, *self._signs(), *body.print()])
+        self.vector_maths = body.vector_maths
+        head = f"def {self.entry}({', '.join(self.texts.values())}):"
+        return [head, *layout.layout(list(self.lines))]
+
+    def _signs(self) -> list[Line]:
+        """Which integers are not negative: the caller knows, and so must the compiler."""
+        found = []
+        for name, index in self.function.size_params.items():
+            least = [
+                guard.right
+                for guard in self.function.guards
+                if guard.relation == ">=" and is_symbol(guard.left) == name
+            ]
+            known = [number for number in least if isinstance(number, int) and number >= 0]
+            if known:
+                text, start = self.texts[self.function.params[index]], max(known)
+                told = f"{start} + natural({text} - {start})" if start else f"natural({text})"
+                line = Line(f"{text} = {told}")
+                line.binds = (text,)
+                found.append(line)
+        return found
 
 
 def _check(fails: str, states: str) -> Line:

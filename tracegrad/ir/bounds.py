@@ -246,6 +246,13 @@ class Bounds:
         """How many facts are known."""
         return len(self._facts)
 
+    def known(self) -> Iterator[Dim]:
+        """What is at least 0 here."""
+        yield from self._facts
+        for premises, fact, _ in self._remembered:
+            if all(self.never_negative(premise) for premise in premises):
+                yield fact
+
     def remember(self, fact: Dim, premises: tuple[Dim, ...], depth: int) -> None:
         """``fact >= 0`` wherever all ``premises`` are at least 0, until ``depth`` is forgotten."""
         self._remembered.append((premises, fact, depth))

@@ -173,4 +173,5 @@ class Builder:
             origin=base.origin if origin is None else origin,
             result_names=base.result_names if result_names is None else tuple(result_names),
             title=base.title if title is None else title,
+            parts=base.parts,
         )

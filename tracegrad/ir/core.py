@@ -279,6 +279,7 @@ class Function:
     origin : where the user's function is defined.
     result_names : one name per result for the printed source ("" for none).
     title : what the function is, for the header of printed source ("value and gradient of f").
+    parts : in loop form, the functions that its ``parallel`` operations run, by name.
     """
 
     name: str
@@ -289,6 +290,7 @@ class Function:
     origin: Location | None = None
     result_names: tuple[str, ...] = ()
     title: str = ""
+    parts: Mapping[str, Function] = field(default_factory=dict)
 
     @property
     def params(self) -> tuple[Value, ...]:

@@ -45,7 +45,7 @@ def evaluate(
         )
     arguments = [_argument(p, a) for p, a in zip(function.params, arrays, strict=True)]
     sizes = bind_sizes(function, arguments)
-    machine = _Machine(sizes, observer)
+    machine = _Machine(sizes, observer, function.parts)
     # Infinities and NaN are values like others here, as in a compiled kernel: no warnings.
     with np.errstate(all="ignore"):
         return machine.run(function.body, arguments)
@@ -87,8 +87,14 @@ def concrete(value: Any, sizes: Mapping[str, int]) -> Any:
 
 
 class _Machine:
-    def __init__(self, sizes: dict[str, int], observer: Observer | None) -> None:
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        observer: Observer | None,
+        parts: Mapping[str, Function] | None = None,
+    ) -> None:
         self.sizes: ChainMap[str, int] = ChainMap(sizes)
+        self.parts = parts or {}
         self.growing: set[str] = set()
         self.env: Environment = {}
         self.observer = observer
@@ -195,10 +201,54 @@ class _Machine:
     def custom(self, op: Operation, operands: list[Array]) -> tuple[Array, ...]:
         return tuple(operands[: op.attributes["outs"]])
 
+    def parallel(self, op: Operation, operands: list[Array]) -> tuple[Array, ...]:
+        """Three chunks, the last one first: their order must not matter."""
+        part = self.parts[op.attributes["part"]]
+        lo, hi, *given = operands
+        trips = max(0, int(hi) - int(lo))
+        chunks = min(CHUNKS, trips)
+        ends = [int(lo) + trips * c // max(1, chunks) for c in range(chunks + 1)]
+        own = [CHUNKS * [given[k]] for k in op.attributes["own"]]
+        found: list[tuple[Array, ...]] = []
+        for c in reversed(range(chunks)):
+            arguments = [np.asarray(end, dtype=np.int64) for end in ends[c : c + 2]] + given
+            for copies, k in zip(own, op.attributes["own"], strict=True):
+                if c:
+                    copies[c] = np.zeros_like(given[k])
+                arguments[2 + k] = copies[c]
+            inner = _Machine(bind_sizes(part, arguments), self.observer)
+            found.insert(0, inner.run(part.body, arguments))
+        for first, *others in own:
+            for other in others[: max(0, chunks - 1)]:
+                first += other
+        results = []
+        for k, name in enumerate(op.attributes["combine"]):
+            total = start_of(name, op.attributes["dtypes"][k].numpy)
+            for chunk in found:
+                total = COMBINE[name](total, chunk[k])
+            results.append(total)
+        return tuple(results)
+
+
+CHUNKS = 3
+
+
+def start_of(name: str, dtype: np.dtype) -> Any:
+    """What a sum of nothing is; the least and the greatest of nothing are no number."""
+    if name in ("add", "multiply"):
+        return dtype.type(name == "multiply")
+    if dtype.kind == "f":
+        return dtype.type(-np.inf if name == "maximum" else np.inf)
+    limits = np.iinfo(dtype)
+    return dtype.type(limits.min if name == "maximum" else limits.max)
+
+
+COMBINE = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 
 _CONTROL = {
     "for": _Machine.for_,
     "while": _Machine.while_,
     "if": _Machine.if_,
     "custom": _Machine.custom,
+    "parallel": _Machine.parallel,
 }

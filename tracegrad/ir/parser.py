@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracegrad.ir import text as ir_text
@@ -36,13 +37,17 @@ class ParseError(ValueError):
 
 
 def parse(text: str) -> Function:
-    """The function that ``text`` describes."""
+    """The function that ``text`` describes; what follows are its parts."""
     parser = _Parser(text)
     function = parser.function()
+    parts: dict[str, Function] = {}
+    while parser.function_follows():
+        part = parser.function()
+        parts[part.name] = part
     parser.skip()
     if parser.at < len(text):
         parser.fail("text after the function")
-    return function
+    return replace(function, parts=parts) if parts else function
 
 
 class _Parser:
@@ -135,6 +140,10 @@ class _Parser:
         return found
 
     # --- the function
+
+    def function_follows(self) -> bool:
+        self.values = {}
+        return self._next("func @")
 
     def function(self) -> Function:
         self.expect("func")

@@ -53,8 +53,12 @@ SEPARATORS = {"if": " else", "while": " do"}
 
 
 def print_function(function: Function, *, locations: bool = False) -> str:
-    """The text of ``function``; with ``locations``, `parse` gives those back as well."""
-    return Printer(function, locations=locations).function_text()
+    """The text of ``function``; with ``locations``, `parse` gives those back as well.
+
+    The functions that its ``parallel`` operations run follow it.
+    """
+    printed = (function, *function.parts.values())
+    return "\n\n".join(Printer(f, locations=locations).function_text() for f in printed)
 
 
 def canonical(function: Function, *, parts: bool = False) -> str:
@@ -66,7 +70,8 @@ def canonical(function: Function, *, parts: bool = False) -> str:
     """
     printer = Printer(function, names=False, parts=parts)
     lines = [printer.signature("f"), *printer.clauses(("sizes", "guards"))]
-    return "\n".join([*lines, "{", *printer.region_lines(function.body, "  ", "return"), "}"])
+    lines += ["{", *printer.region_lines(function.body, "  ", "return"), "}"]
+    return "\n".join([*lines, *(canonical(f, parts=parts) for f in function.parts.values())])
 
 
 def same(left: Function, right: Function, *, parts: bool = False) -> bool:

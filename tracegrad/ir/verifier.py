@@ -33,7 +33,9 @@ Forms
     ``load``, ``store``, ``add_store``, ``gemm``, ``alias``, ``check_index`` or ``in_advance``.
 13. In loop form memory is written only where it was allocated: the buffer of ``store``,
     ``add_store`` and ``gemm`` is made by an operation, never a parameter of the function, unless
-    it is one that was given to be written.
+    it is one that was given to be written, or the function is the part of another. A ``parallel``
+    names a part; that takes i64 scalars as the ends of a chunk, what is captured after them, and
+    gives the results; parts keep all invariants.
 
 Names
 14. The part is ``forward``, ``reverse`` or ``tangent``. ``result_names`` are none, or one per
@@ -60,7 +62,10 @@ PARTS = ("forward", "reverse", "tangent")
 REGIONS = {"for": 1, "while": 2, "if": 2, "custom": 1}
 BUFFER_OPERAND = {"store": 1, "add_store": 1, "gemm": 2}
 LOOP_FORM = frozenset(
-    ("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "in_advance")
+    (
+        *("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "in_advance"),
+        "parallel",
+    )
 )
 
 
@@ -93,6 +98,8 @@ def verify(function: Function, *, form: str | None = None, given: Iterable[int] 
     VerificationError : naming the invariant, with the printed line of the operation at fault.
     """
     _Verifier(function, form, frozenset(given)).check()
+    for part in function.parts.values():
+        _Verifier(part, form, frozenset(range(len(part.params)))).check()
     return function
 
 
@@ -300,6 +307,13 @@ class _Verifier:
         position = BUFFER_OPERAND.get(op.name)
         if position is not None and op.operands[position] in self.read_only:
             self.fail(13, f"{op.name} writes to a parameter of the function")
+        if op.name == "parallel":
+            part = self.function.parts.get(op.attributes["part"])
+            if part is None:
+                self.fail(13, f"there is no part {op.attributes['part']!r}")
+            assert part is not None
+            self.check_types(13, "the parameters", part.params, [v.type for v in op.operands])
+            self.check_types(13, "the results", part.results, [v.type for v in op.results])
 
 
 def _listed(types: Iterable[ArrayType]) -> str:

@@ -6,7 +6,7 @@ read, too, since a write may come between it and an equal one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -43,6 +43,7 @@ def _alloc_type(
     residual: str = "",
     around: bool = False,
     diagonals: Any = (),
+    local: int = 0,
 ) -> ArrayType:
     if fill is not None and (isinstance(fill, bool) or fill != 0):
         raise TypeError(f"alloc: fill must be None or 0, not {fill!r}")
@@ -57,6 +58,7 @@ def _alloc_reference(
     residual: str = "",
     around: bool = False,
     diagonals: tuple[int, ...] = (),
+    local: int = 0,
 ) -> np.ndarray:
     if fill == 0:
         return np.zeros(shape, dtype.numpy)
@@ -71,7 +73,8 @@ alloc = structural(
     ``residual`` is there on a tape, as for ``blank``. ``around``: only those zeros count that are
     never written over, around the others: one buffer serves all trips of a loop. ``diagonals`` is
     there on a table that `schedule.rotated` has turned, for the reader: the axes of i and j, and
-    p.""",
+    p. ``local`` is how many loops, those that stand around all its uses, have it anew in each
+    trip: it stands before them to save time.""",
     infer=_alloc_type,
     reference=_alloc_reference,
     effects=True,
@@ -234,6 +237,48 @@ gemm = structural(
     doc="A product of matrices (or a matrix and a vector) into a buffer, by BLAS.",
     infer=_gemm_type,
     reference=_gemm_reference,
+    effects=True,
+)
+
+
+# --- parallel ---------------------------------------------------------------------------------
+
+
+#: Operations that a chunk has at least: with fewer, starting another thread takes longer.
+GRAIN = 20_000
+
+
+def _parallel_type(
+    *types: ArrayType, part: Any, work: Any, combine: Any, own: Any, written: Any, dtypes: Any
+) -> tuple[ArrayType, ...]:
+    if len(types) < 2 or types[:2] != (scalar(i64), scalar(i64)):
+        raise TypeError("parallel: lo and hi are needed before what is captured")
+    if not isinstance(part, str):
+        raise TypeError(f"parallel: part must be the name of a function, not {part!r}")
+    arrays = [types[2 + k].rank for k in (*own, *written)]
+    if not all(arrays):
+        raise TypeError("parallel: what is written must be an array")
+    if len(combine) != len(dtypes):
+        raise TypeError("parallel: combine and dtypes must go together")
+    return tuple(scalar(checked_dtype(dtype, "parallel")) for dtype in dtypes)
+
+
+def _no_reference(*operands: Any, **attributes: Any) -> NoReturn:
+    raise TypeError("parallel runs a part of its function: the interpreter does that")
+
+
+parallel = structural(
+    "parallel",
+    doc="""A loop whose trips are independent, in chunks on several threads.
+
+    ``parallel(lo, hi, *captured)`` runs the function ``part(start, stop, *captured)`` for
+    contiguous pieces of ``range(lo, hi)`` that have all its trips. The results of the chunks, of
+    ``dtypes``, are put together in order by the operations ``combine``. Of the arrays at the
+    positions ``own`` among the captured ones each chunk has its own, full of zeros but for the
+    first chunk's, and they are added up; those at ``written`` are written to as they are. ``work``
+    is an estimate of what all trips do, in multiplications.""",
+    infer=_parallel_type,
+    reference=_no_reference,
     effects=True,
 )
 

@@ -62,6 +62,7 @@ def make_before(
             buffer = op.result
             if not _escapes(region, buffer):
                 _start_full(holder, op)
+                op.attributes = {**op.attributes, "local": op.attributes.get("local", 0) + 1}
                 build.region.ops.append(op)
             elif region is regions[-1] and holder is region:
                 _take_turns(build, regions, carried, first, op)

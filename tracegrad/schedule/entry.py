@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.rewrite import Rewriter
@@ -10,32 +10,53 @@ from tracegrad.ops.access import view_of
 from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
+from tracegrad.schedule.parallel import in_chunks, verdicts
 from tracegrad.schedule.pipeline import schedule_straight
-from tracegrad.schedule.regions import schedule_regions
+from tracegrad.schedule.regions import finish_regions, lower_regions
 from tracegrad.schedule.windows import open_windows
 
 
-def schedule(function: Function) -> Function:
+def schedule(function: Function, parallel: bool = False) -> Function:
     """Loop form of ``function``: fused loops over scalars, explicit buffers, writes in place.
 
-    Control flow and writes go through `schedule_regions`, which hands it what stands between
+    Control flow and writes go through `lower_regions`, which hands it what stands between
     them. What is left is one stretch of straight-line code: it is fused as a whole. That includes
     additions to a new array, which is what the gradient of a read at index values is.
+
+    Parameters
+    ----------
+    parallel : whether loops whose trips are independent are split into chunks for threads.
 
     Raises
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
+    loops, finish = _loops(function)
+    return in_chunks(loops, finish) if parallel else finish(loops)
+
+
+def explain_threads(function: Function) -> str:
+    """Which loops of ``function``, in array form, are split into chunks, and why others are not."""
+    loops, _ = _loops(function)
+    lines = []
+    for verdict in verdicts(loops):
+        place = f" ({verdict.place})" if verdict.place else ""
+        lines.append(f"{'  ' * verdict.depth}for {verdict.index}{place}: {verdict.text}")
+    return "\n".join([*(lines or ["no loops"]), ""])
+
+
+def _loops(function: Function) -> tuple[Function, Callable[[Function], Function]]:
+    """``function`` as loops, and the passes that are still to be made."""
     function = open_windows(function)
     apart = [op for op in function.body.ops if _adds_to_computed(op)]
     if any(
         op.regions or op.opdef.effects or op.name == "bind" or (_writes(op) and op not in apart)
         for op in function.body.ops
     ):
-        return schedule_regions(function)
+        return lower_regions(function), finish_regions
     if apart:
         function = _Apart().rewrite(function)
-    return split_into_lanes(schedule_straight(function))
+    return schedule_straight(function), split_into_lanes
 
 
 def _adds_to_computed(op: Operation) -> bool:

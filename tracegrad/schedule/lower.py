@@ -68,7 +68,7 @@ class Lowering(Evaluator):
         self.registers: dict[tuple[Stmt, Index], Register] = {}
         self.users = self._users()
         self.results = set(program.graph.results)
-        self.free: dict[ArrayType, list[Value]] = {}
+        self.free: dict[tuple[ArrayType, int], list[Value]] = {}
         self.zeroed: set[Stmt] = set()
         self.blocks: dict[int, tuple[Value, Value]] = {}
         self.pairs: set[tuple[int, int]] = set()
@@ -156,11 +156,19 @@ class Lowering(Evaluator):
         return last
 
     def _new_buffer(
-        self, type: ArrayType, fill: int | None, hint: str, *, around: bool = False
+        self,
+        type: ArrayType,
+        fill: int | None,
+        hint: str,
+        local: int = 0,
+        *,
+        around: bool = False,
     ) -> Value:
         attributes = {"shape": type.shape, "dtype": type.dtype, "fill": fill}
         if around:
             attributes["around"] = True
+        if local:
+            attributes["local"] = local
         return self.writer.emit("alloc", (), attributes, hint=hint, type=type)
 
     def _allocate(self, stmt: Stmt, number: int) -> None:
@@ -184,16 +192,16 @@ class Lowering(Evaluator):
             shape = storage.shape
         type = ArrayType(node.type.dtype, shape)
         if storage.margins is not None:
-            self.buffers[node] = self._new_buffer(type, 0, node.hint, around=True)
+            self.buffers[node] = self._new_buffer(type, 0, node.hint, storage.home, around=True)
             return
-        pool = self.free.get(type)
+        pool = self.free.get((type, storage.home))
         if pool and self.users.get(node, number) < len(self.tree):
             self.buffers[node] = pool.pop()
             return
         zero = storage.memory and storage.first == 0 and node.name == "sum"
         if zero:
             self.zeroed.add(stmt)
-        self.buffers[node] = self._new_buffer(type, 0 if zero else None, node.hint)
+        self.buffers[node] = self._new_buffer(type, 0 if zero else None, node.hint, storage.home)
 
     def _release(self, number: int) -> None:
         for stmt in statements_in([self.tree[number]]):
@@ -207,7 +215,9 @@ class Lowering(Evaluator):
                 if owner in self.program.margins:
                     continue  # whoever takes it would write over its zeros
                 if buffer is not None and owner.kind != "result":
-                    self.free.setdefault(buffer.type, []).append(buffer)
+                    made = buffer.op
+                    local = 0 if made is None else made.attributes.get("local", 0)
+                    self.free.setdefault((buffer.type, local), []).append(buffer)
 
     # --- statements --------------------------------------------------------------------
 

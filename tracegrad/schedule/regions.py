@@ -51,11 +51,20 @@ def schedule_regions(function: Function) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
+    return finish_regions(lower_regions(function))
+
+
+def lower_regions(function: Function) -> Function:
+    """``function`` as loops, with checks where they are best, before `finish_regions`."""
     function = pack_matrices(function)
     with signs_of(function):
         loops = _Regions(function, decide(function)).run()
-    loops = keep_in_registers(along_diagonals(hoist_checks(loops)))
-    return shorten(count_from_zero(split_into_lanes(loops)))
+    return along_diagonals(hoist_checks(loops))
+
+
+def finish_regions(loops: Function) -> Function:
+    """What is done last, with each function that there is by then."""
+    return shorten(count_from_zero(split_into_lanes(keep_in_registers(loops))))
 
 
 def copies(function: Function) -> list[Copy]:
