@@ -36,7 +36,7 @@ def unsupported(x):
 
 
 def unsupported_linalg(x):
-    return np.sum(np.linalg.matrix_rank(x[None]))  # here
+    return np.sum(np.linalg.eigvals(np.outer(x, x)))  # here
 
 
 def out_of_range(x):
