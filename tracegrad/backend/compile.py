@@ -281,7 +281,14 @@ def _compile_parts(module: types.ModuleType, entry: str, options: KernelOptions)
             # Nobody calls them from outside.
             hidden = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
             made: Any = numba.njit(**options.jit_arguments() | hidden)
-            module.__dict__[name] = made(function)
+            part = module.__dict__[name] = made(function)
+            # What a part writes is memory of its own: no array needs to be compared with another.
+            part._compiler._customize_flags = _without_aliases
+
+
+def _without_aliases(flags: Any) -> Any:
+    flags.noalias = True
+    return flags
 
 
 def _load(source: str, name: str, filename: str) -> types.ModuleType:
