@@ -102,12 +102,13 @@ def blas_kernels() -> str:
     return ", ".join(sorted(found)) + why
 
 
-def record(core: int, output: Path, rounds: int | None, quick: bool) -> int:
+def record(options: argparse.Namespace, output: Path) -> int:
     """Both runs that the pages need, each in a process of its own, and the pages."""
     command = [sys.executable, "-m", "benchmarks", "-o", str(output)]
-    command += ["-r", str(rounds or 8)]
-    command += ["--quick"] if quick else []
-    one_core = ["--name", "one-core", "--pin", str(core), "--growth"]
+    command += ["-r", str(options.rounds or 8)]
+    command += ["--quick"] if options.quick else []
+    command += ["-w", *options.workloads] if options.workloads else []
+    one_core = ["--name", "one-core", "--pin", str(options.record), "--growth"]
     threads = ["--name", "threads", "--no-first-call", "--no-memory", "-p", *THREADED]
     failed = 0
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     output: Path = options.output or Path(__file__).parent / "results"
     if options.record is not None:
-        return record(options.record, output, options.rounds, options.quick)
+        return record(options, output)
     if options.plot or options.docs:
         from .pages import write_pages, write_plots
 

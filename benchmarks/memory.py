@@ -41,6 +41,8 @@ def peak(call: Callable[[], Any]) -> float:
     try:
         kept = call()
         found = []
+        gc.collect()
+        gc.freeze()
         for _ in range(2):
             gc.collect()
             _empty_pools()
@@ -51,6 +53,7 @@ def peak(call: Callable[[], Any]) -> float:
             del result
         del kept
     finally:
+        gc.unfreeze()
         # What glibc starts with; it adapts the two by itself no more once they have been set.
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 64 << 20)

@@ -140,14 +140,14 @@ def _parallel_usable() -> None:
     import numba
 
     from tracegrad import value_and_grad
-    from tracegrad.errors import TraceError
+    from tracegrad.errors import TracegradError
 
     if numba.get_num_threads() < 2:
         raise ImportError("one thread only")
     try:
         value_and_grad(abs, parallel=True)
-    except TraceError as error:
-        raise ImportError(str(error)) from error
+    except TracegradError as error:
+        raise ImportError(str(error).splitlines()[0]) from error
 
 
 def _jax(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:

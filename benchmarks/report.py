@@ -133,7 +133,8 @@ def heading(run: dict[str, Any]) -> list[str]:
         versions += f", OpenBLAS kernels for {run['blas']}"
     """What was measured with what."""
     if run["missing"]:
-        versions += f"; not installed: {', '.join(run['missing'])}"
+        reasons = (f"{name} ({reason})" for name, reason in run["missing"].items())
+        versions += f"; left out: {', '.join(reasons)}"
     return [
         f"{run['processor']}; Python {run['python']}; {versions}.",
         f"{core}; float64; {run['rounds']} interleaved rounds.",
