@@ -2,13 +2,15 @@
 
 A kernel is a text. Its **content hash** covers the text and everything else that decides what the
 machine code does (library versions, the vector maths sources, the compile options), so a file
-name never has to be checked for freshness. Two kinds of file share one flat directory:
+name never has to be checked for freshness. Three kinds of file share one flat directory:
 
 ``<entry>-<hash>.py``
     the generated source. Tracebacks and debuggers read it; the compiler never does: what runs is
     the text in memory, and a file that differs from it is overwritten.
+``<entry>-<hash>-<key>.o``
+    object code by our own compiler for one signature and one processor, behind a digest.
 ``<entry>-<hash>-<key>.nbc``
-    Numba's compile result for one signature and one processor, behind a digest.
+    Numba's compile result, likewise, of a kernel that Numba compiled.
 
 Numba's own ``FunctionCache`` keeps an index file beside numbered data files and updates the two
 separately, so that two processes saving different signatures, or two kinds of machine sharing a
@@ -149,6 +151,30 @@ def _read_own(path: Path) -> bytes:
         return file.read()
 
 
+def read_checked(path: Path, magic: bytes) -> bytes | None:
+    """What `write_checked` wrote, or None where there is no such undamaged file."""
+    try:
+        data = _read_own(path)
+    except OSError as reason:
+        logger.debug("no machine code: %s", reason)
+        return None
+    start = len(magic) + _DIGEST_SIZE
+    payload = data[start:]
+    expected = magic + hashlib.sha256(payload).digest()
+    if not hmac.compare_digest(data[:start], expected):
+        logger.debug("%s is damaged: compiling again", path)
+        return None
+    return payload
+
+
+def write_checked(path: Path, magic: bytes, payload: bytes) -> None:
+    """Have ``path`` hold ``payload`` behind its digest, if that can be."""
+    try:
+        _write_atomically(path, magic + hashlib.sha256(payload).digest() + payload)
+    except OSError as reason:
+        logger.debug("%s is not cached: %s", path, reason)
+
+
 def store_source(name: str, text: str) -> Path | None:
     """Have ``<name>.py`` in the cache directory hold exactly ``text``.
 
@@ -281,16 +307,8 @@ class KernelCache(_Cache):
         if not self._enabled:
             return None
         path = self.path_for(sig, target_context)
-        try:
-            data = _read_own(path)
-        except OSError as reason:
-            logger.debug("no machine code: %s", reason)
-            return None
-        start = len(_MAGIC) + _DIGEST_SIZE
-        payload = data[start:]
-        expected = _MAGIC + hashlib.sha256(payload).digest()
-        if not hmac.compare_digest(data[:start], expected):
-            logger.debug("%s is damaged: compiling again", path)
+        payload = read_checked(path, _MAGIC)
+        if payload is None:
             return None
         try:
             rebuild: Any = CompileResult._rebuild
@@ -309,9 +327,6 @@ class KernelCache(_Cache):
             return
         try:
             payload: bytes = _dumps(data._reduce())
-            _write_atomically(
-                self.path_for(sig, data.target_context),
-                _MAGIC + hashlib.sha256(payload).digest() + payload,
-            )
+            write_checked(self.path_for(sig, data.target_context), _MAGIC, payload)
         except Exception as reason:
             logger.debug("%s is not cached: %r", data.fndesc.qualname, reason)

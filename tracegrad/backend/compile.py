@@ -1,4 +1,8 @@
-"""Source text to machine code: Numba dispatchers made from generated text.
+"""Source text to machine code.
+
+Our own compiler (`tracegrad.backend.native`) takes what it knows, which is nearly all that is
+printed; Numba takes the rest, and makes the dispatchers that users' own jitted code calls. The
+environment variable ``TRACEGRAD_COMPILER`` chooses: ``numba`` for everything by Numba.
 
 A generated text becomes a module whose name carries the kernel's content hash. The name reaches
 the LLVM symbols, so that two kernels never share one, in this process or a sibling's
@@ -12,6 +16,7 @@ from __future__ import annotations
 import functools
 import importlib
 import linecache
+import logging
 import math
 import os
 import sys
@@ -20,6 +25,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +37,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
 from tracegrad.backend import cache, pool
+
+logger = logging.getLogger(__name__)
+
+#: Environment variable that chooses the compiler: "native" or "numba".
+COMPILER_VARIABLE = "TRACEGRAD_COMPILER"
 
 #: As fast as Numba's full fastmath, yet NaN and infinity keep their meaning: without ``nnan`` and
 #: ``ninf`` LLVM may not assume them away, and ``afn`` would trade accuracy.
@@ -101,11 +112,10 @@ class CompiledKernel:
     name : the content hash that names its files and its module.
     path : the source file, or None where nothing could be written.
     signature : Numba types of the arguments.
-    dispatcher : the Numba dispatcher: callable from Python and from jitted code. It compiles for
-        further types when called with them.
-    entry_point : the compiled function itself. It takes positional arguments and checks neither
-        rank nor layout nor dtype: whoever calls it has done so.
+    entry_point : the compiled function itself. Numba's takes positional arguments and checks
+        neither rank nor layout nor dtype: whoever calls it has done so. Ours checks them.
     from_disk : whether the machine code was loaded rather than compiled.
+    native : whether it is our own compiler's.
     """
 
     source: str
@@ -114,12 +124,34 @@ class CompiledKernel:
     name: str
     path: Path | None
     signature: tuple[Any, ...]
-    dispatcher: Any
     entry_point: Callable[..., Any]
     from_disk: bool
+    native: bool = False
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.dispatcher(*arguments)
+        return self.entry_point(*arguments) if self.native else self.dispatcher(*arguments)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher: callable from Python and from jitted code.
+
+        It compiles for further types when called with them. Of a kernel that is not Numba's it
+        is made when it is first asked for.
+        """
+        return _dispatcher_for(self.source, self.entry, self.name, self.signature, self.options)
+
+    @property
+    def checked(self) -> Callable[..., Any]:
+        """The compiled function for arguments that nobody looked at: others are a TypeError.
+
+        It takes exactly the types of the signature. Of Numba's it is the dispatcher, which from
+        now on compiles nothing further behind the caller's back.
+        """
+        if self.native:
+            return self.entry_point
+        self.dispatcher.disable_compile()
+        call: Callable[..., Any] = self.dispatcher
+        return call
 
     @property
     def checked(self) -> Callable[..., Any]:
@@ -139,12 +171,23 @@ class CompiledKernel:
 
     def llvm(self) -> str:
         """The optimised LLVM text."""
+        if self.native:
+            from tracegrad.backend.native.kernel import optimised_text
+
+            return optimised_text(self.source, self.entry, *self._native_arguments())
         # Machine code read back from disk comes without its LLVM text.
         return str(self._with_text().inspect_llvm(self.signature))
 
     def assembly(self) -> str:
         """The machine code as assembly text."""
+        if self.native:
+            from tracegrad.backend.native.kernel import assembly_text
+
+            return assembly_text(self.source, self.entry, *self._native_arguments())
         return str(self._with_text().inspect_asm(self.signature))
+
+    def _native_arguments(self) -> tuple[list[tuple[np.dtype, int]], list[str]]:
+        return [_plain_type(each) for each in self.signature], sorted(self.options.fastmath)
 
     def _with_text(self) -> Any:
         if not self.from_disk:
@@ -214,14 +257,89 @@ def compile_kernel(
     options = options or KernelOptions()
     types_ = tuple(_parse_type(each) if isinstance(each, str) else each for each in signature)
     digest = cache.content_hash(source, options.key())
-    key = (f"{digest} {options.cache}", str(types_))
+    wanted = _compiler(options)
+    key = (f"{digest} {options.cache} {wanted}", str(types_))
     with _lock:
         known = _kernels.get(key)
         if known is not None:
             return known
-        dispatcher = _dispatchers.get(key[0])
+    kernel = None
+    if wanted == "native":
+        kernel = _native_kernel(source, entry, digest, types_, options)
+    if kernel is None:
+        kernel = _numba_kernel(source, entry, digest, types_, options)
+    with _lock:
+        return _kernels.setdefault(key, kernel)
+
+
+def _compiler(options: KernelOptions) -> str:
+    """Whose code these options ask for."""
+    chosen = os.environ.get(COMPILER_VARIABLE, "native")
+    if chosen not in ("native", "numba"):
+        raise ValueError(f"{COMPILER_VARIABLE} is 'native' or 'numba', not {chosen!r}")
+    ours = not (options.parallel or options.boundscheck or options.nogil)
+    return chosen if ours and options.error_model == "numpy" else "numba"
+
+
+def _native_kernel(
+    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
+) -> CompiledKernel | None:
+    """The kernel by our own compiler; None if it doesn't know all of the text."""
+    from tracegrad.backend.native.kernel import Unsupported, compile_native
+
+    path, filename = _store(source, entry, digest, options)
+    try:
+        signature = [_plain_type(each) for each in types_]
+        stem = None if path is None else path.with_suffix("")
+        flags = sorted(options.fastmath)
+        made = compile_native(source, entry, signature, flags, stem, filename)
+    except Unsupported as reason:
+        logger.debug("%s is left to Numba: %s", entry, reason)
+        return None
+    _show_in_tracebacks(source, filename)
+    return CompiledKernel(
+        source=source,
+        entry=entry,
+        options=options,
+        name=digest,
+        path=path,
+        signature=types_,
+        entry_point=made.call,
+        from_disk=made.from_disk,
+        native=True,
+    )
+
+
+def _numba_kernel(
+    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
+) -> CompiledKernel:
+    dispatcher = _dispatcher_for(source, entry, digest, types_, options)
+    compiled = dispatcher.overloads[types_]
+    filename = dispatcher.py_func.__code__.co_filename
+    kernel = CompiledKernel(
+        source=source,
+        entry=entry,
+        options=options,
+        name=digest,
+        path=None if filename.startswith("<") else Path(filename),
+        signature=types_,
+        entry_point=compiled.entry_point,
+        # A compile result keeps its timings only in the process that compiled it.
+        from_disk=compiled.metadata is None,
+    )
+    kernel.__dict__["dispatcher"] = dispatcher
+    return kernel
+
+
+def _dispatcher_for(
+    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
+) -> Any:
+    """The dispatcher of a text, compiled for one signature."""
+    key = f"{digest} {options.cache}"
+    with _lock:
+        dispatcher = _dispatchers.get(key)
         if dispatcher is None:
-            dispatcher = _dispatchers[key[0]] = _make_dispatcher(source, entry, digest, options)
+            dispatcher = _dispatchers[key] = _make_dispatcher(source, entry, digest, options)
     _defer_blas_import()
     _tell_numba_about_memory()
     if "large_empty" in source:
@@ -233,22 +351,20 @@ def compile_kernel(
             dispatcher.compile(types_)
         finally:
             dispatcher.disable_compile(closed)
-    compiled = dispatcher.overloads[types_]
-    filename = dispatcher.py_func.__code__.co_filename
-    kernel = CompiledKernel(
-        source=source,
-        entry=entry,
-        options=options,
-        name=digest,
-        path=None if filename.startswith("<") else Path(filename),
-        signature=types_,
-        dispatcher=dispatcher,
-        entry_point=compiled.entry_point,
-        # A compile result keeps its timings only in the process that compiled it.
-        from_disk=compiled.metadata is None,
-    )
-    with _lock:
-        return _kernels.setdefault(key, kernel)
+    return dispatcher
+
+
+def _plain_type(type_: Any) -> tuple[np.dtype, int]:
+    """The dtype and the rank of an argument of our own compiler's."""
+    from tracegrad.backend.native.types import Unsupported
+
+    array = isinstance(type_, nb.Array)
+    if array and (type_.layout != "C" or not type_.aligned or type_.ndim == 0):
+        raise Unsupported(f"arguments of type {type_}")
+    kind = type_.dtype if array else type_
+    if not isinstance(kind, (nb.Float, nb.Integer, nb.Boolean)):
+        raise Unsupported(f"arguments of type {type_}")
+    return np.dtype(str(kind)), type_.ndim if array else 0
 
 
 def _parse_type(text: str) -> Any:
@@ -257,9 +373,7 @@ def _parse_type(text: str) -> Any:
 
 
 def _make_dispatcher(source: str, entry: str, digest: str, options: KernelOptions) -> Any:
-    stem = f"{entry}-{digest}"
-    path = cache.store_source(stem, source) if options.cache else None
-    filename = str(path) if path is not None else f"<tracegrad {stem}>"
+    path, filename = _store(source, entry, digest, options)
     module = _load(source, f"tracegrad_kernel_{digest}", filename)
     # Numba looks a function's module up by name when it loads machine code. Functions refer to
     # their module's dictionary, not to the module, so the entry has to stay.
@@ -291,15 +405,28 @@ def _without_aliases(flags: Any) -> Any:
     return flags
 
 
+def _store(
+    source: str, entry: str, digest: str, options: KernelOptions
+) -> tuple[Path | None, str]:
+    """Where the text is kept, and what tracebacks call the file."""
+    stem = f"{entry}-{digest}"
+    path = cache.store_source(stem, source) if options.cache else None
+    return path, str(path) if path is not None else f"<tracegrad {stem}>"
+
+
 def _load(source: str, name: str, filename: str) -> types.ModuleType:
     """Run a generated text as the module ``name``."""
     module = types.ModuleType(name)
     module.__file__ = filename
     exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
+    _show_in_tracebacks(source, filename)
+    return module
+
+
+def _show_in_tracebacks(source: str, filename: str) -> None:
     # Tracebacks show the text that runs, whatever has become of the file. Entries without a
     # modification time are never compared with the disk.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    return module
 
 
 def _function(module: types.ModuleType, entry: str) -> types.FunctionType:

@@ -55,7 +55,7 @@ def _cache(*, clear: bool) -> int:
     if directory is None:
         print("There is no cache: no directory is writable by this user alone.")
         return 0
-    files = [p for p in directory.iterdir() if p.suffix in (".py", ".nbc")]
+    files = [p for p in directory.iterdir() if p.suffix in (".py", ".o", ".nbc")]
     size = sum(p.stat().st_size for p in files)
     if clear:
         for path in files:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.ir as lir
 
-from tracegrad.backend.vecmath import angles, kernels
-from tracegrad.backend.vecmath.emit import (
-    F32,
-    F64,
-    Format,
-    Kernel,
-    Value,
-    kernel_text,
-    narrow,
-    widen,
-)
+from tracegrad.backend.vecmath.emit import F32, F64, Format
+from tracegrad.backend.vecmath.texts import kernel, symbol
 
 LLVM_FLOAT = {"double": lir.DoubleType(), "float": lir.FloatType()}
-KERNELS: dict[tuple[str, Format], Kernel] = {}
 
 
 class TextFunction(lir.Function):  # type: ignore[misc]  # llvmlite has no types
@@ -43,28 +32,6 @@ def declare(module: Any, name: str, format: Format, arity: int) -> Any:
         real = LLVM_FLOAT[format.real]
         found = lir.Function(module, lir.FunctionType(real, [real] * arity), name)
     return found
-
-
-def in_double(build: Callable[..., Value]) -> Callable[..., Value]:
-    """The float32 kernel that computes in float64."""
-    return lambda *operands: narrow(build(*map(widen, operands)))
-
-
-def kernel(name: str, format: Format, arity: int) -> Kernel:
-    """The kernel of a function, written once per process."""
-    key = (name, format)
-    if key not in KERNELS:
-        native = format is F64 or name in kernels.BOTH_FORMATS
-        described = name if native else kernels.FLOAT32.get(name, name)
-        build = getattr(angles if hasattr(angles, described) else kernels, described)
-        build = build if native else in_double(build)
-        KERNELS[key] = kernel_text(symbol(name, format), build, format, arity)
-    return KERNELS[key]
-
-
-def symbol(name: str, format: Format) -> str:
-    """The kernel's name in LLVM."""
-    return f"tracegrad_{name}_{format.suffix}"
 
 
 def define(module: Any, name: str, text: str, format: Format, arity: int) -> Any:

@@ -1,0 +1,352 @@
+"""Arrays: where elements are, and who keeps memory alive.
+
+An array that may be returned is an ndarray from the start. All other memory is scratch: allocated
+without Python, aligned for vectors, counted in a header before its first element. Both kinds are
+counted by the variables that hold them, so that a loop may exchange buffers, let one grow or make a
+new one each trip, and every way out of the kernel frees what is left.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from tracegrad.backend.memory import HUGE_PAGES, LARGE, PAGE
+from tracegrad.backend.native.scalars import Scalars
+from tracegrad.backend.native.types import BOOL, I64, Array, Number, Scalar, Unsupported, View
+from tracegrad.backend.native.writer import Writer
+
+Fail = Callable[[str, "str | None"], None]
+
+TOO_BIG = "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+NO_MEMORY = "Allocation failed (probably too large)."
+
+_HEADER = 64
+"""Bytes before the first element of scratch memory: its count, and what to free."""
+
+_SCRATCH = f"""define internal noalias ptr @scratch(i64 %size, i64 %zero) noinline nounwind {{
+  %total = add i64 %size, {2 * _HEADER}
+  %fresh = icmp eq i64 %zero, 0
+  br i1 %fresh, label %plain, label %cleared
+plain:
+  %malloc = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 MALLOC)
+  %one = call ptr %malloc(i64 %total)
+  br label %got
+cleared:
+  %calloc = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 CALLOC)
+  %two = call ptr %calloc(i64 1, i64 %total)
+  br label %got
+got:
+  %raw = phi ptr [ %one, %plain ], [ %two, %cleared ]
+  %none = icmp eq ptr %raw, null
+  br i1 %none, label %failed, label %done
+failed:
+  ret ptr null
+done:
+  %number = ptrtoint ptr %raw to i64
+  %past = add i64 %number, {2 * _HEADER - 1}
+  %even = and i64 %past, -{_HEADER}
+  %skip = sub i64 %even, %number
+  %data = getelementptr i8, ptr %raw, i64 %skip
+  %count = getelementptr i8, ptr %data, i64 -{_HEADER}
+  store i64 1, ptr %count
+  %origin = getelementptr i8, ptr %data, i64 -{_HEADER - 8}
+  store ptr %raw, ptr %origin
+  ret ptr %data
+}}"""
+
+_RELEASE = f"""define internal void @release(ptr %data) noinline nounwind {{
+  %none = icmp eq ptr %data, null
+  br i1 %none, label %done, label %held
+held:
+  %place = getelementptr i8, ptr %data, i64 -{_HEADER}
+  %count = load i64, ptr %place
+  %left = sub i64 %count, 1
+  store i64 %left, ptr %place
+  %last = icmp eq i64 %left, 0
+  br i1 %last, label %free, label %done
+free:
+  %origin = getelementptr i8, ptr %data, i64 -{_HEADER - 8}
+  %raw = load ptr, ptr %origin
+  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 FREE)
+  call void %function(ptr %raw)
+  br label %done
+done:
+  ret void
+}}"""
+
+_RETAIN = f"""define internal void @retain(ptr %data) noinline nounwind {{
+  %none = icmp eq ptr %data, null
+  br i1 %none, label %done, label %held
+held:
+  %place = getelementptr i8, ptr %data, i64 -{_HEADER}
+  %count = load i64, ptr %place
+  %more = add i64 %count, 1
+  store i64 %more, ptr %place
+  br label %done
+done:
+  ret void
+}}"""
+
+# Nobody else holds the memory of an array that the kernel made: its results don't overlap its
+# arguments. The attribute tells LLVM so, as long as the call is not inlined.
+_ELEMENTS = """define internal noalias ptr @elements(ptr %array) noinline nounwind {
+  %place = getelementptr i8, ptr %array, i64 16
+  %data = load ptr, ptr %place
+  ret ptr %data
+}"""
+
+_NDARRAY = """define internal ptr @ndarray(i32 %rank, ptr %shape, i32 %number, i64 %zero) noinline {
+  %find = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 DESCR)
+  %descr = call ptr %find(i32 %number)
+  %fresh = icmp eq i64 %zero, 0
+  %empty = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 EMPTY)
+  %zeros = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 ZEROS)
+  %make = select i1 %fresh, ptr %empty, ptr %zeros
+  %array = call ptr %make(i32 %rank, ptr %shape, ptr %descr, i32 0)
+  ret ptr %array
+}"""
+
+
+class Arrays:
+    """Writes what is done to arrays.
+
+    Parameters
+    ----------
+    fail : ends the kernel with an exception; without a name, with the one that is already set.
+    """
+
+    def __init__(self, writer: Writer, scalars: Scalars, fail: Fail) -> None:
+        self.writer = writer
+        self.scalars = scalars
+        self.fail = fail
+
+    # --- elements
+
+    def size(self, view: View) -> str:
+        """How many elements there are."""
+        total = "1"
+        for dim in view.shape:
+            total = dim if total == "1" else self.writer.op(f"mul nsw i64 {total}, {dim}")
+        return total
+
+    def bytes(self, view: View) -> str:
+        return self.writer.op(f"mul nsw i64 {self.size(view)}, {view.type.element.size}")
+
+    def place(self, view: View, indices: Sequence[Number]) -> str:
+        """The address of an element (of a row, where indices are left out); negative indices count
+        from the end, and nothing is checked."""
+        if view.column_major:
+            raise Unsupported("an element of a transposed array")
+        op = self.writer.op
+        offset = "0"
+        for axis, dim in enumerate(view.shape):
+            if axis < len(indices):
+                index = self._from_start(indices[axis], dim)
+            else:
+                index = "0"
+            if offset == "0":
+                offset = index
+                continue
+            offset = op(f"mul nsw i64 {offset}, {dim}")
+            if index != "0":
+                offset = op(f"add nsw i64 {offset}, {index}")
+        if offset == "0":
+            return view.data
+        kind = view.type.element.memory
+        return op(f"getelementptr inbounds {kind}, ptr {view.data}, i64 {offset}")
+
+    def _from_start(self, index: Number, dim: str) -> str:
+        if index.type.is_float or index.type.kind == "u":
+            raise Unsupported(f"an index of type {index.type.name}")
+        index = self.scalars.cast(index, I64)
+        if index.natural:
+            return index.text
+        op = self.writer.op
+        moved = op(f"add i64 {index.text}, {dim}")
+        below = op(f"icmp slt i64 {index.text}, 0")
+        return op(f"select i1 {below}, i64 {moved}, i64 {index.text}")
+
+    def load(self, element: Scalar, place: str) -> Number:
+        found = self.writer.op(f"load {element.memory}, ptr {place}, align {element.size}")
+        if element.is_bool:
+            return Number(BOOL, self.writer.op(f"icmp ne i8 {found}, 0"))
+        return Number(element, found)
+
+    def store(self, value: Number, element: Scalar, place: str) -> None:
+        text = self.scalars.cast(value, element).text
+        if element.is_bool:
+            text = self.writer.op(f"zext i1 {text} to i8")
+        self.writer.do(f"store {element.memory} {text}, ptr {place}, align {element.size}")
+
+    # --- memory
+
+    def make(self, type: Array, shape: Sequence[str], *, zero: bool, shared: bool) -> View:
+        """A new array, held by whoever takes it."""
+        if shared:
+            return self._ndarray(type, shape, zero)
+        self._define("scratch", _SCRATCH, MALLOC="PyMem_RawMalloc", CALLOC="PyMem_RawCalloc")
+        writer = self.writer
+        self._check(type, shape)
+        size = writer.op(f"mul i64 {self._product(shape)}, {type.element.size}")
+        data = writer.op(f"call noalias ptr @scratch(i64 {size}, i64 {int(zero)})")
+        self.refuse(writer.op(f"icmp eq ptr {data}, null"), "MemoryError", NO_MEMORY)
+        return View(type, data, tuple(shape), data)
+
+    def _product(self, shape: Sequence[str]) -> str:
+        total = "1"
+        for dim in shape:
+            total = dim if total == "1" else self.writer.op(f"mul i64 {total}, {dim}")
+        return total
+
+    def _check(self, type: Array, shape: Sequence[str]) -> None:
+        """Refuse negative sizes, and more bytes than there can be."""
+        op = self.writer.op
+        wrong, total = "", str(type.element.size)
+        overflow = self.writer.module.declare(
+            "llvm.smul.with.overflow.i64", "{ i64, i1 }", "i64, i64"
+        )
+        over = ""
+        for dim in shape:
+            if dim.isdigit() and total.isdigit() and int(dim) * int(total) < 1 << 40:
+                total = str(int(dim) * int(total))
+                continue
+            below = op(f"icmp slt i64 {dim}, 0")
+            wrong = op(f"or i1 {wrong}, {below}") if wrong else below
+            pair = op(f"call {{ i64, i1 }} {overflow}(i64 {total}, i64 {dim})")
+            total = op(f"extractvalue {{ i64, i1 }} {pair}, 0")
+            more = op(f"extractvalue {{ i64, i1 }} {pair}, 1")
+            over = op(f"or i1 {over}, {more}") if over else more
+        if wrong:
+            self.refuse(wrong, "ValueError", "negative dimensions not allowed")
+            least = op(f"icmp ugt i64 {total}, {(1 << 62) - 1}")
+            self.refuse(op(f"or i1 {over}, {least}"), "ValueError", TOO_BIG)
+
+    def refuse(self, condition: str, kind: str, message: str | None) -> None:
+        failed, fine = self.writer.label("failed"), self.writer.label("fine")
+        self.writer.branch(condition, failed, fine, rare=True)
+        self.writer.start(failed)
+        self.fail(kind, message)
+        self.writer.start(fine)
+
+    def _ndarray(self, type: Array, shape: Sequence[str], zero: bool) -> View:
+        names = {"DESCR": "PyArray_DescrFromType", "EMPTY": "PyArray_Empty"}
+        self._define("ndarray", _NDARRAY, **names, ZEROS="PyArray_Zeros")
+        self.writer.module.define("elements", _ELEMENTS)
+        writer = self.writer
+        where = writer.slot(f"[{max(1, type.rank)} x i64]")
+        for axis, dim in enumerate(shape):
+            place = writer.op(f"getelementptr i64, ptr {where}, i64 {axis}")
+            writer.do(f"store i64 {dim}, ptr {place}")
+        given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, i64 {int(zero)}"
+        array = writer.op(f"call ptr @ndarray({given})")
+        self.refuse(writer.op(f"icmp eq ptr {array}, null"), "", None)
+        data = writer.op(f"call noalias ptr @elements(ptr {array})")
+        return View(type, data, tuple(shape), array, True)
+
+    def _define(self, name: str, text: str, **addresses: str) -> None:
+        for key, address in addresses.items():
+            text = text.replace(f"i64 {key})", f"i64 {self.writer.module.address(address)})")
+        self.writer.module.define(name, text)
+
+    def retain(self, owner: str, shared: bool) -> None:
+        """One more holds it."""
+        if owner == "null":
+            return
+        if shared:
+            self._define("python_retain", _PYTHON_RETAIN, INCREF="Py_IncRef")
+            self.writer.do(f"call void @python_retain(ptr {owner})")
+        else:
+            self.writer.module.define("retain", _RETAIN)
+            self.writer.do(f"call void @retain(ptr {owner})")
+
+    def release(self, owner: str, shared: bool) -> None:
+        """One less holds it; the last one frees it."""
+        if owner == "null":
+            return
+        if shared:
+            self._define("python_release", _PYTHON_RELEASE, DECREF="Py_DecRef")
+            self.writer.do(f"call void @python_release(ptr {owner})")
+        else:
+            self._define("release", _RELEASE, FREE="PyMem_RawFree")
+            self.writer.do(f"call void @release(ptr {owner})")
+
+    # --- whole arrays
+
+    def copy(self, source: View, *, shared: bool) -> View:
+        made = self.make(source.type, source.shape, zero=False, shared=shared)
+        self.move(made.data, source.data, self.bytes(source))
+        return made
+
+    def move(self, target: str, source: str, size: str) -> None:
+        name = "llvm.memcpy.p0.p0.i64"
+        function = self.writer.module.declare(name, "void", "ptr, ptr, i64, i1")
+        self.writer.do(f"call void {function}(ptr {target}, ptr {source}, i64 {size}, i1 false)")
+
+    def clear(self, view: View) -> None:
+        function = self.writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
+        size = self.bytes(view)
+        self.writer.do(f"call void {function}(ptr {view.data}, i8 0, i64 {size}, i1 false)")
+
+    def large_pages(self, view: View) -> None:
+        """As `tracegrad.backend.memory.large_pages`."""
+        if sys.platform != "linux":
+            return
+        writer = self.writer
+        advise = writer.module.declare("madvise", "i32", "ptr, i64, i32")
+        size = self.bytes(view)
+        ask, done = writer.label("ask"), writer.label("asked")
+        writer.branch(writer.op(f"icmp sge i64 {size}, {LARGE}"), ask, done, rare=True)
+        writer.start(ask)
+        start = writer.op(f"ptrtoint ptr {view.data} to i64")
+        minus = writer.op(f"sub i64 0, {start}")
+        skipped = writer.op(f"and i64 {minus}, {PAGE - 1}")
+        place = writer.op(f"getelementptr i8, ptr {view.data}, i64 {skipped}")
+        rest = writer.op(f"sub i64 {size}, {skipped}")
+        writer.op(f"call i32 {advise}(ptr {place}, i64 {rest}, i32 {HUGE_PAGES})")
+        writer.start(done)
+
+    def ensure(self, view: View, length: Number, shared: bool) -> View:
+        """As `tracegrad.backend.runtime.ensure`: the array, or a longer one that begins with it."""
+        writer, op = self.writer, self.writer.op
+        before = view.shape[0]
+        enough, grow, end = (writer.label(n) for n in ("enough", "grow", "ensured"))
+        writer.branch(op(f"icmp sge i64 {before}, {length.text}"), enough, grow)
+        writer.start(enough)
+        self.retain(view.owner, shared)
+        kept = writer.block
+        writer.jump(end)
+        writer.start(grow)
+        twice = op(f"mul i64 {before}, 2")
+        larger = self.scalars.extremum("max", length, Number(I64, twice)).text
+        longer = self.make(view.type, (larger, *view.shape[1:]), zero=True, shared=shared)
+        self.move(longer.data, view.data, self.bytes(view))
+        made = writer.block
+        writer.start(end)
+        data = op(f"phi ptr [ {view.data}, %{kept} ], [ {longer.data}, %{made} ]")
+        size = op(f"phi i64 [ {before}, %{kept} ], [ {larger}, %{made} ]")
+        owner = op(f"phi ptr [ {view.owner}, %{kept} ], [ {longer.owner}, %{made} ]")
+        return View(view.type, data, (size, *view.shape[1:]), owner, shared)
+
+
+_PYTHON_RETAIN = """define internal void @python_retain(ptr %object) {
+  %none = icmp eq ptr %object, null
+  br i1 %none, label %done, label %held
+held:
+  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 INCREF)
+  call void %function(ptr %object)
+  br label %done
+done:
+  ret void
+}"""
+
+_PYTHON_RELEASE = """define internal void @python_release(ptr %object) {
+  %none = icmp eq ptr %object, null
+  br i1 %none, label %done, label %held
+held:
+  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 DECREF)
+  call void %function(ptr %object)
+  br label %done
+done:
+  ret void
+}"""

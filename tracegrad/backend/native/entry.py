@@ -1,0 +1,320 @@
+"""The function that CPython calls: arguments in, statements, results out.
+
+It is a ``METH_FASTCALL`` function. An argument that is not exactly what the kernel was made for (another
+dtype, rank, layout or type) raises TypeError before anything is done, so that the caller tries
+another way.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracegrad.backend.native.expressions import Value
+from tracegrad.backend.native.names import Names
+from tracegrad.backend.native.program import Program
+from tracegrad.backend.native.types import (
+    BOOL,
+    F64,
+    I64,
+    SCALARS,
+    Array,
+    Number,
+    Scalar,
+    Type,
+    Unsupported,
+    View,
+)
+from tracegrad.backend.native.writer import Module, Writer
+
+NAME = "entry"
+
+# Offsets in NumPy's array object; part of its binary interface.
+_DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 16, 24, 32, 56, 64
+_TYPE_NUMBER, _BYTE_ORDER = 28, 26
+_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100
+
+
+@dataclass(frozen=True)
+class Text:
+    """A module's LLVM text, and what its table of addresses and its failures are."""
+
+    llvm: str
+    addresses: tuple[str, ...]
+
+
+def write(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -> Text:
+    """The module of the function ``name`` of a printed text.
+
+    Raises
+    ------
+    Unsupported : the text holds something that is not known here.
+    """
+    tree = ast.parse(source)
+    function = next(
+        (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None
+    )
+    if function is None or function.decorator_list:
+        raise Unsupported(f"no function {name}")
+    module = Module()
+    writer = Writer(module)
+    shown = "".join(f" {flag}" for flag in sorted(flags))
+    names = [each.arg for each in function.args.args]
+    if len(names) != len(types):
+        raise Unsupported("another number of parameters")
+    given = zip(names, types, strict=True)
+    ranks = {name: type.rank for name, type in given if isinstance(type, Array)}
+    program = Program(writer, shown, function, Names(function, ranks), _meanings(tree))
+    entry = _Entry(writer, program)
+    entry.write(function, types)
+    return Text(_text(writer, program), tuple(module.addresses))
+
+
+def _meanings(tree: ast.Module) -> dict[str, str]:
+    """What the names that a module imports stand for."""
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                found[each.asname or each.name.partition(".")[0]] = (
+                    each.name if each.asname else each.name.partition(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for each in node.names:
+                found[each.asname or each.name] = f"{node.module}.{each.name}"
+        elif not isinstance(node, ast.FunctionDef) and not _is_docstring(node):
+            raise Unsupported(f"statement {type(node).__name__} in a module")
+    return found
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+class _Entry:
+    """Writes the way from Python's arguments to the program's, and its results back."""
+
+    def __init__(self, writer: Writer, program: Program) -> None:
+        self.writer = writer
+        self.program = program
+        self.mismatch = writer.label("mismatch")
+        self.result = writer.slot("ptr", "null")
+
+    def write(self, function: ast.FunctionDef, types: Sequence[Type]) -> None:
+        arguments = function.args
+        names = [each.arg for each in arguments.args]
+        if arguments.defaults or arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
+            raise Unsupported("these parameters")
+        writer, op = self.writer, self.writer.op
+        self._go_on_if(op(f"icmp eq i64 %count, {len(names)}"))
+        given: dict[str, Value] = {}
+        for number, (name, type) in enumerate(zip(names, types, strict=True)):
+            place = op(f"getelementptr ptr, ptr %arguments, i64 {number}")
+            argument = op(f"load ptr, ptr {place}")
+            if isinstance(type, Array):
+                given[name] = self._array(argument, type)
+            else:
+                given[name] = self._number(argument, type)
+        status = self.program.write(given, self._finish)
+        failed, done = writer.label("failed"), writer.label("done")
+        writer.branch(op(f"icmp sgt i32 {status}, 0"), failed, done, rare=True)
+        writer.start(failed)
+        self._raise(status)
+        writer.jump(done)
+        writer.start(done)
+        found = op(f"load ptr, ptr {self.result}")
+        writer.do(f"ret ptr {found}")
+        writer.open = False
+        writer.start(self.mismatch)
+        kind = writer.address("exception:builtins.TypeError")
+        text = writer.module.message("No matching definition for these argument types")
+        set_ = writer.address("PyErr_SetString")
+        writer.do(f"call void {set_}(ptr {kind}, ptr {text})")
+        writer.do("ret ptr null")
+        writer.open = False
+
+    def _go_on_if(self, condition: str) -> None:
+        fine = self.writer.label("fine")
+        self.writer.branch(condition, fine, self.mismatch)
+        self.writer.start(fine)
+
+    # --- arguments
+
+    def _field(self, object: str, offset: int, type: str) -> str:
+        place = self.writer.op(f"getelementptr i8, ptr {object}, i64 {offset}")
+        return self.writer.op(f"load {type}, ptr {place}")
+
+    def _array(self, argument: str, type: Array) -> View:
+        op = self.writer.op
+        kind = self._field(argument, 8, "ptr")
+        self._go_on_if(op(f"icmp eq ptr {kind}, {self.writer.address('PyArray_Type')}"))
+        rank = self._field(argument, _RANK, "i32")
+        flags = self._field(argument, _FLAGS, "i32")
+        wanted = _C_CONTIGUOUS | _ALIGNED
+        order = op(f"and i32 {flags}, {wanted}")
+        right = op(f"icmp eq i32 {order}, {wanted}")
+        fits = op(f"icmp eq i32 {rank}, {type.rank}")
+        self._go_on_if(op(f"and i1 {right}, {fits}"))
+        self._check_dtype(self._field(argument, _DESCR, "ptr"), type)
+        data = self._field(argument, _DATA, "ptr")
+        sizes = self._field(argument, _SHAPE, "ptr")
+        shape = []
+        for axis in range(type.rank):
+            place = op(f"getelementptr i64, ptr {sizes}, i64 {axis}")
+            shape.append(op(f"load i64, ptr {place}, !range !2"))
+        return View(type, data, tuple(shape))
+
+    def _check_dtype(self, descr: str, type: Array) -> None:
+        """The dtype by its number: int64 may have two."""
+        op = self.writer.op
+        number = self._field(descr, _TYPE_NUMBER, "i32")
+        matches = ""
+        for each in _type_numbers(type.dtype):
+            same = op(f"icmp eq i32 {number}, {each}")
+            matches = op(f"or i1 {matches}, {same}") if matches else same
+        order = self._field(descr, _BYTE_ORDER, "i8")
+        native = op(f"icmp eq i8 {order}, {ord('=')}")
+        whole = op(f"icmp eq i8 {order}, {ord('|')}")
+        self._go_on_if(op(f"and i1 {matches}, {op(f'or i1 {native}, {whole}')}"))
+
+    def _number(self, argument: str, type: Scalar) -> Number:
+        writer, op = self.writer, self.writer.op
+        if type.is_float:
+            found = writer.call("PyFloat_AsDouble", "double", f"ptr {argument}")
+            suspicious = op(f"fcmp oeq double {found}, -1.0")
+            self._refuse_failed(suspicious)
+            return self.program.scalars.cast(Number(F64, found), type)
+        if type.is_bool:
+            found = writer.call("PyObject_IsTrue", "i32", f"ptr {argument}")
+            self._refuse_failed(op(f"icmp eq i32 {found}, -1"))
+            return Number(BOOL, op(f"icmp ne i32 {found}, 0"))
+        if type.kind == "u" and type.size == 8:
+            raise Unsupported("a uint64 argument")
+        found = writer.call("PyLong_AsLongLong", "i64", f"ptr {argument}")
+        self._refuse_failed(op(f"icmp eq i64 {found}, -1"))
+        return self.program.scalars.cast(Number(I64, found), type)
+
+    def _refuse_failed(self, suspicious: str) -> None:
+        """Leave with the error that a conversion set, if it set one."""
+        writer = self.writer
+        ask, failed, fine = (writer.label(n) for n in ("ask", "failed", "fine"))
+        writer.branch(suspicious, ask, fine, rare=True)
+        writer.start(ask)
+        error = writer.call("PyErr_Occurred", "ptr")
+        writer.branch(writer.op(f"icmp eq ptr {error}, null"), fine, failed)
+        writer.start(failed)
+        writer.do("ret ptr null")
+        writer.open = False
+        writer.start(fine)
+
+    # --- results
+
+    def _finish(self, results: Sequence[Value]) -> None:
+        writer = self.writer
+        if len(results) == 1:
+            self._keep(self._object(results[0]))
+            return
+        if not results:
+            none = writer.address("Py_None")
+            writer.call("Py_IncRef", "void", f"ptr {none}")
+            self._keep(none)
+            return
+        refuse = self.program.arrays.refuse
+        made = writer.call("PyTuple_New", "ptr", f"i64 {len(results)}")
+        refuse(writer.op(f"icmp eq ptr {made}, null"), "", None)
+        missing = "false"
+        for number, each in enumerate(results):
+            object = self._object(each)
+            given = (f"ptr {made}", f"i64 {number}", f"ptr {object}")
+            writer.call("PyTuple_SetItem", "i32", *given)
+            if isinstance(each, Number):
+                missing = writer.op(f"or i1 {missing}, {writer.op(f'icmp eq ptr {object}, null')}")
+        failed, fine = writer.label("failed"), writer.label("fine")
+        writer.branch(missing, failed, fine, rare=True)
+        writer.start(failed)
+        writer.call("Py_DecRef", "void", f"ptr {made}")
+        self.program.fail("", None)
+        writer.start(fine)
+        self._keep(made)
+
+    def _keep(self, object: str) -> None:
+        self.writer.do(f"store ptr {object}, ptr {self.result}")
+
+    def _object(self, value: Value) -> str:
+        if isinstance(value, View):
+            return value.owner
+        writer, scalars = self.writer, self.program.scalars
+        if value.type.is_float:
+            number = scalars.cast(value, F64).text
+            return writer.call("PyFloat_FromDouble", "ptr", f"double {number}")
+        if value.type.is_bool:
+            word = writer.op(f"zext i1 {value.text} to i64")
+            return writer.call("PyBool_FromLong", "ptr", f"i64 {word}")
+        if value.type.kind == "u" and value.type.size == 8:
+            raise Unsupported("a uint64 result")
+        return writer.call("PyLong_FromLongLong", "ptr", f"i64 {scalars.cast(value, I64).text}")
+
+    # --- failures
+
+    def _raise(self, status: str) -> None:
+        """Set the exception of a failure: its type and its message are in two tables."""
+        writer, op = self.writer, self.writer.op
+        count = len(self.program.failures)
+        if not count:
+            return
+        kinds, messages, lines = [], [], []
+        for kind, message, line in self.program.failures:
+            kinds.append(f"i64 {writer.module.address(f'exception:{kind}')}")
+            text = "null" if message is None else writer.module.message(message)
+            messages.append(f"ptr {text}")
+            lines.append(f"i32 {line}")
+        kind = op(f"load i64, ptr {self._entry_of('kinds', 'i64', kinds, status)}")
+        kind = op(f"load ptr, ptr {op(f'getelementptr ptr, ptr @addresses, i64 {kind}')}")
+        text = op(f"load ptr, ptr {self._entry_of('texts', 'ptr', messages, status)}")
+        bare, spoken, said = (writer.label(n) for n in ("bare", "spoken", "said"))
+        writer.branch(op(f"icmp eq ptr {text}, null"), bare, spoken)
+        writer.start(bare)
+        writer.call("PyErr_SetNone", "void", f"ptr {kind}")
+        writer.jump(said)
+        writer.start(spoken)
+        writer.call("PyErr_SetString", "void", f"ptr {kind}", f"ptr {text}")
+        writer.start(said)
+        trace = writer.address("_PyTraceback_Add")
+        traced, end = writer.label("traced"), writer.label("end")
+        writer.branch(op(f"icmp eq ptr {trace}, null"), end, traced)
+        writer.start(traced)
+        line = op(f"load i32, ptr {self._entry_of('lines', 'i32', lines, status)}")
+        name = writer.module.message(self.program.function.name)
+        file = writer.address("file")
+        writer.do(f"call void {trace}(ptr {name}, ptr {file}, i32 {line})")
+        writer.start(end)
+
+    def _entry_of(self, name: str, type: str, values: Sequence[str], status: str) -> str:
+        """The place of a failure's entry in a table of constants."""
+        table = f"failure_{name}"
+        text = f"@{table} = private constant [{len(values)} x {type}] [{', '.join(values)}]"
+        self.writer.module.define(table, text)
+        number = self.writer.op(f"zext i32 {self.writer.op(f'sub i32 {status}, 1')} to i64")
+        return self.writer.op(f"getelementptr {type}, ptr @{table}, i64 {number}")
+
+
+def _type_numbers(dtype: np.dtype) -> list[int]:
+    return [np.dtype(code).num for code in np.typecodes["All"] if np.dtype(code) == dtype]
+
+
+def _text(writer: Writer, program: Program) -> str:
+    head = f"define ptr @{NAME}(ptr %self, ptr %arguments, i64 %count) {{\nstart:"
+    body = [head, *writer.slots, *writer.lines, "}"]
+    notes = ['!0 = !{!"branch_weights", i32 1, i32 2000}', "!1 = !{}", f"!2 = !{{i64 0, i64 {2**62}}}"]
+    return "\n".join([writer.module.text(), *body, *notes])
+
+
+def type_of(dtype: np.dtype, rank: int) -> Type:
+    """The type of an argument."""
+    found = SCALARS.get(dtype.name)
+    if found is None or not dtype.isnative:
+        raise Unsupported(f"dtype {dtype}")
+    return Array(found, rank) if rank else found

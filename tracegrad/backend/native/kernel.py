@@ -1,0 +1,121 @@
+"""A kernel by our own compiler: from its text, or from the cache, to a callable entry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracegrad.backend import cache
+from tracegrad.backend.native import entry, machine
+from tracegrad.backend.native.types import Type, Unsupported
+
+logger = logging.getLogger(__name__)
+
+#: First bytes of a file of object code; changes whenever its layout does.
+_MAGIC = b"tracegrad object 1\n"
+
+Argument = tuple[np.dtype, int]
+"""What a kernel takes: a dtype and a rank, 0 for a number."""
+
+
+@dataclass(frozen=True, eq=False)
+class NativeKernel:
+    """Machine code that is loaded.
+
+    Attributes
+    ----------
+    call : the function for positional arguments. It takes exactly what the kernel was made for;
+        anything else is a TypeError.
+    from_disk : whether the machine code was read rather than made.
+    """
+
+    call: Callable[..., Any]
+    from_disk: bool
+
+
+def compile_native(
+    source: str,
+    name: str,
+    signature: Sequence[Argument],
+    flags: Sequence[str],
+    stem: Path | None,
+    filename: str,
+) -> NativeKernel:
+    """Compile the function ``name`` of a printed text.
+
+    Parameters
+    ----------
+    flags : LLVM's fast-math flags.
+    stem : where object code is kept, without the end of the file's name; None to keep none.
+    filename : the file that tracebacks name.
+
+    Raises
+    ------
+    Unsupported : the text holds something that this compiler does not know.
+    """
+    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
+    path = None if stem is None else _path(stem, types)
+    stored = None if path is None else _read(path)
+    if stored is not None:
+        addresses, code = stored
+        return NativeKernel(machine.load(code, name, addresses, filename), True)
+    text = entry.write(source, name, types, flags)
+    for each in text.addresses:
+        if each != machine.FILE:
+            machine.address(each)
+    code = machine.compile_text(text.llvm)
+    if path is not None:
+        _write(path, text.addresses, code)
+    return NativeKernel(machine.load(code, name, text.addresses, filename), False)
+
+
+def optimised_text(
+    source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
+) -> str:
+    """The LLVM text of a kernel, optimised."""
+    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
+    with machine.lock:
+        return str(machine.optimise(entry.write(source, name, types, flags).llvm))
+
+
+def assembly_text(
+    source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
+) -> str:
+    """The machine code of a kernel as assembly text."""
+    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
+    return machine.assembly(entry.write(source, name, types, flags).llvm)
+
+
+# --- object code on disk ----------------------------------------------------------------------
+
+
+def _path(stem: Path, types: Sequence[Type]) -> Path:
+    # Homes are shared between machines.
+    key = repr((types, machine.processor()))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return stem.with_name(f"{stem.name}-{digest}.o")
+
+
+def _read(path: Path) -> tuple[list[str], bytes] | None:
+    """The names in the table of addresses, and the code; None if there is no undamaged file."""
+    payload = cache.read_checked(path, _MAGIC)
+    if payload is None:
+        return None
+    size = int.from_bytes(payload[:8], "little")
+    addresses: list[str] = json.loads(payload[8 : 8 + size])
+    return addresses, payload[8 + size :]
+
+
+def _write(path: Path, addresses: Sequence[str], code: bytes) -> None:
+    names = json.dumps(list(addresses)).encode()
+    cache.write_checked(path, _MAGIC, len(names).to_bytes(8, "little") + names + code)
+
+
+__all__ = ["Argument", "NativeKernel", "Unsupported", "assembly_text", "compile_native"]

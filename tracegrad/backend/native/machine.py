@@ -1,0 +1,220 @@
+"""LLVM: from text to machine code, and from machine code to a function of CPython."""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import functools
+import importlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from tracegrad.backend.native import blas, entry
+
+lock = threading.RLock()
+"""LLVM works for one thread at a time."""
+
+
+def _renew_lock() -> None:
+    global lock
+    lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may hold the lock at the moment of a fork.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@functools.cache
+def processor() -> tuple[str, str, str]:
+    """Triple, name and features of the processor that code is made for; Numba's settings count."""
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    if "NUMBA_CPU_FEATURES" in os.environ:
+        features = os.environ["NUMBA_CPU_FEATURES"]
+    elif name == "generic":
+        features = ""
+    else:
+        found = llvm.get_host_cpu_features()
+        if os.environ.get("NUMBA_ENABLE_AVX") == "0":
+            found.update({each: False for each in found if each.startswith("avx")})
+        features = found.flatten()
+    return llvm.get_process_triple(), name, features
+
+
+@functools.cache
+def _target() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple, name, features = processor()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=name, features=features, opt=_CODE_LEVEL, reloc="pic", codemodel="jitdefault", jit=True
+    )
+
+
+_LEVEL = 3
+_CODE_LEVEL = 2
+"""How hard LLVM tries: in its passes, and when it chooses instructions."""
+
+
+def optimise(text: str) -> Any:
+    """The LLVM module of a text, verified and optimised. Call it with the lock held."""
+    machine = _target()
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=_LEVEL)
+    options.loop_vectorization = True
+    options.slp_vectorization = False
+    options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+    return module
+
+
+def compile_text(text: str) -> bytes:
+    """Object code of a module."""
+    with lock:
+        code: bytes = _target().emit_object(optimise(text))
+        return code
+
+
+def assembly(text: str) -> str:
+    """A module as assembly text."""
+    with lock:
+        return str(_target().emit_assembly(optimise(text)))
+
+
+# --- addresses of this process ----------------------------------------------------------------
+
+#: Where NumPy's functions and types are in the table that it exports.
+_NUMPY = {
+    **{"PyArray_Type": 2, "PyArray_DescrFromType": 45},
+    **{"PyArray_Zeros": 183, "PyArray_Empty": 184},
+}
+
+
+@functools.cache
+def _numpy_table() -> Any:
+    name = "numpy._core.multiarray"
+    try:
+        module = importlib.import_module(name)
+    except ImportError:  # NumPy 1
+        module = importlib.import_module("numpy.core.multiarray")
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.cast(pointer_of(module._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+
+
+FILE = "file"
+"""The name of the file that tracebacks show, in a table of addresses."""
+
+_OPTIONAL = frozenset({"_PyTraceback_Add"})
+"""What not every interpreter has: its address is 0 then."""
+
+
+@functools.cache
+def address(name: str) -> int:
+    """The address that a name in a table stands for."""
+    if name.startswith("exception:"):
+        return id(exception(name.removeprefix("exception:")))
+    if name.startswith("blas."):
+        return blas.address(name.removeprefix("blas."))
+    if name in _NUMPY:
+        return int(_numpy_table()[_NUMPY[name]])
+    if name == "Py_None":
+        return id(None)
+    if name in _OPTIONAL and not hasattr(ctypes.pythonapi, name):
+        return 0
+    found = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+    assert found is not None
+    return found
+
+
+def exception(path: str) -> type[BaseException]:
+    """The exception of a full name: a builtin, or one of tracegrad's."""
+    module, _, name = path.rpartition(".")
+    home: Any = builtins if module == "builtins" else None
+    if module == "tracegrad.errors":
+        home = importlib.import_module(module)
+    found = getattr(home, name, None)
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        from tracegrad.backend.native.types import Unsupported
+
+        raise Unsupported(f"the exception {path}")
+    return found
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+class _Method(ctypes.Structure):
+    """``PyMethodDef``."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_FASTCALL = 0x80
+
+
+class Code:
+    """Machine code in memory, with all that has to live as long.
+
+    The function that CPython calls refers to it as its ``__self__``.
+    """
+
+    def __init__(self, engine: Any, name: str, place: int, file: Any) -> None:
+        self._engine = engine
+        self._file = file
+        self.method = _Method(name.encode(), place, _FASTCALL, None)
+
+    def __repr__(self) -> str:
+        return "<tracegrad machine code>"
+
+
+def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Callable[..., Any]:
+    """The function in object code, ready to be called.
+
+    Parameters
+    ----------
+    addresses : what its table of addresses holds.
+    filename : of the source, for tracebacks.
+    """
+    file = ctypes.create_string_buffer(filename.encode())
+    values = [ctypes.addressof(file) if each == FILE else address(each) for each in addresses]
+    with lock:
+        machine = _target_for_loading()
+        empty = llvm.parse_assembly("")
+        engine = llvm.create_mcjit_compiler(empty, machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        table = engine.get_global_value_address("addresses")
+        place = engine.get_function_address(entry.NAME)
+    if not table or not place:
+        raise RuntimeError("the machine code lacks its entry")
+    slots = (ctypes.c_void_p * len(values)).from_address(table)
+    slots[:] = values
+    held = Code(engine, name, place, file)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    made: Callable[..., Any] = make(ctypes.addressof(held.method), held, None)
+    return made
+
+
+def _target_for_loading() -> Any:
+    # An engine takes its target machine over.
+    _target()
+    triple, name, features = processor()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=name, features=features, opt=_CODE_LEVEL, reloc="pic", codemodel="jitdefault", jit=True
+    )

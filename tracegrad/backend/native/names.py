@@ -1,0 +1,154 @@
+"""What can be said of the names of a function before it is compiled."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+
+class Names:
+    """The names of one function.
+
+    Arrays that may be the same memory are of one class: names that are assigned to one another.
+
+    Parameters
+    ----------
+    ranks : of those parameters that are arrays.
+
+    Attributes
+    ----------
+    natural : loop variables that can't be negative.
+    """
+
+    def __init__(self, function: ast.FunctionDef, ranks: Mapping[str, int]) -> None:
+        self._ranks = dict(ranks)
+        self._same: dict[str, str] = {}
+        self._returned: set[str] = set()
+        self._views: set[str] = set()
+        self._parameters = {each.arg for each in function.args.args}
+        counted: dict[str, bool] = {}
+        others: set[str] = set(self._parameters)
+        for node in _in_order(function.body):
+            if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+                name = node.target.id
+                counted[name] = counted.get(name, True) and _counts_naturally(node.iter)
+            elif isinstance(node, ast.Assign):
+                self._assigned(node, others)
+            elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                others.add(node.target.id)
+            elif isinstance(node, ast.Return) and node.value is not None:
+                parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                self._returned |= {each.id for each in parts if isinstance(each, ast.Name)}
+        self.natural = {name for name, naturally in counted.items() if naturally} - others
+
+    def _assigned(self, node: ast.Assign, others: set[str]) -> None:
+        (target,) = node.targets
+        pairs = [(target, node.value)]
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            pairs = list(zip(target.elts, node.value.elts, strict=False))
+        elif isinstance(target, ast.Tuple):
+            pairs = [(each, node.value) for each in target.elts]
+        for left, right in pairs:
+            if isinstance(left, ast.Name):
+                others.add(left.id)
+                rank = self._rank(right)
+                if rank is None:
+                    continue
+                self._ranks.setdefault(left.id, rank)
+                for name, view in self._same_memory(right):
+                    self._join(left.id, name)
+                    if view:
+                        self._views.add(left.id)
+
+    def _rank(self, node: ast.expr) -> int | None:
+        """The rank of an array; None for a number, and for what is not known here."""
+        if isinstance(node, ast.Name):
+            return self._ranks.get(node.id)
+        if isinstance(node, ast.IfExp):
+            return self._rank(node.body)
+        if isinstance(node, ast.Attribute) and node.attr == "T":
+            return self._rank(node.value)
+        if isinstance(node, ast.Subscript):
+            base = self._rank(node.value)
+            given = len(node.slice.elts) if isinstance(node.slice, ast.Tuple) else 1
+            return base - given if base is not None and base > given else None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            if node.func.attr in ("empty", "zeros", "reshape"):
+                shape = node.args[0]
+                return len(shape.elts) if isinstance(shape, ast.Tuple) else 1
+            if node.func.attr == "ensure":
+                return self._rank(node.args[0])
+            if node.func.attr == "flatnonzero":
+                return 1
+        return None
+
+    def _same_memory(self, node: ast.expr) -> Iterator[tuple[str, bool]]:
+        """The arrays that an array may be; whether as part of it or in another shape."""
+        if isinstance(node, ast.Name):
+            yield node.id, False
+        elif isinstance(node, ast.IfExp):
+            yield from self._same_memory(node.body)
+            yield from self._same_memory(node.orelse)
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            yield from ((name, True) for name, _ in self._same_memory(node.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "reshape":
+                yield from ((name, True) for name, _ in self._same_memory(node.func.value))
+            elif node.func.attr == "ensure":
+                yield from self._same_memory(node.args[0])
+
+    def _root(self, name: str) -> str:
+        while name in self._same:
+            name = self._same[name]
+        return name
+
+    def _join(self, one: str, other: str) -> None:
+        first, second = self._root(one), self._root(other)
+        if first != second:
+            self._same[first] = second
+
+    def class_of(self, name: str) -> str:
+        return self._root(name)
+
+    def is_returned(self, name: str) -> bool:
+        """Whether the array ``name`` may become a result as it stands."""
+        root = self._root(name)
+        return any(self._root(each) == root for each in self._returned)
+
+    def is_fresh(self, name: str) -> bool:
+        """Whether ``name`` is always the whole of an array that the function made."""
+        root = self._root(name)
+        return not any(self._root(each) == root for each in self._views | self._parameters)
+
+
+def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements in the order of the text."""
+    for statement in statements:
+        yield statement
+        for field in ("body", "orelse"):
+            yield from _in_order(getattr(statement, field, ()))
+
+
+def _counts_naturally(node: ast.expr) -> bool:
+    """Whether ``range(…)`` gives nothing below zero, as far as its constants say."""
+    if not isinstance(node, ast.Call) or node.keywords:
+        return False
+    numbers = [_integer(each) for each in node.args]
+    if len(numbers) == 1:
+        return True
+    start, stop = numbers[0], numbers[1]
+    step = numbers[2] if len(numbers) == 3 else 1
+    if step is None or step == 0:
+        return False
+    if step > 0:
+        return start is not None and start >= 0
+    return stop is not None and stop >= -1
+
+
+def _integer(node: ast.expr) -> int | None:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _integer(node.operand)
+        return None if inner is None else -inner
+    return None

@@ -1,0 +1,402 @@
+"""Statements of the printed language, and the function that they make."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tracegrad.backend.native import blas
+from tracegrad.backend.native.expressions import Expressions, Value, Variable
+from tracegrad.backend.native.names import Names
+from tracegrad.backend.native.types import I64, Array, Number, Type, Unsupported, View
+from tracegrad.backend.native.writer import Writer
+
+
+@dataclass
+class Loop:
+    """Where ``continue`` and ``break`` go."""
+
+    next: str
+    end: str
+
+
+class Program(Expressions):
+    """Writes the body of one function.
+
+    Parameters
+    ----------
+    function : its syntax tree.
+    parameters : the value of each parameter, in the text that comes before.
+
+    Attributes
+    ----------
+    failures : the exceptions it may raise: name, message and line; the number of each is its place.
+    results : what it returns, once it is written.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        flags: str,
+        function: ast.FunctionDef,
+        names: Names,
+        meanings: dict[str, str],
+    ) -> None:
+        super().__init__(writer, flags, names, meanings, self._fail)
+        self.function = function
+        self.failures: list[tuple[str, str | None, int]] = []
+        self._line = function.lineno
+        self.results: list[Value] | None = None
+        self._ways_out: list[tuple[int, str]] = []
+        self._loops: list[Loop] = []
+        self.leave = writer.label("leave")
+
+    def write(self, parameters: dict[str, Value], finish: Callable[[Sequence[Value]], None]) -> str:
+        """All statements. The operand that says how it ended: -1 well, 0 with the exception that is
+        already set, else the number of a failure, from 1.
+
+        Parameters
+        ----------
+        finish : takes the results, before what the function holds is released.
+        """
+        self._finish = finish
+        assigned = {
+            node.id
+            for node in ast.walk(self.function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for name, value in parameters.items():
+            if name in assigned:
+                self._assign_name(name, value)
+            elif isinstance(value, View):
+                self.views[name] = value
+            else:
+                self.numbers[name] = value
+        self.block(self.function.body)
+        if self.writer.open:
+            self._return(ast.Return(value=None))
+        writer = self.writer
+        writer.start(self.leave)
+        ways = ", ".join(f"[ {number}, %{block} ]" for number, block in self._ways_out)
+        if not ways:
+            raise Unsupported("a function that never ends")
+        status = writer.op(f"phi i32 {ways}")
+        for variable in self.variables.values():
+            if isinstance(variable.type, Array):
+                owner = writer.op(f"load ptr, ptr {variable.slots[1]}")
+                self.arrays.release(owner, variable.shared)
+        return status
+
+    def _fail(self, kind: str, message: str | None) -> None:
+        """End with an exception; without a name, with the one that is already set."""
+        number = 0
+        if kind:
+            name = kind if "." in kind else f"builtins.{kind}"
+            failure = (name, message, self._line)
+            if failure not in self.failures:
+                self.failures.append(failure)
+            number = 1 + self.failures.index(failure)
+        self._go(number)
+
+    def _go(self, number: int) -> None:
+        if self.writer.open:
+            self._ways_out.append((number, self.writer.block))
+            self.writer.jump(self.leave)
+
+    # --- statements
+
+    def block(self, statements: Sequence[ast.stmt]) -> None:
+        for statement in statements:
+            handler = _STATEMENTS.get(type(statement))
+            if handler is None:
+                raise Unsupported(f"statement {type(statement).__name__}")
+            self._line = getattr(statement, "lineno", self._line)
+            handler(self, statement)
+
+    def _assign(self, node: ast.Assign) -> None:
+        if len(node.targets) != 1:
+            raise Unsupported(ast.unparse(node))
+        target = node.targets[0]
+        if isinstance(target, ast.Name):
+            self._assign_expression(target.id, node.value)
+        elif isinstance(target, ast.Subscript):
+            value = self.number(node.value)
+            base, place, whole = self.element(target)
+            if not whole:
+                raise Unsupported(ast.unparse(node))
+            self.arrays.store(value, base.type.element, place)
+        elif isinstance(target, ast.Tuple):
+            self._assign_tuple(target, node.value)
+        else:
+            raise Unsupported(ast.unparse(node))
+
+    def _assign_tuple(self, target: ast.Tuple, value: ast.expr) -> None:
+        names = [each.id for each in target.elts if isinstance(each, ast.Name)]
+        if len(names) != len(target.elts) or len(set(names)) != len(names):
+            raise Unsupported(ast.unparse(target))
+        shape = self.shape_of(value)
+        if shape is not None:
+            if shape.type.rank != len(names):
+                raise Unsupported(ast.unparse(value))
+            for name, dim in zip(names, shape.shape, strict=True):
+                self._assign_name(name, Number(I64, dim, True))
+            return
+        if not isinstance(value, ast.Tuple) or len(value.elts) != len(names):
+            raise Unsupported(ast.unparse(value))
+        values = [self.value(each) for each in value.elts]
+        sources = [each.id for each in value.elts if isinstance(each, ast.Name)]
+        if sorted(sources) == sorted(names):
+            # What is only exchanged is held as often as before.
+            for name, new in zip(names, values, strict=True):
+                self._put(self._variable(name, new), new)
+            return
+        for new in values:
+            if isinstance(new, View):
+                self.arrays.retain(new.owner, new.shared)
+        for name, new in zip(names, values, strict=True):
+            self._assign_name(name, new, counted=True)
+
+    def _assign_expression(self, name: str, node: ast.expr) -> None:
+        if isinstance(node, ast.Call):
+            path = self.path(node.func)
+            if path in _MAKERS:
+                made = self.make(node, shared=self.names.is_returned(name))
+                self._assign_name(name, made, counted=True)
+                return
+            if path == "tracegrad.backend.runtime.ensure":
+                base, length = self.view(node.args[0]), self.integer(node.args[1])
+                shared = self.names.is_returned(name)
+                self._assign_name(name, self.arrays.ensure(base, length, shared), counted=True)
+                return
+        if isinstance(node, ast.IfExp) and self._names_an_array(node):
+            arms = [[ast.Assign([ast.Name(name, ast.Store())], n)] for n in (node.body, node.orelse)]
+            self._if(ast.If(node.test, *arms))
+            return
+        self._assign_name(name, self.value(node))
+
+    def _names_an_array(self, node: ast.IfExp) -> bool:
+        """Whether a choice is between arrays, not numbers."""
+        return any(
+            isinstance(arm, ast.Name) and isinstance(self._type_of(arm.id), Array)
+            for arm in (node.body, node.orelse)
+        )
+
+    def _type_of(self, name: str) -> Type | None:
+        if name in self.views:
+            return self.views[name].type
+        variable = self.variables.get(name)
+        return None if variable is None else variable.type
+
+    def _assign_name(self, name: str, value: Value, *, counted: bool = False) -> None:
+        """``counted``: the name takes over what already holds the array."""
+        variable = self._variable(name, value)
+        if isinstance(value, View):
+            if not counted:
+                self.arrays.retain(value.owner, variable.shared)
+            before = self.writer.op(f"load ptr, ptr {variable.slots[1]}")
+            self.arrays.release(before, variable.shared)
+        self._put(variable, value)
+
+    def _variable(self, name: str, value: Value) -> Variable:
+        """The variable ``name``, whose type is that of its first value."""
+        known = self.variables.get(name)
+        if known is None:
+            if name in self.views or name in self.numbers:
+                raise Unsupported(f"the name {name} has two meanings")
+            known = self.variables[name] = self._new_variable(name, value)
+        if isinstance(value, View):
+            if known.type != value.type or value.column_major:
+                raise Unsupported(f"{name} changes its type")
+            if value.owner != "null" and value.shared != known.shared:
+                raise Unsupported(f"{name} is memory of two kinds")
+        elif known.type is not value.type:
+            raise Unsupported(f"{name} changes its type")
+        return known
+
+    def _new_variable(self, name: str, value: Value) -> Variable:
+        writer = self.writer
+        if isinstance(value, Number):
+            natural = name in self.names.natural
+            return Variable(value.type, (writer.slot(value.type.llvm),), natural)
+        slots = [writer.slot("ptr"), writer.slot("ptr", "null")]
+        slots += [writer.slot("i64") for _ in value.shape]
+        return Variable(value.type, tuple(slots), shared=self.names.is_returned(name))
+
+    def _put(self, variable: Variable, value: Value) -> None:
+        do = self.writer.do
+        if isinstance(value, Number):
+            do(f"store {value.type.llvm} {value.text}, ptr {variable.slots[0]}")
+            return
+        do(f"store ptr {value.data}, ptr {variable.slots[0]}")
+        do(f"store ptr {value.owner}, ptr {variable.slots[1]}")
+        for slot, dim in zip(variable.slots[2:], value.shape, strict=True):
+            do(f"store i64 {dim}, ptr {slot}")
+
+    def _augment(self, node: ast.AugAssign) -> None:
+        operator = type(node.op).__name__
+        if isinstance(node.target, ast.Name):
+            before = self.number(ast.Name(node.target.id, ast.Load()))
+            self._assign_name(
+                node.target.id, self.scalars.binary(operator, before, self.number(node.value))
+            )
+            return
+        if not isinstance(node.target, ast.Subscript):
+            raise Unsupported(ast.unparse(node))
+        base, place, whole = self.element(node.target)
+        if not whole:
+            raise Unsupported(ast.unparse(node))
+        element = base.type.element
+        before = self.arrays.load(element, place)
+        value = self.number(node.value)
+        self.arrays.store(self.scalars.binary(operator, before, value), element, place)
+
+    def _for(self, node: ast.For) -> None:
+        if node.orelse or not isinstance(node.target, ast.Name):
+            raise Unsupported("this for loop")
+        call = node.iter
+        if (
+            not isinstance(call, ast.Call)
+            or self.path(call.func) != "builtins.range"
+            or call.keywords
+            or not 1 <= len(call.args) <= 3
+        ):
+            raise Unsupported(ast.unparse(node.iter))
+        limits = [self.integer(each) for each in call.args]
+        start = limits[0] if len(limits) > 1 else self.scalars.constant(0)
+        stop = limits[1] if len(limits) > 1 else limits[0]
+        step = limits[2].text if len(limits) == 3 else "1"
+        if not step.lstrip("-").isdigit() or int(step) == 0:
+            raise Unsupported(f"a step that is not a number: {ast.unparse(node.iter)}")
+        writer = self.writer
+        head, body, latch, end = (writer.label(n) for n in ("head", "body", "latch", "end"))
+        before = writer.reachable()
+        writer.start(head)
+        following = writer.fresh()
+        entered = f"[ {start.text}, %{before} ], [ {following}, %{latch} ]"
+        index = writer.op(f"phi i64 {entered}")
+        relation = "slt" if int(step) > 0 else "sgt"
+        writer.branch(writer.op(f"icmp {relation} i64 {index}, {stop.text}"), body, end)
+        writer.start(body)
+        self._assign_name(node.target.id, Number(I64, index))
+        self._loops.append(Loop(latch, end))
+        self.block(node.body)
+        self._loops.pop()
+        writer.start(latch)
+        wraps = "nuw nsw" if int(step) > 0 and start.natural else "nsw"
+        writer.do(f"{following} = add {wraps} i64 {index}, {step}")
+        writer.jump(head)
+        writer.start(end)
+
+    def _while(self, node: ast.While) -> None:
+        if node.orelse:
+            raise Unsupported("while … else")
+        writer = self.writer
+        head, body, end = (writer.label(n) for n in ("head", "body", "end"))
+        writer.start(head)
+        if isinstance(node.test, ast.Constant) and node.test.value is True:
+            writer.jump(body)
+        else:
+            self.condition(node.test, body, end)
+        writer.start(body)
+        self._loops.append(Loop(head, end))
+        self.block(node.body)
+        self._loops.pop()
+        writer.jump(head)
+        writer.start(end)
+
+    def _if(self, node: ast.If) -> None:
+        writer = self.writer
+        yes, no, end = (writer.label(n) for n in ("then", "else", "end"))
+        self.condition(node.test, yes, no if node.orelse else end)
+        writer.start(yes)
+        self.block(node.body)
+        writer.jump(end)
+        if node.orelse:
+            writer.start(no)
+            self.block(node.orelse)
+        writer.start(end)
+
+    def _break(self, node: ast.Break) -> None:
+        self.writer.jump(self._loops[-1].end)
+
+    def _continue(self, node: ast.Continue) -> None:
+        self.writer.jump(self._loops[-1].next)
+
+    def _pass(self, node: ast.Pass) -> None:
+        return
+
+    def _raise(self, node: ast.Raise) -> None:
+        made = node.exc
+        message: str | None = None
+        if isinstance(made, ast.Call) and len(made.args) == 1 and not made.keywords:
+            (argument,) = made.args
+            if not isinstance(argument, ast.Constant) or type(argument.value) is not str:
+                raise Unsupported(ast.unparse(node))
+            message, made = argument.value, made.func
+        path = self.path(made) if made is not None else None
+        if path is None or node.cause is not None or "\0" in (message or ""):
+            raise Unsupported(ast.unparse(node))
+        self._fail(path, message)
+
+    def _expression_statement(self, node: ast.Expr) -> None:
+        call = node.value
+        if isinstance(call, ast.Constant):
+            return
+        if not isinstance(call, ast.Call) or call.keywords:
+            raise Unsupported(ast.unparse(node))
+        path = self.path(call.func)
+        if path == "numpy.dot" and len(call.args) == 3:
+            a, b, out = (self.view(each) for each in call.args)
+            blas.dot(self.writer, self.arrays, a, b, out)
+        elif path == "tracegrad.backend.memory.large_pages" and len(call.args) == 1:
+            self.arrays.large_pages(self.view(call.args[0]))
+        elif path is None and isinstance(call.func, ast.Attribute) and call.func.attr == "fill":
+            base, value = self.view(call.func.value), ast.unparse(call.args[0])
+            if value not in ("0", "0.0") or base.column_major:
+                raise Unsupported(ast.unparse(node))
+            self.arrays.clear(base)
+        else:
+            raise Unsupported(ast.unparse(node))
+
+    def _return(self, node: ast.Return) -> None:
+        if self._loops:
+            raise Unsupported("return within a loop")
+        parts: Sequence[ast.expr] = ()
+        if node.value is not None:
+            single = not isinstance(node.value, ast.Tuple)
+            parts = [node.value] if single else node.value.elts
+            if not single and len(parts) == 1:
+                raise Unsupported("a tuple of one result")
+        self._finish([self._result(each) for each in parts])
+        self._go(-1)
+
+    def _result(self, node: ast.expr) -> Value:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "copy" and not node.args and not node.keywords:
+                return self.arrays.copy(self.view(node.func.value), shared=True)
+        if isinstance(node, ast.Call) and self.path(node.func) in _MAKERS:
+            return self.make(node, shared=True)
+        value = self.value(node)
+        if isinstance(value, View):
+            if not isinstance(node, ast.Name) or not self.names.is_fresh(node.id):
+                raise Unsupported(f"the result {ast.unparse(node)} is a part of an array")
+            self.arrays.retain(value.owner, True)
+        return value
+
+
+_MAKERS = ("numpy.empty", "numpy.zeros")
+
+_STATEMENTS: dict[type[ast.stmt], Callable[[Program, ast.stmt], None]] = {
+    ast.Assign: Program._assign,
+    ast.AugAssign: Program._augment,
+    ast.For: Program._for,
+    ast.While: Program._while,
+    ast.If: Program._if,
+    ast.Break: Program._break,
+    ast.Continue: Program._continue,
+    ast.Pass: Program._pass,
+    ast.Raise: Program._raise,
+    ast.Expr: Program._expression_statement,
+    ast.Return: Program._return,
+}

@@ -1,0 +1,115 @@
+"""The types of the printed language: numbers, and C-contiguous arrays of known rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class Unsupported(Exception):
+    """The text holds something that this compiler does not know: Numba's turn."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number type.
+
+    Attributes
+    ----------
+    name : NumPy's name.
+    llvm : its type in registers; a truth value is one bit.
+    memory : its type in arrays; a truth value is a byte.
+    size : bytes in memory.
+    kind : "f", "i", "u" or "b", as NumPy's.
+    """
+
+    name: str
+    llvm: str
+    memory: str
+    size: int
+    kind: str
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "f"
+
+    @property
+    def is_bool(self) -> bool:
+        return self.kind == "b"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in "iu"
+
+
+def _integer(name: str, bits: int) -> Scalar:
+    return Scalar(name, f"i{bits}", f"i{bits}", bits // 8, name[0])
+
+
+F64 = Scalar("float64", "double", "double", 8, "f")
+F32 = Scalar("float32", "float", "float", 4, "f")
+BOOL = Scalar("bool", "i1", "i8", 1, "b")
+I64 = _integer("int64", 64)
+SCALARS: dict[str, Scalar] = {
+    each.name: each
+    for each in (
+        F64,
+        F32,
+        BOOL,
+        I64,
+        *(_integer(f"int{bits}", bits) for bits in (8, 16, 32)),
+        *(_integer(f"uint{bits}", bits) for bits in (8, 16, 32, 64)),
+    )
+}
+
+
+def scalar(name: str) -> Scalar:
+    """The number type of NumPy's name; ``bool_`` is ``bool``."""
+    found = SCALARS.get(name.rstrip("_"))
+    if found is None:
+        raise Unsupported(f"dtype {name}")
+    return found
+
+
+@dataclass(frozen=True)
+class Array:
+    """A C-contiguous array."""
+
+    element: Scalar
+    rank: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.element.name)
+
+
+Type = Scalar | Array
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A scalar value: its type and LLVM operand.
+
+    ``natural`` marks an integer that can't be negative.
+    """
+
+    type: Scalar
+    text: str
+    natural: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An array value: where its elements are, its sizes, and who keeps them alive.
+
+    ``owner`` is the operand of what is counted, "null" for an argument's memory. ``shared`` says
+    whether Python sees it: an ndarray, not scratch memory.
+    """
+
+    type: Array
+    data: str
+    shape: tuple[str, ...]
+    owner: str = "null"
+    shared: bool = False
+    column_major: bool = False
