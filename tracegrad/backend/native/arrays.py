@@ -329,6 +329,61 @@ class Arrays:
         return View(view.type, data, (size, *view.shape[1:]), owner, shared)
 
 
+    def positions(self, view: View, shared: bool) -> View:
+        """``np.flatnonzero`` of a vector: counted first, then written down."""
+        if view.type.rank != 1:
+            raise Unsupported("np.flatnonzero of a matrix")
+        count = self._each_true(view, None)
+        made = self.make(Array(I64, 1), (count,), zero=False, shared=shared)
+        self._each_true(view, made)
+        return made
+
+    def _each_true(self, view: View, made: View | None) -> str:
+        """Go through a vector; how many of it are true. Their places go to ``made``."""
+        writer, op = self.writer, self.writer.op
+        head, body, end = (writer.label(n) for n in ("head", "body", "counted"))
+        before = writer.reachable()
+        writer.start(head)
+        following, more = writer.fresh(), writer.fresh()
+        index = op(f"phi i64 [ 0, %{before} ], [ {following}, %{body} ]")
+        count = op(f"phi i64 [ 0, %{before} ], [ {more}, %{body} ]")
+        writer.branch(op(f"icmp slt i64 {index}, {view.shape[0]}"), body, end)
+        writer.start(body)
+        element = view.type.element
+        place = op(f"getelementptr inbounds {element.memory}, ptr {view.data}, i64 {index}")
+        true = self.scalars.truth(self.load(element, place)).text
+        if made is not None:
+            # The place after the last one is never written, so the last write is kept back.
+            kept = op(f"getelementptr inbounds i64, ptr {made.data}, i64 {count}")
+            aside = writer.slot("i64")
+            writer.do(f"store i64 {index}, ptr {op(f'select i1 {true}, ptr {kept}, ptr {aside}')}")
+        one = op(f"zext i1 {true} to i64")
+        writer.do(f"{more} = add nuw nsw i64 {count}, {one}")
+        writer.do(f"{following} = add nuw nsw i64 {index}, 1")
+        writer.jump(head)
+        writer.start(end)
+        return count
+
+    def overlap(self, written: Sequence[View], read: Sequence[View]) -> Number:
+        """As `tracegrad.backend.memory.overlap`: whether what is written is elsewhere, too."""
+        op = self.writer.op
+        ends = []
+        for view in (*written, *read):
+            start = op(f"ptrtoint ptr {view.data} to i64")
+            ends.append((start, op(f"add i64 {start}, {self.bytes(view)}")))
+        found = "false"
+        for number, (start, stop) in enumerate(ends[: len(written)]):
+            for other_start, other_stop in ends[number + 1 :]:
+                # An empty array shares nothing.
+                low = op(f"icmp ult i64 {start}, {other_stop}")
+                high = op(f"icmp ult i64 {other_start}, {stop}")
+                some = op(f"icmp ne i64 {start}, {stop}")
+                others = op(f"icmp ne i64 {other_start}, {other_stop}")
+                both = op(f"and i1 {op(f'and i1 {low}, {high}')}, {op(f'and i1 {some}, {others}')}")
+                found = op(f"or i1 {found}, {both}")
+        return Number(BOOL, found)
+
+
 _PYTHON_RETAIN = """define internal void @python_retain(ptr %object) {
   %none = icmp eq ptr %object, null
   br i1 %none, label %done, label %held

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracegrad.backend.native import webs
 from tracegrad.backend.native.expressions import Value
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.program import Program
@@ -25,6 +26,7 @@ from tracegrad.backend.native.types import (
     Number,
     Scalar,
     Type,
+    TypeChange,
     Unsupported,
     View,
 )
@@ -35,7 +37,7 @@ NAME = "entry"
 # Offsets in NumPy's array object; part of its binary interface.
 _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 16, 24, 32, 56, 64
 _TYPE_NUMBER, _BYTE_ORDER = 28, 26
-_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100
+_C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,25 @@ def write(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -
     )
     if function is None or function.decorator_list:
         raise Unsupported(f"no function {name}")
+    meanings = _meanings(tree)
+    shown = "".join(f" {flag}" for flag in sorted(flags))
+    try:
+        return _write(function, types, meanings, shown)
+    except TypeChange:
+        return _write(webs.apart(function), types, meanings, shown)
+
+
+def _write(
+    function: ast.FunctionDef, types: Sequence[Type], meanings: dict[str, str], flags: str
+) -> Text:
     module = Module()
     writer = Writer(module)
-    shown = "".join(f" {flag}" for flag in sorted(flags))
     names = [each.arg for each in function.args.args]
     if len(names) != len(types):
         raise Unsupported("another number of parameters")
     given = zip(names, types, strict=True)
     ranks = {name: type.rank for name, type in given if isinstance(type, Array)}
-    program = Program(writer, shown, function, Names(function, ranks), _meanings(tree))
+    program = Program(writer, flags, function, Names(function, ranks), meanings)
     entry = _Entry(writer, program)
     entry.write(function, types)
     return Text(_text(writer, program), tuple(module.addresses))
@@ -115,7 +127,7 @@ class _Entry:
             place = op(f"getelementptr ptr, ptr %arguments, i64 {number}")
             argument = op(f"load ptr, ptr {place}")
             if isinstance(type, Array):
-                given[name] = self._array(argument, type)
+                given[name] = self._array(argument, type, name in self.program.names.written)
             else:
                 given[name] = self._number(argument, type)
         status = self.program.write(given, self._finish)
@@ -147,13 +159,13 @@ class _Entry:
         place = self.writer.op(f"getelementptr i8, ptr {object}, i64 {offset}")
         return self.writer.op(f"load {type}, ptr {place}")
 
-    def _array(self, argument: str, type: Array) -> View:
+    def _array(self, argument: str, type: Array, written: bool) -> View:
         op = self.writer.op
         kind = self._field(argument, 8, "ptr")
         self._go_on_if(op(f"icmp eq ptr {kind}, {self.writer.address('PyArray_Type')}"))
         rank = self._field(argument, _RANK, "i32")
         flags = self._field(argument, _FLAGS, "i32")
-        wanted = _C_CONTIGUOUS | _ALIGNED
+        wanted = _C_CONTIGUOUS | _ALIGNED | (_WRITEABLE if written else 0)
         order = op(f"and i32 {flags}, {wanted}")
         right = op(f"icmp eq i32 {order}, {wanted}")
         fits = op(f"icmp eq i32 {rank}, {type.rank}")

@@ -15,6 +15,7 @@ from tracegrad.backend.native.types import (
     F32,
     F64,
     I64,
+    U64,
     Array,
     Number,
     Scalar,
@@ -83,7 +84,7 @@ class Expressions:
 
     def integer(self, node: ast.expr) -> Number:
         found = self.number(node)
-        if not found.type.is_integer and not found.type.is_bool:
+        if found.type is U64 or not (found.type.is_integer or found.type.is_bool):
             raise Unsupported(f"an integer is expected: {ast.unparse(node)}")
         return self.scalars.cast(found, I64)
 
@@ -147,6 +148,8 @@ class Expressions:
                 raise Unsupported(ast.unparse(node))
             rows, columns = base.shape
             return View(base.type, base.data, (columns, rows), column_major=True)
+        if node.attr == "size":
+            return Number(I64, self.arrays.size(self.view(node.value)), True)
         raise Unsupported(ast.unparse(node))
 
     # --- elements
@@ -311,12 +314,19 @@ class Expressions:
         if module == vectormath.MODULE:
             operands = [self.number(each) for each in node.args]
             return vectormath.call(self, name, operands)
+        if path == "tracegrad.backend.memory.overlap" and len(node.args) == 2:
+            return self.arrays.overlap(*(self._views(each) for each in node.args))
         if path == "tracegrad.backend.advance.in_advance":
             (x,) = (self.number(each) for each in node.args)
             if not x.type.is_float:
                 raise Unsupported("in_advance of an integer")
             return self.scalars.intrinsic("arithmetic.fence", x)
         raise Unsupported(f"the function {path}")
+
+    def _views(self, node: ast.expr) -> list[View]:
+        if not isinstance(node, ast.Tuple):
+            raise Unsupported(ast.unparse(node))
+        return [self.view(each) for each in node.elts]
 
     def _builtin(self, name: str, node: ast.Call) -> Value:
         if name == "len" and len(node.args) == 1:
@@ -335,7 +345,7 @@ class Expressions:
                 return self.scalars.absolute(operands[0])
             if name == "float":
                 return self.scalars.cast(operands[0], F64)
-            if name == "int" and operands[0].type.kind != "u":
+            if name == "int" and operands[0].type is not U64:
                 return self.scalars.cast(operands[0], I64)
             if name == "bool":
                 return self.scalars.truth(operands[0])

@@ -18,6 +18,7 @@ class Names:
     Attributes
     ----------
     natural : loop variables that can't be negative.
+    written : parameters whose memory the function may write to.
     """
 
     def __init__(self, function: ast.FunctionDef, ranks: Mapping[str, int]) -> None:
@@ -39,6 +40,8 @@ class Names:
             elif isinstance(node, ast.Return) and node.value is not None:
                 parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
                 self._returned |= {each.id for each in parts if isinstance(each, ast.Name)}
+        stored = {self._root(name) for name in _stored_to(function)}
+        self.written = {name for name in self._parameters if self._root(name) in stored}
         self.natural = {name for name, naturally in counted.items() if naturally} - others
 
     def _assigned(self, node: ast.Assign, others: set[str]) -> None:
@@ -119,6 +122,19 @@ class Names:
         """Whether ``name`` is always the whole of an array that the function made."""
         root = self._root(name)
         return not any(self._root(each) == root for each in self._views | self._parameters)
+
+
+def _stored_to(function: ast.FunctionDef) -> Iterator[str]:
+    """The arrays that elements are stored to, or that a product is written to."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            yield from _names_in(node.value)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield from _names_in(node.value)
+
+
+def _names_in(node: ast.AST) -> Iterator[str]:
+    return (each.id for each in ast.walk(node) if isinstance(each, ast.Name))
 
 
 def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tracegrad.backend.native import blas
 from tracegrad.backend.native.expressions import Expressions, Value, Variable
 from tracegrad.backend.native.names import Names
-from tracegrad.backend.native.types import I64, Array, Number, Type, Unsupported, View
+from tracegrad.backend.native.types import I64, Array, Number, Type, TypeChange, Unsupported, View
 from tracegrad.backend.native.writer import Writer
 
 
@@ -165,9 +165,16 @@ class Program(Expressions):
                 self._assign_name(name, made, counted=True)
                 return
             if path == "tracegrad.backend.runtime.ensure":
+                if len(node.args) != 2 or node.keywords:
+                    raise Unsupported(ast.unparse(node))
                 base, length = self.view(node.args[0]), self.integer(node.args[1])
                 shared = self.names.is_returned(name)
                 self._assign_name(name, self.arrays.ensure(base, length, shared), counted=True)
+                return
+            if path == "numpy.flatnonzero" and len(node.args) == 1 and not node.keywords:
+                shared = self.names.is_returned(name)
+                made = self.arrays.positions(self.view(node.args[0]), shared)
+                self._assign_name(name, made, counted=True)
                 return
         if isinstance(node, ast.IfExp) and self._names_an_array(node):
             arms = [[ast.Assign([ast.Name(name, ast.Store())], n)] for n in (node.body, node.orelse)]
@@ -207,11 +214,11 @@ class Program(Expressions):
             known = self.variables[name] = self._new_variable(name, value)
         if isinstance(value, View):
             if known.type != value.type or value.column_major:
-                raise Unsupported(f"{name} changes its type")
+                raise TypeChange(f"{name} changes its type")
             if value.owner != "null" and value.shared != known.shared:
                 raise Unsupported(f"{name} is memory of two kinds")
         elif known.type is not value.type:
-            raise Unsupported(f"{name} changes its type")
+            raise TypeChange(f"{name} changes its type")
         return known
 
     def _new_variable(self, name: str, value: Value) -> Variable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from tracegrad.backend.native.types import BOOL, F32, F64, I64, Number, Scalar, Unsupported
+from tracegrad.backend.native.types import BOOL, F32, F64, I64, U64, Number, Scalar, Unsupported
 from tracegrad.backend.native.writer import Writer, real
 
 _COMPARE = {
@@ -33,7 +33,10 @@ _INTRINSICS = {
     **{"trunc": "trunc", "rint": "rint", "abs": "fabs", "fabs": "fabs"},
 }
 _LIBM = frozenset({"log1p", "expm1", "tanh", "sinh", "cosh", "tan"})
-_LIBM_NAMES = {"arctan": "atan", "arcsin": "asin", "arccos": "acos"}
+_LIBM_NAMES = {
+    **{"arctan": "atan", "arcsin": "asin", "arccos": "acos", "cbrt": "cbrt"},
+    **{"arctanh": "atanh", "arcsinh": "asinh", "arccosh": "acosh"},
+}
 
 
 class Scalars:
@@ -79,9 +82,8 @@ class Scalars:
                 how = "sitofp" if source.kind == "i" else "uitofp"
             return self._number(type, f"{how} {old} {x.text} to {new}")
         if source.is_float:
-            if type.kind == "u":
-                raise Unsupported("a float cast to an unsigned integer")
-            return self._number(type, f"fptosi {old} {x.text} to {new}")
+            how = "fptosi" if type.kind == "i" else "fptoui"
+            return self._number(type, f"{how} {old} {x.text} to {new}")
         bits, wanted = (1 if source.is_bool else 8 * source.size), 8 * type.size
         if bits == wanted:
             return Number(type, x.text, x.natural and type.kind == "i")
@@ -98,9 +100,6 @@ class Scalars:
 
     def arithmetic_type(self, x: Scalar, y: Scalar) -> Scalar:
         """In what type numbers of two types meet."""
-        for each in (x, y):
-            if each.kind == "u" and each.size == 8:
-                raise Unsupported("uint64 arithmetic")
         if x.is_float or y.is_float:
             if x is y is F32:
                 return F32
@@ -108,8 +107,10 @@ class Scalars:
                 if one is F32 and not other.is_float and other.size < 4:
                     raise Unsupported("float32 with a small integer")
             return F64
-        if "u" in x.kind + y.kind:
-            raise Unsupported("unsigned arithmetic")
+        if x.kind == y.kind == "u":
+            return U64
+        if U64 in (x, y):
+            raise Unsupported("uint64 with another integer")
         return I64
 
     def common(self, x: Number, y: Number) -> tuple[Number, Number]:
@@ -122,8 +123,8 @@ class Scalars:
         if operator in ("BitAnd", "BitOr", "BitXor") and x.type is y.type is BOOL:
             return self._number(BOOL, f"{_INTEGER[operator]} i1 {x.text}, {y.text}")
         x, y = self.common(x, y)
-        if operator == "Div":
-            x, y = (self.cast(each, F64) if each.type is I64 else each for each in (x, y))
+        if operator == "Div" and not x.type.is_float:
+            x, y = self.cast(x, F64), self.cast(y, F64)
         type = x.type
         if type.is_float:
             if operator in _FLOAT:
@@ -138,10 +139,12 @@ class Scalars:
         if operator not in _INTEGER:
             raise Unsupported(f"{operator} of integers")
         natural = x.natural and y.natural and operator in ("Add", "Mult", "BitAnd", "BitOr")
-        folded = self._folded(operator, x, y)
+        folded = self._folded(operator, x, y) if type is I64 else None
         if folded is not None:
             return folded
-        return Number(I64, self.writer.op(f"{_INTEGER[operator]} i64 {x.text}, {y.text}"), natural)
+        name = "lshr" if operator == "RShift" and type is U64 else _INTEGER[operator]
+        natural = natural and type is I64
+        return Number(type, self.writer.op(f"{name} i64 {x.text}, {y.text}"), natural)
 
     def _folded(self, operator: str, x: Number, y: Number) -> Number | None:
         """Sums and products of small constants, so that their signs are known here."""
@@ -159,6 +162,11 @@ class Scalars:
     def _integer_division(self, x: Number, y: Number, remainder: bool) -> Number:
         """Rounded down; by zero it is 0, and so is the one quotient that overflows."""
         op = self.writer.op
+        if x.type is U64:
+            zero = op(f"icmp eq i64 {y.text}, 0")
+            divisor = op(f"select i1 {zero}, i64 1, i64 {y.text}")
+            found = op(f"{'urem' if remainder else 'udiv'} i64 {x.text}, {divisor}")
+            return self._number(U64, f"select i1 {zero}, i64 0, i64 {found}")
         if y.text.isdigit() and int(y.text) > 0:
             divisor, refused = y.text, None
         else:
@@ -232,6 +240,8 @@ class Scalars:
         kind = x.type.llvm
         if x.type.is_float:
             return self._number(BOOL, f"fcmp{self.flags} {real_one} {kind} {x.text}, {y.text}")
+        if x.type is U64:
+            integer_one = integer_one.replace("s", "u", 1)
         return self._number(BOOL, f"icmp {integer_one} {kind} {x.text}, {y.text}")
 
     def negate(self, x: Number) -> Number:
@@ -240,14 +250,15 @@ class Scalars:
                 return Number(x.type, f"0x{int(x.text, 16) ^ (1 << 63):016X}")
             return self._number(x.type, f"fneg {x.type.llvm} {x.text}")
         if x.type.kind == "u":
-            raise Unsupported("minus an unsigned integer")
+            wide = self.cast(x, U64)
+            return self._number(U64, f"sub i64 0, {wide.text}")
         return self.binary("Sub", self.constant(0), x)
 
     def invert(self, x: Number) -> Number:
         if x.type.is_bool:
             return self._number(BOOL, f"xor i1 {x.text}, true")
         if x.type.kind == "u":
-            raise Unsupported("~ of an unsigned integer")
+            return self._number(x.type, f"xor {x.type.llvm} {x.text}, -1")
         return self._number(I64, f"xor i64 {self.cast(x, I64).text}, -1")
 
     def truth(self, x: Number) -> Number:
@@ -283,6 +294,8 @@ class Scalars:
     def absolute(self, x: Number) -> Number:
         if x.type.is_float:
             return self.intrinsic("fabs", x)
+        if x.type.kind == "u":
+            return x
         if x.type.kind != "i":
             raise Unsupported(f"abs of {x.type.name}")
         op, kind = self.writer.op, x.type.llvm
@@ -295,7 +308,10 @@ class Scalars:
         if x.type.is_float or y.type.is_float:
             raise Unsupported(f"{name} of floats")
         x, y = self.common(x, y)
-        function = self.writer.module.declare(f"llvm.s{name}.i64", "i64", "i64, i64")
+        sign = "u" if x.type is U64 else "s"
+        function = self.writer.module.declare(f"llvm.{sign}{name}.i64", "i64", "i64, i64")
+        if x.type is U64:
+            return self._number(U64, f"call i64 {function}(i64 {x.text}, i64 {y.text})")
         natural = (x.natural or y.natural) if name == "max" else (x.natural and y.natural)
         found = self.writer.op(f"call i64 {function}(i64 {x.text}, i64 {y.text})")
         return Number(I64, found, natural)
@@ -374,6 +390,8 @@ class Scalars:
             return self.intrinsic("copysign", x, y)
         if name == "fmod":
             return self.float_operation("frem", x, y)
+        if name in ("hypot", "arctan2"):
+            return self.libm("atan2" if name == "arctan2" else name, x, y)
         if name == "logaddexp":
             return self._logaddexp(x, y)
         raise Unsupported(f"np.{name}")

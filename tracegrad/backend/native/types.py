@@ -11,6 +11,10 @@ class Unsupported(Exception):
     """The text holds something that this compiler does not know: Numba's turn."""
 
 
+class TypeChange(Unsupported):
+    """A name is given values of two types."""
+
+
 @dataclass(frozen=True)
 class Scalar:
     """A number type.
@@ -62,6 +66,9 @@ SCALARS: dict[str, Scalar] = {
         *(_integer(f"uint{bits}", bits) for bits in (8, 16, 32, 64)),
     )
 }
+
+
+U64 = SCALARS["uint64"]
 
 
 def scalar(name: str) -> Scalar:
