@@ -154,17 +154,6 @@ class CompiledKernel:
         return call
 
     @property
-    def checked(self) -> Callable[..., Any]:
-        """The compiled function for arguments that nobody looked at: others are a TypeError.
-
-        It takes exactly the types of the signature. This is the dispatcher, which from now on
-        compiles nothing further behind the caller's back.
-        """
-        self.dispatcher.disable_compile()
-        call: Callable[..., Any] = self.dispatcher
-        return call
-
-    @property
     def result_type(self) -> Any:
         """The Numba type of what the kernel returns."""
         return self.dispatcher.overloads[self.signature].signature.return_type
@@ -405,9 +394,7 @@ def _without_aliases(flags: Any) -> Any:
     return flags
 
 
-def _store(
-    source: str, entry: str, digest: str, options: KernelOptions
-) -> tuple[Path | None, str]:
+def _store(source: str, entry: str, digest: str, options: KernelOptions) -> tuple[Path | None, str]:
     """Where the text is kept, and what tracebacks call the file."""
     stem = f"{entry}-{digest}"
     path = cache.store_source(stem, source) if options.cache else None

@@ -9,9 +9,7 @@ from tracegrad.backend.native.kernel import compile_native
 from tracegrad.backend.native.types import Unsupported
 from tracegrad.testing import emitted
 
-OPS = [
-    op for op in ops.REGISTRY.values() if op.samples is not None and op.kind == "elementwise"
-]
+OPS = [op for op in ops.REGISTRY.values() if op.samples is not None and op.kind == "elementwise"]
 
 #: Their kernels are left to Numba.
 LEFT = {"digamma", "gamma", "lgamma", "polygamma", "power"}
@@ -20,9 +18,7 @@ LEFT = {"digamma", "gamma", "lgamma", "polygamma", "power"}
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_scalar_text_means_the_reference(op):
     loops = list(emitted.scalar_loops(op))
-    signature = [
-        (array.dtype, 1) for loop in loops for array in (*loop.columns, loop.expected)
-    ]
+    signature = [(array.dtype, 1) for loop in loops for array in (*loop.columns, loop.expected)]
     source = emitted.loops_source(loops)
     try:
         kernel = compile_native(source, "run", signature, sorted(DEFAULT_FASTMATH), None, "<text>")

@@ -18,7 +18,9 @@ from tracegrad.backend.native.writer import Writer
 
 Fail = Callable[[str, "str | None"], None]
 
-TOO_BIG = "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+TOO_BIG = (
+    "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+)
 NO_MEMORY = "Allocation failed (probably too large)."
 
 _HEADER = 64
@@ -327,7 +329,6 @@ class Arrays:
         size = op(f"phi i64 [ {before}, %{kept} ], [ {larger}, %{made} ]")
         owner = op(f"phi ptr [ {view.owner}, %{kept} ], [ {longer.owner}, %{made} ]")
         return View(view.type, data, (size, *view.shape[1:]), owner, shared)
-
 
     def positions(self, view: View, shared: bool) -> View:
         """``np.flatnonzero`` of a vector: counted first, then written down."""

@@ -8,8 +8,10 @@ with 32-bit sizes reads the lower half of.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from tracegrad.backend.native.arrays import Arrays
 from tracegrad.backend.native.types import F32, F64, Unsupported, View
@@ -137,8 +139,7 @@ def _of_numpy(name: str) -> int | None:
 
 
 def _of_scipy(name: str) -> int:
-    from scipy.linalg import cython_blas
-
+    cython_blas: Any = importlib.import_module("scipy.linalg.cython_blas")
     capsule = cython_blas.__pyx_capi__[name]
     name_of = ctypes.pythonapi.PyCapsule_GetName
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]

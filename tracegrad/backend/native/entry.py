@@ -1,8 +1,8 @@
 """The function that CPython calls: arguments in, statements, results out.
 
-It is a ``METH_FASTCALL`` function. An argument that is not exactly what the kernel was made for (another
-dtype, rank, layout or type) raises TypeError before anything is done, so that the caller tries
-another way.
+It is a ``METH_FASTCALL`` function. An argument that is not exactly what the kernel was made for
+(another dtype, rank, layout or type) raises TypeError before anything is done, so that the caller
+tries another way.
 """
 
 from __future__ import annotations
@@ -278,22 +278,22 @@ class _Entry:
         if not count:
             return
         kinds, messages, lines = [], [], []
-        for kind, message, line in self.program.failures:
-            kinds.append(f"i64 {writer.module.address(f'exception:{kind}')}")
-            text = "null" if message is None else writer.module.message(message)
-            messages.append(f"ptr {text}")
-            lines.append(f"i32 {line}")
+        for exception, message, number in self.program.failures:
+            kinds.append(f"i64 {writer.module.address(f'exception:{exception}')}")
+            said = "null" if message is None else writer.module.message(message)
+            messages.append(f"ptr {said}")
+            lines.append(f"i32 {number}")
         kind = op(f"load i64, ptr {self._entry_of('kinds', 'i64', kinds, status)}")
         kind = op(f"load ptr, ptr {op(f'getelementptr ptr, ptr @addresses, i64 {kind}')}")
         text = op(f"load ptr, ptr {self._entry_of('texts', 'ptr', messages, status)}")
-        bare, spoken, said = (writer.label(n) for n in ("bare", "spoken", "said"))
+        bare, spoken, set_ = (writer.label(n) for n in ("bare", "spoken", "set"))
         writer.branch(op(f"icmp eq ptr {text}, null"), bare, spoken)
         writer.start(bare)
         writer.call("PyErr_SetNone", "void", f"ptr {kind}")
-        writer.jump(said)
+        writer.jump(set_)
         writer.start(spoken)
         writer.call("PyErr_SetString", "void", f"ptr {kind}", f"ptr {text}")
-        writer.start(said)
+        writer.start(set_)
         trace = writer.address("_PyTraceback_Add")
         traced, end = writer.label("traced"), writer.label("end")
         writer.branch(op(f"icmp eq ptr {trace}, null"), end, traced)
@@ -320,7 +320,11 @@ def _type_numbers(dtype: np.dtype) -> list[int]:
 def _text(writer: Writer, program: Program) -> str:
     head = f"define ptr @{NAME}(ptr %self, ptr %arguments, i64 %count) {{\nstart:"
     body = [head, *writer.slots, *writer.lines, "}"]
-    notes = ['!0 = !{!"branch_weights", i32 1, i32 2000}', "!1 = !{}", f"!2 = !{{i64 0, i64 {2**62}}}"]
+    notes = [
+        '!0 = !{!"branch_weights", i32 1, i32 2000}',
+        "!1 = !{}",
+        f"!2 = !{{i64 0, i64 {2**62}}}",
+    ]
     return "\n".join([writer.module.text(), *body, *notes])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracegrad.backend.native import vectormath
 from tracegrad.backend.native.arrays import Arrays
@@ -12,7 +13,6 @@ from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import (
     BOOL,
-    F32,
     F64,
     I64,
     U64,
@@ -28,7 +28,8 @@ from tracegrad.backend.native.writer import Writer
 Value = Number | View
 
 _SCALAR_TYPES = frozenset(
-    {"float64", "float32", "bool_"} | {f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)}
+    {"float64", "float32", "bool_"}
+    | {f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)}
 )
 
 
@@ -101,7 +102,7 @@ class Expressions:
         return handler(self, node)
 
     def _constant(self, node: ast.Constant) -> Value:
-        if type(node.value) in (bool, int, float):
+        if isinstance(node.value, (bool, int, float)):
             return self.scalars.constant(node.value)
         raise Unsupported(f"the constant {node.value!r}")
 
@@ -280,7 +281,11 @@ class Expressions:
         other = self.number(node.orelse)
         second, writer.lines = writer.lines, first
         other_block = writer.block
-        type = one.type if one.type is other.type else self.scalars.arithmetic_type(one.type, other.type)
+        type = (
+            one.type
+            if one.type is other.type
+            else self.scalars.arithmetic_type(one.type, other.type)
+        )
         writer.open = True
         one = self.scalars.cast(one, type)
         writer.jump(end)
@@ -422,7 +427,7 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant)
 
 
-_EXPRESSIONS: dict[type[ast.expr], Callable[[Expressions, ast.expr], Value]] = {
+_EXPRESSIONS: dict[type[ast.expr], Callable[[Any, Any], Value]] = {
     ast.Constant: Expressions._constant,
     ast.Name: Expressions._name,
     ast.Attribute: Expressions._attribute,

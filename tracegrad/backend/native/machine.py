@@ -94,8 +94,10 @@ def assembly(text: str) -> str:
 
 #: Where NumPy's functions and types are in the table that it exports.
 _NUMPY = {
-    **{"PyArray_Type": 2, "PyArray_DescrFromType": 45},
-    **{"PyArray_Zeros": 183, "PyArray_Empty": 184},
+    "PyArray_Type": 2,
+    "PyArray_DescrFromType": 45,
+    "PyArray_Zeros": 183,
+    "PyArray_Empty": 184,
 }
 
 
@@ -203,10 +205,14 @@ def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Cal
     if not table or not place:
         raise RuntimeError("the machine code lacks its entry")
     slots = (ctypes.c_void_p * len(values)).from_address(table)
-    slots[:] = values
+    for number, value in enumerate(values):
+        slots[number] = value
     held = Code(engine, name, place, file)
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    make.restype, make.argtypes = (
+        ctypes.py_object,
+        [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p],
+    )
     made: Callable[..., Any] = make(ctypes.addressof(held.method), held, None)
     return made
 

@@ -127,9 +127,9 @@ class Names:
 def _stored_to(function: ast.FunctionDef) -> Iterator[str]:
     """The arrays that elements are stored to, or that a product is written to."""
     for node in ast.walk(function):
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            yield from _names_in(node.value)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        if not isinstance(node, (ast.Subscript, ast.Expr)):
+            continue
+        if not isinstance(node, ast.Subscript) or isinstance(node.ctx, ast.Store):
             yield from _names_in(node.value)
 
 

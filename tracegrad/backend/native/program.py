@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracegrad.backend.native import blas
 from tracegrad.backend.native.expressions import Expressions, Value, Variable
@@ -177,8 +178,10 @@ class Program(Expressions):
                 self._assign_name(name, made, counted=True)
                 return
         if isinstance(node, ast.IfExp) and self._names_an_array(node):
-            arms = [[ast.Assign([ast.Name(name, ast.Store())], n)] for n in (node.body, node.orelse)]
-            self._if(ast.If(node.test, *arms))
+            one, other = (
+                ast.Assign([ast.Name(name, ast.Store())], arm) for arm in (node.body, node.orelse)
+            )
+            self._if(ast.If(node.test, [one], [other]))
             return
         self._assign_name(name, self.value(node))
 
@@ -371,18 +374,19 @@ class Program(Expressions):
             raise Unsupported("return within a loop")
         parts: Sequence[ast.expr] = ()
         if node.value is not None:
-            single = not isinstance(node.value, ast.Tuple)
-            parts = [node.value] if single else node.value.elts
-            if not single and len(parts) == 1:
+            parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            if isinstance(node.value, ast.Tuple) and len(parts) < 2:
                 raise Unsupported("a tuple of one result")
         self._finish([self._result(each) for each in parts])
         self._go(-1)
 
     def _result(self, node: ast.expr) -> Value:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr == "copy" and not node.args and not node.keywords:
-                return self.arrays.copy(self.view(node.func.value), shared=True)
-        if isinstance(node, ast.Call) and self.path(node.func) in _MAKERS:
+        path = self.path(node.func) if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and path is None and not (node.args or node.keywords):
+            if not isinstance(node.func, ast.Attribute) or node.func.attr != "copy":
+                raise Unsupported(ast.unparse(node))
+            return self.arrays.copy(self.view(node.func.value), shared=True)
+        if isinstance(node, ast.Call) and path in _MAKERS:
             return self.make(node, shared=True)
         value = self.value(node)
         if isinstance(value, View):
@@ -394,7 +398,7 @@ class Program(Expressions):
 
 _MAKERS = ("numpy.empty", "numpy.zeros")
 
-_STATEMENTS: dict[type[ast.stmt], Callable[[Program, ast.stmt], None]] = {
+_STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any], None]] = {
     ast.Assign: Program._assign,
     ast.AugAssign: Program._augment,
     ast.For: Program._for,

@@ -22,20 +22,22 @@ _COMPARE = {
 }
 _FLOAT = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv"}
 _INTEGER = {
-    **{"Add": "add", "Sub": "sub", "Mult": "mul", "BitAnd": "and", "BitOr": "or"},
-    **{"BitXor": "xor", "LShift": "shl", "RShift": "ashr"},
+    "Add": "add",
+    "Sub": "sub",
+    "Mult": "mul",
+    "BitAnd": "and",
+    "BitOr": "or",
+    "BitXor": "xor",
+    "LShift": "shl",
+    "RShift": "ashr",
 }
 
-#: NumPy's functions of one float that LLVM knows. The others are libm's.
-_INTRINSICS = {
-    **{"sqrt": "sqrt", "exp": "exp", "exp2": "exp2", "log": "log", "log2": "log2"},
-    **{"log10": "log10", "sin": "sin", "cos": "cos", "floor": "floor", "ceil": "ceil"},
-    **{"trunc": "trunc", "rint": "rint", "abs": "fabs", "fabs": "fabs"},
-}
-_LIBM = frozenset({"log1p", "expm1", "tanh", "sinh", "cosh", "tan"})
-_LIBM_NAMES = {
-    **{"arctan": "atan", "arcsin": "asin", "arccos": "acos", "cbrt": "cbrt"},
-    **{"arctanh": "atanh", "arcsinh": "asinh", "arccosh": "acosh"},
+#: NumPy's functions of one float that LLVM has, and those of libm, by C's names.
+_INTRINSICS = frozenset(
+    ("sqrt", "exp", "exp2", "log", "log2", "log10", "sin", "cos", "floor", "ceil", "trunc", "rint")
+)
+_LIBM = {name: name for name in ("log1p", "expm1", "tanh", "sinh", "cosh", "tan", "cbrt")} | {
+    f"arc{name}": f"a{name}" for name in ("tan", "sin", "cos", "tanh", "sinh", "cosh")
 }
 
 
@@ -349,11 +351,11 @@ class Scalars:
     def _unary_float(self, name: str, x: Number) -> Number:
         kind, f = x.type.llvm, self.flags
         if name in _INTRINSICS:
-            return self.intrinsic(_INTRINSICS[name], x)
+            return self.intrinsic(name, x)
+        if name in ("abs", "fabs"):
+            return self.intrinsic("fabs", x)
         if name in _LIBM:
-            return self.libm(name, x)
-        if name in _LIBM_NAMES:
-            return self.libm(_LIBM_NAMES[name], x)
+            return self.libm(_LIBM[name], x)
         if name == "reciprocal":
             return self.float_operation("fdiv", Number(x.type, real(1.0, x.type)), x)
         if name == "isnan":
