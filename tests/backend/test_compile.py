@@ -74,7 +74,8 @@ def test_one_text_one_kernel_and_none_is_kept_alive():
     assert not any(key.startswith(name) for key in compile._dispatchers)
 
 
-def test_symbols_carry_the_hash_and_functions_keep_their_name():
+def test_symbols_carry_the_hash_and_functions_keep_their_name(monkeypatch):
+    monkeypatch.setenv(compile.COMPILER_VARIABLE, "numba")
     kernel = compile_kernel(SCALED, "scaled", SIGNATURE)
     assert f"tracegrad_kernel_{kernel.name}6scaled" in kernel.llvm()
     assert kernel.dispatcher.py_func.__name__ == "scaled"
@@ -88,6 +89,7 @@ def test_llvm_and_assembly_are_there_for_kernels_loaded_from_disk():
     kernel = compile_kernel(SCALED, "scaled", SIGNATURE)
     assert kernel.from_disk
     assert "fmul reassoc" in kernel.llvm()
+    assert kernel.native
     assert "vmulpd" in kernel.assembly() or "mul" in kernel.assembly()
 
 

@@ -36,6 +36,8 @@ def directory(tmp_path, monkeypatch):
     """A fresh cache directory, and a process that has compiled nothing yet."""
     path = tmp_path / "kernels"
     monkeypatch.setenv(cache.DIRECTORY_VARIABLE, str(path))
+    # What our own compiler stores is tested beside it.
+    monkeypatch.setenv(compile.COMPILER_VARIABLE, "numba")
     forget()
     return path
 

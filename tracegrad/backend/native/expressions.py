@@ -200,6 +200,8 @@ class Expressions:
             return self.scalars.negation(operand)
         if isinstance(node.op, ast.Invert):
             return self.scalars.invert(operand)
+        if isinstance(node.op, ast.UAdd) and not operand.type.is_bool:
+            return operand
         raise Unsupported(ast.unparse(node))
 
     def _compare(self, node: ast.Compare) -> Value:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
+from tracegrad.backend.native.types import Unsupported
+
 
 class Names:
     """The names of one function.
@@ -45,7 +47,9 @@ class Names:
         self.natural = {name for name, naturally in counted.items() if naturally} - others
 
     def _assigned(self, node: ast.Assign, others: set[str]) -> None:
-        (target,) = node.targets
+        if len(node.targets) != 1:
+            raise Unsupported(ast.unparse(node))
+        target = node.targets[0]
         pairs = [(target, node.value)]
         if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
             pairs = list(zip(target.elts, node.value.elts, strict=False))
