@@ -11,7 +11,7 @@ import traceback
 import numpy as np
 import pytest
 
-from tracegrad.backend import cache, compile
+from tracegrad.backend import cache, compile, pool
 from tracegrad.backend.compile import compile_kernel
 from tracegrad.errors import GuardFailed
 
@@ -152,15 +152,17 @@ def test_too_much_memory_and_negative_sizes_are_errors():
 def test_nothing_is_held_after_a_call():
     entry = compiled().entry_point
     x = np.ones(5)
+    seven = np.ones(7)
     before = sys.getrefcount(x), sys.getrefcount(np.dtype(float))
     y, _ = entry(x, 2.0, 1)
     assert sys.getrefcount(y) == 2
     for _ in range(1000):
         entry(x, 2.0, 1)
-        for wrong in ((np.ones(7), 2.0, 1), (x, 2.0, 9), (x, "", 1)):
+        for wrong in ((seven, 2.0, 1), (x, 2.0, 9), (x, "", 1)):
             with pytest.raises((GuardFailed, IndexError, TypeError)):
                 entry(*wrong)
     del y, wrong
+    gc.collect()
     after = sys.getrefcount(x), sys.getrefcount(np.dtype(float))
     assert after[0] == before[0]
     assert abs(after[1] - before[1]) < 10
@@ -210,6 +212,36 @@ def test_memory_does_not_grow():
     before = resident()
     work(500)  # some 10 arrays of 160 kB each time
     assert resident() - before < 8e6
+
+
+LARGE = """\
+from tracegrad.backend.memory import large_empty
+
+
+def f(n):
+    y = large_empty(n)
+    scratch = large_empty((n, 2))
+    for i in range(n):
+        scratch[i, 1] = i * 2.0
+    for i in range(n):
+        y[i] = scratch[i, 1]
+    return y
+"""
+
+
+def test_large_arrays_take_their_memory_from_the_pool():
+    entry = compiled(LARGE, ("int64",)).entry_point
+    n = pool.LARGE
+    y = entry(n)
+    np.testing.assert_array_equal(y, np.arange(n) * 2.0)
+    before = pool.held()
+    assert before >= 16 * n
+    del y
+    assert pool.held() >= before + 8 * n
+    again = entry(n)
+    assert pool.held() <= before + 8 * n
+    np.testing.assert_array_equal(again[-3:], np.arange(n - 3, n) * 2.0)
+    pool.clear()
 
 
 def run_plain_exchange(x, trips):

@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from tracegrad.backend import runtime
-from tracegrad.backend.memory import large_pages, overlap
+from tracegrad.backend.memory import large_empty, overlap
 from tracegrad.errors import GuardFailed
 """
 
@@ -165,7 +165,11 @@ PROGRAMS = {
     ),
     "copies": ("return x.copy(), x[0]", "x", VECTOR),
     "shapes": ("y = x.reshape((2, 6))\nz = y.reshape(12)\nreturn z[5], y[1, 0]", "x", MATRIX),
-    "filled": ("y = np.empty((2, 3))\nlarge_pages(y)\ny.fill(0)\nreturn y", "x", VECTOR),
+    "filled": (
+        "y = large_empty((2, 3))\ny.fill(0)\nz = large_empty(3)\nz[0] = 1.0\nreturn y, z[0]",
+        "x",
+        VECTOR,
+    ),
     "growth": (
         """
         tape = np.empty(0)

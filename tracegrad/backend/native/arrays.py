@@ -8,10 +8,8 @@ new one each trip, and every way out of the kernel frees what is left.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 
-from tracegrad.backend.memory import HUGE_PAGES, LARGE, PAGE
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import BOOL, I64, Array, Number, Scalar, Unsupported, View
 from tracegrad.backend.native.writer import Writer
@@ -26,16 +24,17 @@ NO_MEMORY = "Allocation failed (probably too large)."
 _HEADER = 64
 """Bytes before the first element of scratch memory: its count, and what to free."""
 
-_SCRATCH = f"""define internal noalias ptr @scratch(i64 %size, i64 %zero) noinline nounwind {{
+# The count, the block, and the function that frees it stand before the first element.
+_SCRATCH = f"""define internal noalias ptr @scratch(
+    i64 %size, i64 %zero, ptr %calloc, ptr %malloc, ptr %free
+) noinline nounwind {{
   %total = add i64 %size, {2 * _HEADER}
   %fresh = icmp eq i64 %zero, 0
   br i1 %fresh, label %plain, label %cleared
 plain:
-  %malloc = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 MALLOC)
   %one = call ptr %malloc(i64 %total)
   br label %got
 cleared:
-  %calloc = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 CALLOC)
   %two = call ptr %calloc(i64 1, i64 %total)
   br label %got
 got:
@@ -54,6 +53,8 @@ done:
   store i64 1, ptr %count
   %origin = getelementptr i8, ptr %data, i64 -{_HEADER - 8}
   store ptr %raw, ptr %origin
+  %freeing = getelementptr i8, ptr %data, i64 -{_HEADER - 16}
+  store ptr %free, ptr %freeing
   ret ptr %data
 }}"""
 
@@ -70,7 +71,8 @@ held:
 free:
   %origin = getelementptr i8, ptr %data, i64 -{_HEADER - 8}
   %raw = load ptr, ptr %origin
-  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 FREE)
+  %freeing = getelementptr i8, ptr %data, i64 -{_HEADER - 16}
+  %function = load ptr, ptr %freeing
   call void %function(ptr %raw)
   br label %done
 done:
@@ -98,16 +100,15 @@ _ELEMENTS = """define internal noalias ptr @elements(ptr %array) noinline nounwi
   ret ptr %data
 }"""
 
-_NDARRAY = """define internal ptr @ndarray(i32 %rank, ptr %shape, i32 %number, i64 %zero) noinline {
+_NDARRAY = """define internal ptr @ndarray(i32 %rank, ptr %shape, i32 %number, ptr %make) noinline {
   %find = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 DESCR)
   %descr = call ptr %find(i32 %number)
-  %fresh = icmp eq i64 %zero, 0
-  %empty = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 EMPTY)
-  %zeros = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 ZEROS)
-  %make = select i1 %fresh, ptr %empty, ptr %zeros
   %array = call ptr %make(i32 %rank, ptr %shape, ptr %descr, i32 0)
   ret ptr %array
 }"""
+
+_PLAIN = ("PyMem_RawCalloc", "PyMem_RawMalloc", "PyMem_RawFree")
+_POOLED = ("pool.calloc", "pool.malloc", "pool.free")
 
 
 class Arrays:
@@ -183,15 +184,31 @@ class Arrays:
 
     # --- memory
 
-    def make(self, type: Array, shape: Sequence[str], *, zero: bool, shared: bool) -> View:
-        """A new array, held by whoever takes it."""
-        if shared:
-            return self._ndarray(type, shape, zero)
-        self._define("scratch", _SCRATCH, MALLOC="PyMem_RawMalloc", CALLOC="PyMem_RawCalloc")
+    def make(
+        self,
+        type: Array,
+        shape: Sequence[str],
+        *,
+        zero: bool = False,
+        shared: bool = False,
+        large: bool = False,
+    ) -> View:
+        """A new array, held by whoever takes it.
+
+        Parameters
+        ----------
+        shared : whether Python will see it.
+        large : whether its memory comes from the pool if it is large.
+        """
         writer = self.writer
+        if shared:
+            return self._ndarray(type, shape, zero, large)
+        writer.module.define("scratch", _SCRATCH)
         self._check(type, shape)
         size = writer.op(f"mul i64 {self._product(shape)}, {type.element.size}")
-        data = writer.op(f"call noalias ptr @scratch(i64 {size}, i64 {int(zero)})")
+        names = _POOLED if large else _PLAIN
+        functions = ", ".join(f"ptr {writer.address(name)}" for name in names)
+        data = writer.op(f"call noalias ptr @scratch(i64 {size}, i64 {int(zero)}, {functions})")
         self.refuse(writer.op(f"icmp eq ptr {data}, null"), "MemoryError", NO_MEMORY)
         return View(type, data, tuple(shape), data)
 
@@ -231,16 +248,20 @@ class Arrays:
         self.fail(kind, message)
         self.writer.start(fine)
 
-    def _ndarray(self, type: Array, shape: Sequence[str], zero: bool) -> View:
-        names = {"DESCR": "PyArray_DescrFromType", "EMPTY": "PyArray_Empty"}
-        self._define("ndarray", _NDARRAY, **names, ZEROS="PyArray_Zeros")
+    def _ndarray(self, type: Array, shape: Sequence[str], zero: bool, large: bool) -> View:
+        self._define("ndarray", _NDARRAY, DESCR="PyArray_DescrFromType")
         self.writer.module.define("elements", _ELEMENTS)
         writer = self.writer
         where = writer.slot(f"[{max(1, type.rank)} x i64]")
         for axis, dim in enumerate(shape):
             place = writer.op(f"getelementptr i64, ptr {where}, i64 {axis}")
             writer.do(f"store i64 {dim}, ptr {place}")
-        given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, i64 {int(zero)}"
+        maker = writer.address(
+            ("pool.zeros" if zero else "pool.empty")
+            if large
+            else ("PyArray_Zeros" if zero else "PyArray_Empty")
+        )
+        given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, ptr {maker}"
         array = writer.op(f"call ptr @ndarray({given})")
         self.refuse(writer.op(f"icmp eq ptr {array}, null"), "", None)
         data = writer.op(f"call noalias ptr @elements(ptr {array})")
@@ -270,7 +291,7 @@ class Arrays:
             self._define("python_release", _PYTHON_RELEASE, DECREF="Py_DecRef")
             self.writer.do(f"call void @python_release(ptr {owner})")
         else:
-            self._define("release", _RELEASE, FREE="PyMem_RawFree")
+            self.writer.module.define("release", _RELEASE)
             self.writer.do(f"call void @release(ptr {owner})")
 
     # --- whole arrays
@@ -289,24 +310,6 @@ class Arrays:
         function = self.writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
         size = self.bytes(view)
         self.writer.do(f"call void {function}(ptr {view.data}, i8 0, i64 {size}, i1 false)")
-
-    def large_pages(self, view: View) -> None:
-        """As `tracegrad.backend.memory.large_pages`."""
-        if sys.platform != "linux":
-            return
-        writer = self.writer
-        advise = writer.module.declare("madvise", "i32", "ptr, i64, i32")
-        size = self.bytes(view)
-        ask, done = writer.label("ask"), writer.label("asked")
-        writer.branch(writer.op(f"icmp sge i64 {size}, {LARGE}"), ask, done, rare=True)
-        writer.start(ask)
-        start = writer.op(f"ptrtoint ptr {view.data} to i64")
-        minus = writer.op(f"sub i64 0, {start}")
-        skipped = writer.op(f"and i64 {minus}, {PAGE - 1}")
-        place = writer.op(f"getelementptr i8, ptr {view.data}, i64 {skipped}")
-        rest = writer.op(f"sub i64 {size}, {skipped}")
-        writer.op(f"call i32 {advise}(ptr {place}, i64 {rest}, i32 {HUGE_PAGES})")
-        writer.start(done)
 
     def ensure(self, view: View, length: Number, shared: bool) -> View:
         """As `tracegrad.backend.runtime.ensure`: the array, or a longer one that begins with it."""

@@ -27,6 +27,10 @@ from tracegrad.backend.native.writer import Writer
 
 Value = Number | View
 
+LARGE_EMPTY = "tracegrad.backend.memory.large_empty"
+MAKERS = ("numpy.empty", "numpy.zeros", LARGE_EMPTY)
+"""The functions that make arrays."""
+
 _SCALAR_TYPES = frozenset(
     {"float64", "float32", "bool_"}
     | {f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)}
@@ -312,6 +316,8 @@ class Expressions:
                 return self._method(node, node.func)
             raise Unsupported(ast.unparse(node))
         module, _, name = path.rpartition(".")
+        if path in MAKERS:
+            return self.make(node, shared=False)
         if module == "numpy":
             return self._numpy(name, node)
         if node.keywords:
@@ -359,8 +365,6 @@ class Expressions:
         raise Unsupported(ast.unparse(node))
 
     def _numpy(self, name: str, node: ast.Call) -> Value:
-        if name in ("empty", "zeros"):
-            return self.make(node, shared=False)
         if node.keywords:
             raise Unsupported(ast.unparse(node))
         operands = [self.number(each) for each in node.args]
@@ -369,7 +373,7 @@ class Expressions:
         return self.scalars.function(name, operands)
 
     def make(self, node: ast.Call, *, shared: bool) -> View:
-        """``np.empty`` and ``np.zeros``."""
+        """``np.empty``, ``np.zeros`` and ``large_empty``."""
         path = self.path(node.func)
         arguments = list(node.args)
         for keyword in node.keywords:
@@ -386,7 +390,8 @@ class Expressions:
             element = scalar(name)
         shape = self.sizes(arguments[0])
         type = Array(element, len(shape))
-        return self.arrays.make(type, shape, zero=path == "numpy.zeros", shared=shared)
+        zero, large = path == "numpy.zeros", path == LARGE_EMPTY
+        return self.arrays.make(type, shape, zero=zero, shared=shared, large=large)
 
     def sizes(self, node: ast.expr) -> list[str]:
         parts: Sequence[ast.expr] = node.elts if isinstance(node, ast.Tuple) else [node]

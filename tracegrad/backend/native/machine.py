@@ -13,6 +13,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from tracegrad.backend import pool
 from tracegrad.backend.native import blas, entry
 
 lock = threading.RLock()
@@ -127,6 +128,8 @@ def address(name: str) -> int:
         return id(exception(name.removeprefix("exception:")))
     if name.startswith("blas."):
         return blas.address(name.removeprefix("blas."))
+    if name.startswith("pool."):
+        return pool.address(name.removeprefix("pool."))
     if name in _NUMPY:
         return int(_numpy_table()[_NUMPY[name]])
     if name == "Py_None":

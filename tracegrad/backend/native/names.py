@@ -79,6 +79,10 @@ class Names:
             base = self._rank(node.value)
             given = len(node.slice.elts) if isinstance(node.slice, ast.Tuple) else 1
             return base - given if base is not None and base > given else None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            shape = node.args[0]
+            made = node.func.id == "large_empty"
+            return (len(shape.elts) if isinstance(shape, ast.Tuple) else 1) if made else None
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             if node.func.attr in ("empty", "zeros", "reshape"):
                 shape = node.args[0]

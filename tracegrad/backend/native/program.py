@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracegrad.backend.native import blas
-from tracegrad.backend.native.expressions import Expressions, Value, Variable
+from tracegrad.backend.native.expressions import MAKERS, Expressions, Value, Variable
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.types import I64, Array, Number, Type, TypeChange, Unsupported, View
 from tracegrad.backend.native.writer import Writer
@@ -161,7 +161,7 @@ class Program(Expressions):
     def _assign_expression(self, name: str, node: ast.expr) -> None:
         if isinstance(node, ast.Call):
             path = self.path(node.func)
-            if path in _MAKERS:
+            if path in MAKERS:
                 made = self.make(node, shared=self.names.is_returned(name))
                 self._assign_name(name, made, counted=True)
                 return
@@ -359,8 +359,6 @@ class Program(Expressions):
         if path == "numpy.dot" and len(call.args) == 3:
             a, b, out = (self.view(each) for each in call.args)
             blas.dot(self.writer, self.arrays, a, b, out)
-        elif path == "tracegrad.backend.memory.large_pages" and len(call.args) == 1:
-            self.arrays.large_pages(self.view(call.args[0]))
         elif path is None and isinstance(call.func, ast.Attribute) and call.func.attr == "fill":
             base, value = self.view(call.func.value), ast.unparse(call.args[0])
             if value not in ("0", "0.0") or base.column_major:
@@ -386,7 +384,7 @@ class Program(Expressions):
             if not isinstance(node.func, ast.Attribute) or node.func.attr != "copy":
                 raise Unsupported(ast.unparse(node))
             return self.arrays.copy(self.view(node.func.value), shared=True)
-        if isinstance(node, ast.Call) and path in _MAKERS:
+        if isinstance(node, ast.Call) and path in MAKERS:
             return self.make(node, shared=True)
         value = self.value(node)
         if isinstance(value, View):
@@ -395,8 +393,6 @@ class Program(Expressions):
             self.arrays.retain(value.owner, True)
         return value
 
-
-_MAKERS = ("numpy.empty", "numpy.zeros")
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any], None]] = {
     ast.Assign: Program._assign,
