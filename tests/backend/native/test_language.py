@@ -95,6 +95,11 @@ PROGRAMS = {
         *("x", VECTOR),
     ),
     "steps": ("s = 0\nfor i in range(1, n, 3):\n    s = s * 7 + i\nreturn s", "n", 17),
+    "any step": (
+        "s = 0\nfor i in range(1, n, k):\n    s = s * 7 + i\nfor i in range(n, 0, -k):\n"
+        "    s = s * 7 + i\nfor i in range(n, 0, k):\n    s += 1\nreturn s",
+        *("n, k", 17, 4),
+    ),
     "no trips": ("s = 1\nfor i in range(n, 0):\n    s = 2\nreturn s", "n", 4),
     "while": ("k = 0\nwhile k * k < n:\n    k += 1\nreturn k", "n", 50),
     "break": (
@@ -290,6 +295,11 @@ def test_float_quotients_at_the_edges(a, b):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_step_of_zero_is_an_error():
+    with pytest.raises(ValueError, match="must not be zero"):
+        native("for i in range(0, 3, k):\n    pass\nreturn k", "k", 1)(0)
+
+
 def test_integers_wrap():
     assert native("return k + n, k * n, -k", "k, n", 1, 1)(2**63 - 1, 2) == (
         -(2**63) + 1,
@@ -320,7 +330,7 @@ def test_narrow_numbers_stay_narrow():
         "return [x[0]]",
         "a = b = 1.0\nreturn a + b",
         "y = x[0]\nif y > 0.0:\n    y = 1\nreturn y",
-        "for i in range(0, 4, len(x)):\n    pass",
+        "for i in range(0, 4, 0):\n    pass",
     ],
 )
 def test_what_it_does_not_know_is_refused_beforehand(body):

@@ -12,7 +12,7 @@ from tracegrad.testing import emitted
 OPS = [op for op in ops.REGISTRY.values() if op.samples is not None and op.kind == "elementwise"]
 
 #: Their kernels are left to Numba.
-LEFT = {"digamma", "gamma", "lgamma", "polygamma", "power"}
+LEFT = {"digamma", "gamma", "lgamma", "polygamma"}
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)

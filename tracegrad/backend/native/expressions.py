@@ -324,6 +324,8 @@ class Expressions:
             raise Unsupported(ast.unparse(node))
         if module == "builtins":
             return self._builtin(name, node)
+        if path == "tracegrad.backend.vecmath.integer_power" and len(node.args) == 2:
+            return self._integer_power(*(self.number(each) for each in node.args))
         if module == vectormath.MODULE:
             operands = [self.number(each) for each in node.args]
             return vectormath.call(self, name, operands)
@@ -335,6 +337,18 @@ class Expressions:
                 raise Unsupported("in_advance of an integer")
             return self.scalars.intrinsic("arithmetic.fence", x)
         raise Unsupported(f"the function {path}")
+
+    def _integer_power(self, x: Number, y: Number) -> Number:
+        """As `tracegrad.backend.integers.integer_power`."""
+        x, y = self.scalars.common(x, y)
+        if x.type.is_float:
+            raise Unsupported("integer_power of floats")
+        if x.type is not U64:
+            below = self.writer.op(f"icmp slt i64 {y.text}, 0")
+            refusal = "Integers to negative integer powers are not allowed."
+            self.arrays.refuse(below, "ValueError", refusal)
+        function = self.writer.module.define("integer_power", _INTEGER_POWER)
+        return Number(x.type, self.writer.op(f"call i64 {function}(i64 {x.text}, i64 {y.text})"))
 
     def _views(self, node: ast.expr) -> list[View]:
         if not isinstance(node, ast.Tuple):
@@ -418,6 +432,27 @@ class Expressions:
         self.fail("ValueError", "total size of new array must be unchanged")
         writer.start(fine)
 
+
+_INTEGER_POWER = """define internal i64 @integer_power(i64 %x, i64 %y) nounwind readnone {
+start:
+  br label %loop
+loop:
+  %base = phi i64 [ %x, %start ], [ %square, %more ]
+  %left = phi i64 [ %y, %start ], [ %half, %more ]
+  %found = phi i64 [ 1, %start ], [ %next, %more ]
+  %done = icmp eq i64 %left, 0
+  br i1 %done, label %end, label %more
+more:
+  %bit = and i64 %left, 1
+  %odd = icmp ne i64 %bit, 0
+  %product = mul i64 %found, %base
+  %next = select i1 %odd, i64 %product, i64 %found
+  %square = mul i64 %base, %base
+  %half = lshr i64 %left, 1
+  br label %loop
+end:
+  ret i64 %found
+}"""
 
 _FREE = (ast.Name, ast.Constant)
 """What may be evaluated though it is not chosen."""

@@ -64,7 +64,8 @@ _CODE_LEVEL = 2
 def optimise(text: str) -> Any:
     """The LLVM module of a text, verified and optimised. Call it with the lock held."""
     machine = _target()
-    module = llvm.parse_assembly(text)
+    # In a context of its own, which is freed with the module.
+    module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
@@ -75,6 +76,13 @@ def optimise(text: str) -> Any:
     builder = llvm.create_pass_builder(machine, options)
     manager = builder.getModulePassManager()
     manager.run(module, builder)
+    # Vector forms of functions are kept for loops that may want them; most don't.
+    for function in module.functions:
+        if not function.is_declaration and function.name != entry.NAME:
+            function.linkage = "internal"
+    unused = llvm.create_new_module_pass_manager()
+    unused.add_global_dead_code_eliminate_pass()
+    unused.run(module, builder)
     return module
 
 

@@ -276,8 +276,11 @@ class Program(Expressions):
         start = limits[0] if len(limits) > 1 else self.scalars.constant(0)
         stop = limits[1] if len(limits) > 1 else limits[0]
         step = limits[2].text if len(limits) == 3 else "1"
-        if not step.lstrip("-").isdigit() or int(step) == 0:
-            raise Unsupported(f"a step that is not a number: {ast.unparse(node.iter)}")
+        if not step.lstrip("-").isdigit():
+            self._for_any_step(node, start, stop, limits[2])
+            return
+        if int(step) == 0:
+            raise Unsupported("a step of zero")
         writer = self.writer
         head, body, latch, end = (writer.label(n) for n in ("head", "body", "latch", "end"))
         before = writer.reachable()
@@ -295,6 +298,36 @@ class Program(Expressions):
         writer.start(latch)
         wraps = "nuw nsw" if int(step) > 0 and start.natural else "nsw"
         writer.do(f"{following} = add {wraps} i64 {index}, {step}")
+        writer.jump(head)
+        writer.start(end)
+
+    def _for_any_step(self, node: ast.For, start: Number, stop: Number, step: Number) -> None:
+        """A loop whose step is known at run time: its trips are counted beforehand."""
+        assert isinstance(node.target, ast.Name)
+        writer, op = self.writer, self.writer.op
+        refused = op(f"icmp eq i64 {step.text}, 0")
+        self.arrays.refuse(refused, "ValueError", "range() arg 3 must not be zero")
+        upwards = op(f"icmp sgt i64 {step.text}, 0")
+        up, down = (op(f"sub i64 {a.text}, {b.text}") for a, b in ((stop, start), (start, stop)))
+        distance = op(f"select i1 {upwards}, i64 {up}, i64 {down}")
+        length = self.scalars.absolute(step).text
+        whole = op(f"sdiv i64 {op(f'sub i64 {distance}, 1')}, {length}")
+        some = op(f"icmp sgt i64 {distance}, 0")
+        trips = op(f"select i1 {some}, i64 {op(f'add i64 {whole}, 1')}, i64 0")
+        head, body, latch, end = (writer.label(n) for n in ("head", "body", "latch", "end"))
+        before = writer.reachable()
+        writer.start(head)
+        following = writer.fresh()
+        trip = op(f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]")
+        writer.branch(op(f"icmp slt i64 {trip}, {trips}"), body, end)
+        writer.start(body)
+        index = op(f"add i64 {start.text}, {op(f'mul i64 {trip}, {step.text}')}")
+        self._assign_name(node.target.id, Number(I64, index))
+        self._loops.append(Loop(latch, end))
+        self.block(node.body)
+        self._loops.pop()
+        writer.start(latch)
+        writer.do(f"{following} = add nuw nsw i64 {trip}, 1")
         writer.jump(head)
         writer.start(end)
 
