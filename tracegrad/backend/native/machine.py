@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import ctypes.util
 import functools
 import importlib
 import os
@@ -50,10 +51,33 @@ def processor() -> tuple[str, str, str]:
 def _target() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    _find_libm()
     triple, name, features = processor()
     return llvm.Target.from_triple(triple).create_target_machine(
         cpu=name, features=features, opt=_CODE_LEVEL, reloc="pic", codemodel="jitdefault", jit=True
     )
+
+
+_LIBM = (
+    *("sin", "cos", "tan", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sinh", "cosh"),
+    *("tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2", "cbrt", "hypot", "fmod"),
+)
+
+
+def _find_libm() -> None:
+    """Make sure of the functions that code may call: LLVM ends the process where one is missing."""
+    missing = [
+        name
+        for each in _LIBM
+        for name in (each, f"{each}f")
+        if llvm.address_of_symbol(name) is None
+    ]
+    if not missing:
+        return
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    for name in missing:
+        found = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        llvm.add_symbol(name, found)
 
 
 _LEVEL = 3
