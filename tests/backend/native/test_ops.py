@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from tracegrad import ops
+from tracegrad.backend import vecmath
 from tracegrad.backend.compile import DEFAULT_FASTMATH
 from tracegrad.backend.native.kernel import compile_native
 from tracegrad.backend.native.types import Unsupported
+from tracegrad.backend.vecmath import texts
 from tracegrad.testing import emitted
 
 OPS = [op for op in ops.REGISTRY.values() if op.samples is not None and op.kind == "elementwise"]
@@ -29,3 +31,7 @@ def test_scalar_text_means_the_reference(op):
     assert op.name not in LEFT
     with np.errstate(all="ignore"):
         emitted.run_loops(kernel.call, loops)
+
+
+def test_every_function_of_vector_maths_is_known():
+    assert texts.ARITY.keys() == vecmath.PLAIN.keys()

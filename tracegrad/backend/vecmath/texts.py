@@ -20,7 +20,7 @@ ARITY = {
     **dict.fromkeys(("exp", "expm1", "log", "log1p", "log2", "log10"), 1),
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan"), 1),
     **dict.fromkeys(("sinh", "cosh", "tanh", "sigmoid", "softplus", "erf", "erfc"), 1),
-    "pow": 2,
+    **dict.fromkeys(("pow", "arctan2"), 2),
 }
 
 KERNELS: dict[tuple[str, Format], Kernel] = {}
