@@ -11,30 +11,115 @@ it does see it of the sum of two indices. So::
 
 Only loops are changed whose trips could run at once: nothing is carried but sums, and no trip may
 end the loop.
+
+Of ``base + k`` LLVM does not see the sign either if ``base`` comes from a loop that counts down.
+But the first trip reads or writes there, so it is not negative, and ``max(base, 0)`` says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
-from tracegrad.ir.types import i64, scalar
+from tracegrad.ir.types import Dim, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
+from tracegrad.passes.values import dimension
 from tracegrad.schedule.buffers import ELEMENT, replace
 
 
 def count_from_zero(function: Function) -> Function:
     """Rewrite the loops of ``function``, which is in loop form. It is changed: it must be new."""
-    _region(function.body)
+    _region(function.body, frozenset(), {})
     return function
 
 
-def _region(region: Region) -> None:
+def _region(region: Region, unclear: frozenset[Value], bound: Mapping[str, Value]) -> None:
+    """Rewrite the loops of ``region``.
+
+    Parameters
+    ----------
+    unclear : parameters of the loops around that may be negative, as far as LLVM sees.
+    bound : symbols of sizes that are found at run time, with what they are.
+    """
+    found = {str(op.attributes["size"]): op.operands[0] for op in region.ops if op.name == "bind"}
+    bound = {**bound, **found}
     for op in list(region.ops):
+        more = unclear
+        if op.name == "while":
+            more |= {p for inner in op.regions for p in inner.params}
+        elif op.name == "for":
+            (body,) = op.regions
+            step = _number(op.operands[2])
+            more |= set(body.params[1:] if step is not None and step > 0 else body.params)
         for inner in op.regions:
-            _region(inner)
-        if op.name == "for" and _gains(op):
-            _rewrite(region, op)
+            _region(inner, more, bound)
+        if op.name == "for":
+            if _gains(op):
+                _rewrite(region, op)
+            if unclear and _number(op.operands[0]) == 0 and runs_at_once(op):
+                _tell_signs(region, op, unclear, bound)
+
+
+def _tell_signs(
+    region: Region, loop: Operation, unclear: frozenset[Value], bound: Mapping[str, Value]
+) -> None:
+    """Say of the places where a loop that counts from zero begins that they are not negative."""
+    (body,) = loop.regions
+    index = body.params[0]
+    told: dict[Value | Dim, Value] = {}
+    moved: dict[Value, Value] = {}
+    before, within = Builder(), Builder()
+    # What stands in an arm is not read in each trip, and says nothing of the first.
+    for op in body.ops:
+        place = ELEMENT.get(op.name)
+        if place is None:
+            continue
+        for at in op.operands[place + 1 :]:
+            base = _base(at, index)
+            if base is None or at in moved or not _depends(base, unclear, bound):
+                continue
+            size = dimension(base)
+            key = base if size is None else size
+            if key not in told:
+                zero = before.emit(
+                    REGISTRY["const"], (), {"value": 0, "dtype": i64}, (), [scalar(i64)]
+                ).result
+                told[key] = before.emit(REGISTRY["maximum"], [base, zero]).result
+            moved[at] = within.emit(REGISTRY["add"], [told[key], index]).result
+            moved[at].hint = at.hint
+        op.operands = (
+            *op.operands[: place + 1],
+            *(moved.get(at, at) for at in op.operands[place + 1 :]),
+        )
+    body.ops[0:0] = within.region.ops
+    start = region.ops.index(loop)
+    region.ops[start:start] = before.region.ops
+
+
+def _base(at: Value, index: Value) -> Value | None:
+    """Where a place begins that is ``index`` and something from before the loop."""
+    op = at.op
+    if op is None or op.name != "add" or index not in op.operands:
+        return None
+    one, other = op.operands
+    return other if one is index else one
+
+
+def _depends(value: Value, unclear: frozenset[Value], bound: Mapping[str, Value]) -> bool:
+    """Whether a sum, difference or product depends on one of ``unclear``."""
+    if value in unclear:
+        return True
+    op = value.op
+    if op is None:
+        return False
+    if op.name == "dim":
+        names = symbols(op.attributes["size"])
+        return any(name in bound and _depends(bound[name], unclear, bound) for name in names)
+    return op.name in ("add", "subtract", "multiply", "cast") and any(
+        _depends(v, unclear, bound) for v in op.operands
+    )
 
 
 def _gains(loop: Operation) -> bool:
@@ -42,19 +127,23 @@ def _gains(loop: Operation) -> bool:
     lo, _, step = loop.operands[:3]
     if _number(lo) is not None or _number(step) != 1 or loop.attributes.get("kind") == "parallel":
         return False
+    index = body.params[0]
+    return runs_at_once(loop) and any(
+        op.name in ELEMENT and any(_reads(v, index) for v in op.operands[ELEMENT[op.name] + 1 :])
+        for op in body.walk()
+    )
+
+
+def runs_at_once(loop: Operation) -> bool:
+    """Whether trips of a ``for`` may run at once, as far as what it carries and checks tells."""
+    (body,) = loop.regions
     inside = list(body.walk())
     if any(op.regions and op.name != "if" for op in inside):
         return False
     if any(op.name in ("check_index", "raise") for op in inside):
         return False
     params = body.params[first_carried(loop) :]
-    if not all(_is_sum(body, p, y) for p, y in zip(params, body.yields, strict=True)):
-        return False
-    index = body.params[0]
-    return any(
-        op.name in ELEMENT and any(_reads(v, index) for v in op.operands[ELEMENT[op.name] + 1 :])
-        for op in inside
-    )
+    return all(_is_sum(body, p, y) for p, y in zip(params, body.yields, strict=True))
 
 
 def _is_sum(body: Region, param: Value, end: Value) -> bool:

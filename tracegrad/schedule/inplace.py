@@ -4,7 +4,8 @@ Array form writes functionally, ``%y1 = update(%y0, %v, %i)``. The write may go 
 ``%y0`` if nobody reads that memory as something else afterwards. `decide` finds where this holds
 and lists a `Copy` for each place where it does not.
 
-1. *Order.* A read of an old version that follows the update moves above it.
+1. *Order.* A read of an old version that follows the update moves above it, and so does what is
+   computed from a part of the old version that was read before.
 2. *Liveness*, backward. What is live after the body of a loop is what is live after the loop and
    what its regions capture (the next trip reads it).
 3. *Origins*, forward. The origin of a value is the set of memories (`Memory`) it may occupy. What
@@ -17,7 +18,7 @@ docs/decisions/0006-regions-in-place.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -135,8 +136,10 @@ def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
     position = {op: n for n, op in enumerate(later)}
     binders = {str(op.attributes["size"]): op for op in reversed(later) if op.name == "bind"}
     moved: set[Operation] = set()
+    parts = _parts(ops[:start], old) if write.operands[1].rank else set()
     for op in later[:end]:
-        if old not in op.operands or not _movable(op):
+        computes = not parts.isdisjoint(op.operands)
+        if not (old in op.operands or computes) or not _movable(op):
             continue
         needed = {op}
         pending = [op]
@@ -153,10 +156,21 @@ def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
                     needed.add(maker)
                     pending.append(maker)
         moved |= needed
+        if computes and needed:
+            parts.update(op.results)
     if not moved:
         return ops
     rest = [op for op in later if op not in moved]
     return [*ops[:start], *(op for op in later if op in moved), write, *rest]
+
+
+def _parts(ops: Sequence[Operation], array: Value) -> set[Value]:
+    """Parts of ``array`` that are read: who computes with one first needs no copy of it."""
+    return {
+        op.result
+        for op in ops
+        if op.name in ("view", "index") and op.operands[0] is array and op.result.rank
+    }
 
 
 def _movable(op: Operation) -> bool:

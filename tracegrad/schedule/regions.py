@@ -27,6 +27,7 @@ from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
 from tracegrad.schedule.buffers import forward, make_before, replace, write_over
 from tracegrad.schedule.checks import hoist_checks
+from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.counted import count_from_zero
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
@@ -64,12 +65,17 @@ def lower_regions(function: Function) -> Function:
 
 def finish_regions(loops: Function) -> Function:
     """What is done last, with each function that there is by then."""
-    return shorten(count_from_zero(split_into_lanes(keep_in_registers(loops))))
+    return shorten(count_from_zero(split_into_lanes(into_columns(keep_in_registers(loops)))))
 
 
 def copies(function: Function) -> list[Copy]:
     """The copies that `schedule_regions` makes, in program order."""
     return list(decide(function).copies.values())
+
+
+MOST_KEPT = 2
+"""How many arrays a region may store in the loops that compute them, rather than afterwards. With
+the five of an LSTM cell, what LLVM asks before it runs a loop in lanes did not hold any more."""
 
 
 class _Start(NamedTuple):
@@ -94,19 +100,24 @@ class _Regions(Stretches):
     @contextmanager
     def _scope(self) -> Iterator[None]:
         """What is written or waits in the block is not known after it."""
-        saved = self.env, self.waiting, self.checked
+        saved = self.env, self.waiting, self.kept, self.keeps_few, self.checked
         self.env, self.waiting, self.checked = dict(self.env), {}, dict(self.checked)
+        self.kept = {}
         try:
             yield
         finally:
-            self.env, self.waiting, self.checked = saved
+            self.env, self.waiting, self.kept, self.keeps_few, self.checked = saved
 
     def _body(self, region: Region) -> list[Value]:
         """Write the operations of ``region``; what it yields."""
+        self.keeps_few = sum(self._is_only_kept(op) for op in region.ops) <= MOST_KEPT
         for op in self.decided.order[region]:
             self._location, self._part = op.location, op.part
             self._operation(op)
-        self._flush(region.yields)
+            if op not in self.waiting:
+                self.done.add(op)
+        self._flush([*region.yields, *self.kept])
+        self._keep(len(self.region.ops))
         self._location, self._part = None, "forward"
         return [self._owned(region, k, v) for k, v in enumerate(region.yields)]
 
@@ -187,8 +198,6 @@ class _Regions(Stretches):
             self._start(place, grid, base.shape[axis], axis)
             for axis, place in enumerate(block.places)
         ]
-        start = len(self.region.ops)
-        reads = self._flush([v], origin)
 
         def at(where: Sequence[Value]) -> list[Value]:
             found = [
@@ -204,19 +213,57 @@ class _Regions(Stretches):
 
         name = "store" if op.name == "update" else "add_store"
         if not v.rank:
+            self._flush([v], origin)
             self.store(name, self.env[v], buffer, at(()))
             return
-        if (
-            fill_value(v) is None
-            and self.users[v] == [op]
-            and not any(self._meets(read, x, op, block) for read, x in reads)
-            and forward(self.region, start, self.env[v], buffer, inserted, name)
-        ):
+
+        def stored(start: int, reads: Sequence[tuple[Operation, Value]]) -> None:
+            """``v`` is computed in what the region has from ``start`` on."""
+            with self.at(op.location, op.part):
+                if (
+                    fill_value(v) is None
+                    and self._last_reader(v, op)
+                    and not any(self._meets(read, x, op, block) for read, x in reads)
+                    and forward(self.region, start, self.env[v], buffer, inserted, name)
+                ):
+                    return
+                self.nest(
+                    v.shape,
+                    lambda where: self.store(name, self._element(v, where), buffer, at(where)),
+                )
+
+        if self._only_keeps(op):
+            self.kept.setdefault(v, []).append(stored)
             return
-        self.nest(
-            v.shape,
-            lambda where: self.store(name, self._element(v, where), buffer, at(where)),
+        start = len(self.region.ops)
+        # Who computes with v shares its loop: then v need not be kept for them.
+        shared = [r for user in self.waiting if v in user.operands for r in user.results]
+        stored(start, self._flush([v, *shared], origin))
+
+    def _only_keeps(self, op: Operation) -> bool:
+        """Whether ``op`` stores what is not computed yet where nothing of the region reads it.
+
+        Then it can be stored in the loop that computes it, whenever that comes.
+        """
+        v = op.operands[1]
+        return (
+            self.keeps_few
+            and self._is_only_kept(op)
+            and v.op in self.waiting
+            and fill_value(v) is None
         )
+
+    def _is_only_kept(self, op: Operation) -> bool:
+        return (
+            op.name == "update"
+            and op.operands[1].rank > 0
+            and self.users[op.operands[0]] == [op]
+            and all(isinstance(user, Region) for user in self.users[op.result])
+        )
+
+    def _last_reader(self, v: Value, op: Operation) -> bool:
+        """Whether all who read ``v``, but for ``op``, are written already."""
+        return all(user is op or user in self.done for user in self.users[v])
 
     def _written(self, op: Operation) -> Value:
         """The buffer that ``op`` writes to."""

@@ -7,7 +7,8 @@ needs one of them, or just before something that one of them reads is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
@@ -19,6 +20,9 @@ from tracegrad.schedule.inplace import EXTERNAL, Decisions, fill_value
 from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.pipeline import lower_region
 
+Stored: TypeAlias = Callable[[int, Sequence[tuple[Operation, Value]]], None]
+"""Stores a value that the region computes from an operation on; it is told what that reads."""
+
 
 class Stretches(MemoryBuilder):
     """What is known while a function is written, and the writing of waiting operations.
@@ -27,6 +31,9 @@ class Stretches(MemoryBuilder):
     ----------
     env : value of array form → value of loop form, as far as it is written.
     waiting : operations on whole arrays that nothing has needed yet, in order.
+    kept : value that waits → what stores it once it is computed.
+    keeps_few : whether the present region may do so.
+    done : the operations that are written.
     checked : (index in loop form, size) → the position, where the check was made already.
     finders : symbol of a size known at run time only → the operation that finds it.
     """
@@ -38,6 +45,9 @@ class Stretches(MemoryBuilder):
         self.bounds = Bounds(function)
         self.env: dict[Value, Value] = {}
         self.waiting: dict[Operation, None] = {}
+        self.kept: dict[Value, list[Stored]] = {}
+        self.keeps_few = False
+        self.done: set[Operation | Region] = set()
         self.checked: dict[tuple[Value, Dim], Value] = {}
         self.finders = {
             name: op
@@ -133,7 +143,16 @@ class Stretches(MemoryBuilder):
             if makers and makers <= chosen:
                 chosen.add(op)
         stretch = [op for op in self.waiting if op in chosen]
-        return self._schedule(stretch)
+        start = len(self.region.ops)
+        reads = self._schedule(stretch)
+        self._keep(start)
+        return reads
+
+    def _keep(self, start: int) -> None:
+        """Store what is to be kept of what the region has computed from ``start`` on."""
+        for v in [v for v in self.kept if v.op not in self.waiting]:
+            for stored in self.kept.pop(v):
+                stored(start, ())
 
     def _with_makers(self, chosen: set[Operation]) -> None:
         """Add the waiting operations that those chosen depend on."""
@@ -173,6 +192,7 @@ class Stretches(MemoryBuilder):
         inside = set(stretch)
         for op in stretch:
             del self.waiting[op]
+        self.done.update(stretch)
         wanted = [
             r for op in stretch for r in op.results if any(u not in inside for u in self.users[r])
         ]
