@@ -13,13 +13,14 @@ from tracegrad.passes import (
     products_ahead,
     simplify,
     stack_products,
+    state_rows,
 )
 from tracegrad.testing.ir import assert_pass
 
 
 @pytest.mark.parametrize(
     "transform",
-    [fold, cse, dce, simplify, carries, cells, products_ahead, stack_products],
+    [fold, cse, dce, simplify, carries, cells, products_ahead, stack_products, state_rows],
     ids=lambda p: p.__name__,
 )
 def test_a_pass_does_what_its_docstring_shows(transform):

@@ -17,6 +17,9 @@ from tracegrad.ir.types import Dim, Shape, i64
 
 Term: TypeAlias = "tuple[Value | Dim, int]"
 
+MARGIN = 8
+"""A window of nearly all of an array leaves out at most so many places of each dimension."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -228,3 +231,15 @@ def read_in_place(
     return {v.op for v in chain if v.op is not None and v is not value and only_here(v)} | (
         {value.op} if value.op is not None and list(users(value)) == [write] else set()
     )
+
+
+def nearly_all(shape: Shape, part: Shape, window: Sequence[tuple[int | None, Dim, int]]) -> bool:
+    """Whether a window, the map of a view, leaves out but a few places of each dimension.
+
+    So it must be whatever the sizes are.
+    """
+    for size, (axis, _, step) in zip(shape, window, strict=True):
+        left_out = size - (1 if axis is None else part[axis])
+        if abs(step) != 1 or not isinstance(left_out, int) or left_out > MARGIN:
+            return False
+    return True

@@ -23,6 +23,7 @@ from tracegrad.passes.pipeline import verifying as verifying
 from tracegrad.passes.simplify import simplify as simplify
 from tracegrad.passes.single import single_elements as single_elements
 from tracegrad.passes.stacking import stack_products as stack_products
+from tracegrad.passes.state_rows import state_rows as state_rows
 
 STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
 """`carries` merges carried values; `simplify` folds, rewrites, shares and drops in one walk."""
@@ -34,6 +35,7 @@ LAST = Pipeline(
         ("cells", cells),
         ("products_ahead", products_ahead),
         ("stack_products", stack_products),
+        ("state_rows", state_rows),
     )
 )
 """The standard pipeline, and what only makes sense once all is known that a loop does."""

@@ -50,6 +50,10 @@ class Trips:
         """Append the number of the trip, counted from the lowest index, from its index."""
         return index if self.first == 0 else index - dim_value(self.first)
 
+    def is_number(self, place: Value) -> bool:
+        """Whether ``place`` is the number of the trip."""
+        return self._offset(place) == -1 * self.first
+
     # --- arrays from outside that have a place for each trip
 
     def standing(self, value: Value) -> tuple[Operation, Dim] | None:

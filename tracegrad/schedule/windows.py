@@ -5,7 +5,8 @@ counts: a *window* of x. A window that is known to lie within x needs neither an
 nor checks:
 
 - reading it is a ``view``;
-- several writes to one array one after the other, each to nearly all of it, are an expression in
+- several writes to one array one after the other, each to nearly all of it, or one to a row that
+  was read from an array and would have to be copied first, are an expression in
   which every element is read: ``accumulate`` adds a ``pad``, ``update`` is a choice between a
   ``pad`` and what was there. The scheduler makes one loop of all of them, with its ends peeled.
   Written in place, each of them would be a loop that reads and writes all of the array.
@@ -30,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tracegrad.ir.blocks import block_of, covers
+from tracegrad.ir.blocks import block_of, covers, nearly_all
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
@@ -41,9 +42,6 @@ from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes import dce
 from tracegrad.schedule.inplace import fill_value
-
-MARGIN = 8
-"""A window of nearly all of an array leaves out at most so many places of each dimension."""
 
 Window: TypeAlias = Map
 """The map of the view that reads a window, or of the pad that writes it."""
@@ -203,7 +201,7 @@ class _Windows(Rewriter):
             if place is None:
                 continue
             row, window = place
-            if not _nearly_all(base.shape[len(row) :], v.shape, window):
+            if not nearly_all(base.shape[len(row) :], v.shape, window):
                 continue
             chain = open_.pop(base, None)
             if chain is None or chain.row != row:
@@ -212,7 +210,7 @@ class _Windows(Rewriter):
             chain.writes.append((op, window))
             if len(self.users[op.result]) == 1:
                 open_[op.result] = chain
-        return [chain for chain in found if len(chain.writes) > 1]
+        return [chain for chain in found if len(chain.writes) > 1 or _reads_row(chain)]
 
     def _gathered(self, chain: _Chain) -> Value:
         """What a chain of writes makes, as an expression."""
@@ -245,6 +243,13 @@ class _Windows(Rewriter):
         return total
 
 
+def _reads_row(chain: _Chain) -> bool:
+    """Whether a write to a part of an array makes a new one, so that a copy would be needed."""
+    base = chain.writes[0][0].operands[0]
+    read = base.op is not None and base.op.name == "index" and not _at_arrays(base.op)
+    return read and not chain.row
+
+
 def _same_everywhere(value: Value) -> Value | None:
     """The scalar that ``value`` is, or that it shows in every place."""
     if not value.rank:
@@ -252,12 +257,3 @@ def _same_everywhere(value: Value) -> Value | None:
     if value.op is None or value.op.name != "view" or value.op.operands[0].rank:
         return None
     return value.op.operands[0]
-
-
-def _nearly_all(shape: Shape, part: Shape, window: Window) -> bool:
-    """Whether a window leaves out but a few places of each dimension, whatever the sizes."""
-    for size, (axis, _, step) in zip(shape, window, strict=True):
-        left_out = size - (1 if axis is None else part[axis])
-        if abs(step) != 1 or not isinstance(left_out, int) or left_out > MARGIN:
-            return False
-    return True
