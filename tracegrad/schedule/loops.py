@@ -22,7 +22,7 @@ from tracegrad.ir.types import Dim, dim_max, dim_min
 from tracegrad.schedule.lower import Lowering, start_value
 from tracegrad.schedule.statements import Stmt
 from tracegrad.schedule.tree import BLOCK, Item, Loop, statements_in
-from tracegrad.schedule.values import Binding, non_negative
+from tracegrad.schedule.values import Binding, guarded_non_negative, non_negative
 from tracegrad.schedule.writer import Register
 
 JAM = 4
@@ -225,7 +225,9 @@ def _write_peeled(
     """``[0, first)`` with tests, the interior without, ``[last, end)`` with tests."""
     writer = low.writer
     if first == 1:
-        some = writer.emit("less", (writer.dim(0), writer.dim(end)))
+        some = None
+        if not guarded_non_negative(end - 1):
+            some = writer.emit("less", (writer.dim(0), writer.dim(end)))
         _write_once(low, loop, stmts, 0, some, ((0,), (first, end)))
     elif first != 0:
         _write_range(low, loop, stmts, 0, dim_min(first, end), ((0,), (first, end)))
@@ -233,23 +235,36 @@ def _write_peeled(
     # guard on the size; without it the loop does not vectorise.
     _write_range(low, loop, stmts, first, dim_max(first, last), ((0, first), (last, end)))
     if end - last == 1:
-        beyond = writer.emit("less_equal", (writer.dim(first), writer.dim(last)))
+        beyond = None
+        if not guarded_non_negative(last - first):
+            beyond = writer.emit("less_equal", (writer.dim(first), writer.dim(last)))
         _write_once(low, loop, stmts, last, beyond, ((0, first, last), (end,)))
     elif last != end:
         _write_range(low, loop, stmts, dim_max(first, last), end, ((0, first, last), (end,)))
 
 
 def _write_once(
-    low: Lowering, loop: Loop, stmts: Sequence[Stmt], at: Dim, condition: Value, limits: Limits
+    low: Lowering,
+    loop: Loop,
+    stmts: Sequence[Stmt],
+    at: Dim,
+    condition: Value | None,
+    limits: Limits,
 ) -> None:
-    """The iteration at ``at`` where the condition holds: a loop would cost compile time."""
+    """The iteration at ``at`` where the condition holds: a loop would cost compile time.
+
+    Without a condition it is sure to be there.
+    """
     axis, writer = loop.key.axis, low.writer
     writer.open_arm()
     lows, highs = limits
     low.bound[axis] = Binding(writer.dim(at), None, lows, highs, depth=writer.level.depth, at=at)
     write_items(low, loop.items)
     _completed(low, stmts)
-    writer.close_arm(condition)
+    if condition is None:
+        writer.close_certain()
+    else:
+        writer.close_arm(condition)
     low.bound.pop(axis, None)
 
 

@@ -26,6 +26,7 @@ SHORT = 32
 REUSE = 4
 REUSE_STRIDED = 3
 LEAST_VECTOR = 4
+MOST_JAMMED = 3
 
 
 class Key(NamedTuple):
@@ -283,8 +284,11 @@ class TreeBuilder:
             return set()
         rows = {t for t in group if len(self._unbound(t, bound)) > 1}
         heavy = {t for t in group if t.node.heavy and t not in rows}
-        if not rows or not heavy:
+        if not rows or not (heavy or self._sums_rows(axis, rows)):
             return set()
+        if not heavy:
+            # Row sums that stand alone are computed four at a time.
+            heavy = set(group) - rows
         vectors: set[Stmt] = set()
         after_rows: set[Stmt] = set()
         for t in group:  # in topological order
@@ -316,6 +320,23 @@ class TreeBuilder:
             return []
         crossed = _depend(products, rest) and _depend(rest, products)
         return [] if crossed else products
+
+    def _sums_rows(self, axis: int, rows: set[Stmt]) -> bool:
+        """Whether each of ``rows`` is the sum of a long row, over the same axis."""
+        program = self.program
+        return (
+            len(rows) <= MOST_JAMMED
+            and len({t.loops for t in rows}) == 1
+            and all(
+                t.is_reduce
+                and not t.guarded
+                and not t.guards
+                and len(t.loops) == 2
+                and axis in t.out
+                and program.size(t.extents[t.loops[1]]) >= SHORT
+                for t in rows
+            )
+        )
 
     def _reuse(self, axis: int, group: list[Stmt]) -> float:
         """How often an element is read again, where lanes over ``axis`` are worth it.

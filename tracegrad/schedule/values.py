@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracegrad.ir import bounds
-from tracegrad.ir.core import Function, Value
+from tracegrad.ir.core import Function, Guard, Value
 from tracegrad.ir.types import Dim, i64, scalar
 from tracegrad.schedule.graph import Node
 from tracegrad.schedule.statements import (
@@ -50,21 +50,32 @@ class Binding:
 
 
 _of_any_sign: ContextVar[frozenset[str]] = ContextVar("_of_any_sign", default=frozenset())
+_guards: ContextVar[tuple[Guard, ...]] = ContextVar("_guards", default=())
 
 
 @contextmanager
 def signs_of(function: Function) -> Iterator[None]:
     """While ``function`` is scheduled: its int arguments may be negative, unlike its sizes."""
-    token = _of_any_sign.set(bounds.signed_symbols(function))
+    signs = _of_any_sign.set(bounds.signed_symbols(function))
+    guards = _guards.set(tuple(function.guards))
     try:
         yield
     finally:
-        _of_any_sign.reset(token)
+        _of_any_sign.reset(signs)
+        _guards.reset(guards)
 
 
 def non_negative(dim: Dim) -> bool:
     """Whether ``dim >= 0`` whatever the sizes, which are never negative."""
     return bounds.non_negative(dim, _of_any_sign.get())
+
+
+def guarded_non_negative(dim: Dim) -> bool:
+    """Whether ``dim >= 0`` in a call that has passed the guards."""
+    return non_negative(dim) or any(
+        guard.relation == ">=" and non_negative(dim - (guard.left - guard.right))
+        for guard in _guards.get()
+    )
 
 
 def _chooses_a_window(node: Node) -> bool:
@@ -113,7 +124,7 @@ class Evaluator:
         key = (node, index)
         if node.kind not in ("ew", "view") or key in self.writer.memo:
             return []
-        if self.program.of_node.get(node) is not None:
+        if self.program.of_node.get(node) is not None or _chooses_a_window(node):
             return []
         if node.kind == "view":
             needed = [(node.operands[0], through_view(node, index))]

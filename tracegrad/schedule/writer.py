@@ -211,6 +211,16 @@ class Writer:
             self.level.touched[register] = None
         return op.results[: len(results)]
 
+    def close_certain(self) -> None:
+        """Close the arm, of which it is known by now that it is taken: write what is in it."""
+        level = self._close()
+        self.level.region.ops += level.region.ops
+        for op in level.region.ops:
+            self.depth_of.update((value, self.level.depth) for value in op.results)
+        for register in level.touched:
+            if register.home is not level:
+                self.write(register, register.values.pop(level))
+
     def _close(self) -> Level:
         level = self.levels.pop()
         for key in level.memo:
