@@ -94,6 +94,44 @@ def test_a_tape_of_a_while_loop_grows_geometrically():
     assert len(lengths) > 3
 
 
+def test_the_numbers_of_a_while_loop_stand_in_the_rows_of_one_tape():
+    """Newton's method for Kepler's equation: sine, cosine and step, and x is not needed."""
+
+    def rule(e, m):
+        def trip(x, step):
+            step = (x - e * ops.sin(x) - m) / (1.0 - e * ops.cos(x))
+            return x - step, step
+
+        x, _ = while_loop([m, constant(1.0)], lambda x, step: ops.absolute(step) > 1e-9, trip)
+        return x * e
+
+    f = function([SCALAR, SCALAR], rule)
+    g = adjoint(f)
+    assert tapes(g) == ["f64[tape_length, 3]"]
+    assert [op.name for op in g.walk()].count("sin") == 1
+    check_second(f, [0.4, 1.2])
+
+
+def test_values_that_are_computed_at_once_share_a_tape():
+    """Both results of a branch, and both carried values, are needed."""
+
+    def rule(a, b):
+        def trip(x, y, k):
+            p, q = branch(
+                x > y, lambda: (ops.exp(x * a), ops.sin(y)), lambda: (ops.cos(x), ops.exp(y * b))
+            )
+            return x * p * 0.3 + y * 0.1, y * q * 0.4 + x * y * 0.2, k + ops.absolute(p) + 0.3
+
+        start = [a, b, constant(0.0)]
+        x, y, _ = while_loop(start, lambda x, y, k: k < 6.0, trip)
+        return x * y + x
+
+    f = function([SCALAR, SCALAR], rule)
+    assert sum(type.startswith("f64[") for type in tapes(adjoint(f))) == 1
+    for x in ([0.4, 0.9], [0.9, 0.4]):
+        check_second(f, x)
+
+
 def test_integers_that_count_are_computed_from_the_trip():
     def rule(x):
         def trip(k, at, s):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 STORE = 12.0
 """Price of a store and a load of one element, in multiplications (docs/decisions/0004)."""
 GROW = 20.0
-"""The same for a tape that grows."""
+"""The same for a tape of a ``for`` that grows; the numbers of a ``while`` share one."""
 HELD = 1.0
 """Price of keeping a value of an arm at the level of the function."""
 READ = 2.0
@@ -75,9 +75,10 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
             again.next.setdefault(after, param)
 
     def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
-        return [_popping(tapes, tapes.push(v), v.hint) for v in values]
+        kept = zip(values, tapes.push(values), strict=True)
+        return [_popping(tapes, tape, place, v.hint) for v, (tape, place) in kept]
 
-    price = GROW if tapes.extent is None else STORE
+    price = GROW if tapes.extent is None and loop.name == "for" else STORE
     replacement = _settle(sweep, body, back.regions[0], again, price, store)
     for after, param in again.handed.items():
         result = loop.results[params.index(param)]
@@ -93,8 +94,24 @@ def _carry_back(back: Operation, first: Value, param: Value, after: Value) -> No
     back.results = (*back.results, Value(param.type, "", back))
 
 
-def _popping(tapes: Tapes, tape: Value, hint: str) -> Callable[[], Value]:
-    return lambda: tapes.pop(tape, hint)
+def _share(region: Region, back: Region) -> None:
+    """Let ``back`` read what it would compute like ``region``: sin(x) for the cosine's sake, say.
+
+    Then it is a residual, which may be stored or computed again.
+    """
+    known = {
+        (op.opdef, op.operands, str(op.attributes)): op.result
+        for op in region.ops
+        if op.opdef.kind == "elementwise" and op.opdef.cost > READ
+    }
+    for op in list(back.walk()) if known else ():
+        same = known.get((op.opdef, op.operands, str(op.attributes)))
+        if same is not None:
+            substitute(back, {op.result: same})
+
+
+def _popping(tapes: Tapes, tape: Value, place: int | None, hint: str) -> Callable[[], Value]:
+    return lambda: tapes.pop(tape, place, hint)
 
 
 def _counted(sweep: Sweep, loop: Operation, init: Value, step: Value | int) -> Callable[[], Value]:
@@ -156,6 +173,7 @@ def _settle(
     store: Callable[[Sequence[Value]], list[Callable[[], Value]]],
 ) -> dict[Value, Value]:
     """Settle what ``back`` reads of ``region``; value → what it is in ``back``."""
+    _share(region, back)
     drop_unread(back)
     forced = _sizes(region, back)
     grown = {op: _last_size(sweep, region, op) for op in forced if op.name == "tape"}

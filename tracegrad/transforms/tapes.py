@@ -14,10 +14,12 @@ that writes it. So a derivative of the derivative needs nothing new.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tracegrad import ops
-from tracegrad.ir.core import Location, Operation, Value
+from tracegrad.ir.core import Location, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.threads import Variable
 from tracegrad.ir.types import Dim, i64
@@ -59,22 +61,45 @@ class Tapes:
             found.append(dim)
         return found
 
-    def push(self, value: Value) -> Value:
-        """Store ``value``, of the body, in each trip; the tape after all of them."""
+    def push(self, values: Sequence[Value]) -> list[tuple[Value, int | None]]:
+        """Store ``values``, of the body, in each trip.
+
+        Returns
+        -------
+        For each of them the tape after all trips, and its place in a row of the tape, if the tape
+        holds several.
+        """
         if self.extent is not None:
-            return self._push_exact(value, self.extent)
+            return [(self._push_exact(value, self.extent), None) for value in values]
         if self._place is None:
             self._place = Growing(self)
-        return self._place.push(value)
+        found: dict[Value, tuple[Value, int | None]] = {}
+        for group in self._grouped(values):
+            tape = self._place.push(group)
+            places = range(len(group)) if len(group) > 1 else (None,)
+            found.update((v, (tape, place)) for v, place in zip(group, places, strict=True))
+        return [found[value] for value in values]
 
-    def pop(self, tape: Value, hint: str = "") -> Value:
+    def _grouped(self, values: Sequence[Value]) -> list[list[Value]]:
+        """What is stored on one tape: in a ``while`` all numbers of a dtype, as they are computed.
+
+        Each tape that grows is asked for its length in each trip, and handed on.
+        """
+        groups: dict[object, list[Value]] = {}
+        for value in sorted(values, key=lambda v: _position(self.body, v)):
+            shared = self.loop.name == "while" and not value.rank
+            groups.setdefault(value.dtype if shared else value, []).append(value)
+        return list(groups.values())
+
+    def pop(self, tape: Value, place: int | None, hint: str = "") -> Value:
         """Append, to the head of the way back, what the present trip stored, called ``hint``."""
         result: Value
         if self.extent is not None:
             result = ops.index(tape, *[self._trip_back(op) for op, _ in self.path])
         else:
             assert self._place is not None
-            result = ops.index(tape, self._place.position_back())
+            row = [] if place is None else [constant(place, i64)]
+            result = ops.index(tape, self._place.position_back(), *row)
         result.hint = hint
         return result
 
@@ -124,6 +149,15 @@ class Tapes:
             value = self.body.yields[params.index(value)]
         made = _made(value)
         return self.loop.location if made is None else made.location
+
+
+def _position(region: Region, value: Value) -> int:
+    """Where in ``region`` a value of it is computed; -1 for a parameter."""
+    return -1 if value.op is None else region.ops.index(value.op)
+
+
+def _later(region: Region, one: Value, other: Value) -> Value:
+    return one if _position(region, one) > _position(region, other) else other
 
 
 def _made(value: Value) -> Operation | None:
@@ -179,12 +213,14 @@ class Growing:
             self.base_back = after - self.trips
         build.set(variable, self.base_back)
 
-    def push(self, value: Value) -> Value:
+    def push(self, values: Sequence[Value]) -> Value:
+        """Store ``values`` in each trip, in a row of one tape; the tape after all of them."""
         primal, loop, body = self.primal, self.loop, self.tapes.body
         # A fused loop needs the tape in one trip only, and hands its memory to the next.
         fused = primal.fused_around(self.around)
         outermost = fused[0] if fused else self.tapes.path[0][0]
-        name = self.tapes.name(value)
+        value, several = values[0], len(values) > 1
+        name = "tape" if several else self.tapes.name(value)
         size = self.sweep.fresh_symbol(f"{name}_length")
         exact = loop.name == "for" and not self.nested and not fused
 
@@ -194,9 +230,9 @@ class Growing:
                 new: Value = ops.tape(
                     length,
                     size=size,
-                    shape=value.shape,
+                    shape=(len(values),) if several else value.shape,
                     dtype=value.dtype,
-                    residual=value.hint,
+                    residual="" if several else value.hint,
                 )
             return new
 
@@ -207,8 +243,10 @@ class Growing:
             if loop.name == "for" and not exact:
                 before = primal.before(loop, lambda: self._ensured(before, self._end()))
             tape = primal.carry(loop, before)
-            after = primal.after(value, body, lambda: self._written(tape, value))
-            body.yields = (*body.yields, after)
+            for k, each in enumerate(values):
+                written = partial(self._written, tape, each, k if several else None)
+                tape = primal.after(_later(body, tape, each), body, written)
+            body.yields = (*body.yields, tape)
             return primal.result(loop, empty.type, name)
 
         for op in fused:
@@ -228,7 +266,7 @@ class Growing:
         result.hint = tape.hint
         return result
 
-    def _written(self, tape: Value, value: Value) -> Value:
+    def _written(self, tape: Value, value: Value, row: int | None) -> Value:
         loop, body = self.loop, self.tapes.body
         if loop.name == "for":
             trip = trip_number(body.params[0], loop.operands[0], loop.operands[2])
@@ -236,9 +274,10 @@ class Growing:
             k = loop.results.index(self.trips)
             trip = body.params[first_carried(loop) + k]
         position = trip if self.base is None else self.base + trip
-        if loop.name == "while":
+        if loop.name == "while" and not row:
             tape = self._ensured(tape, position + 1)
-        result: Value = ops.update(tape, value, position)
+        places = [position] if row is None else [position, constant(row, i64)]
+        result: Value = ops.update(tape, value, *places)
         result.hint = tape.hint
         return result
 
