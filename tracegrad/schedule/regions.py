@@ -114,7 +114,7 @@ class _Regions(Stretches):
         for op in self.decided.order[region]:
             self._location, self._part = op.location, op.part
             self._operation(op)
-            if op not in self.waiting:
+            if op not in self.waiting and op not in self.late:
                 self.done.add(op)
         self._flush([*region.yields, *self.kept])
         self._keep(len(self.region.ops))
@@ -219,6 +219,8 @@ class _Regions(Stretches):
 
         def stored(start: int, reads: Sequence[tuple[Operation, Value]]) -> None:
             """``v`` is computed in what the region has from ``start`` on."""
+            self.late.discard(op)
+            self.done.add(op)
             with self.at(op.location, op.part):
                 if (
                     fill_value(v) is None
@@ -234,6 +236,7 @@ class _Regions(Stretches):
 
         if self._only_keeps(op):
             self.kept.setdefault(v, []).append(stored)
+            self.late.add(op)
             return
         start = len(self.region.ops)
         # Who computes with v shares its loop: then v need not be kept for them.

@@ -32,6 +32,7 @@ class Stretches(MemoryBuilder):
     env : value of array form → value of loop form, as far as it is written.
     waiting : operations on whole arrays that nothing has needed yet, in order.
     kept : value that waits → what stores it once it is computed.
+    late : the writes that do so, until it is done.
     keeps_few : whether the present region may do so.
     done : the operations that are written.
     checked : (index in loop form, size) → the position, where the check was made already.
@@ -46,6 +47,7 @@ class Stretches(MemoryBuilder):
         self.env: dict[Value, Value] = {}
         self.waiting: dict[Operation, None] = {}
         self.kept: dict[Value, list[Stored]] = {}
+        self.late: set[Operation] = set()
         self.keeps_few = False
         self.done: set[Operation | Region] = set()
         self.checked: dict[tuple[Value, Dim], Value] = {}
