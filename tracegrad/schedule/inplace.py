@@ -117,8 +117,10 @@ def _order(region: Region, found: dict[Region, list[Operation]]) -> None:
                 readers.setdefault(operand, []).append(op)
     position = {op: k for k, op in enumerate(ops)}
     for write in [op for op in ops if op.name in WRITES]:
-        if any(position[op] > position[write] for op in readers.get(write.operands[0], ())):
-            ops = _readers_first(ops, position[write])
+        old, at = write.operands[0], position[write]
+        seen = [old, *_parts(readers.get(old, ()), old)] if write.operands[1].rank else [old]
+        if any(position[op] > at for value in seen for op in readers.get(value, ())):
+            ops = _readers_first(ops, at)
             position = {op: k for k, op in enumerate(ops)}
     found[region] = ops
     for op in ops:
