@@ -32,6 +32,7 @@ from tracegrad.schedule.buffers import ELEMENT
 from tracegrad.schedule.counted import runs_at_once
 from tracegrad.schedule.memory import MemoryBuilder
 
+WRITES = ("store", "add_store")
 WIDEST = 8
 """How many columns an array has at most: its dimension is static."""
 MOST = 9
@@ -80,7 +81,12 @@ class _Columns:
         shared = {v for op in function.walk() for v in _shared(op)}
         shared.update(v for op in function.walk() for r in op.regions for v in r.yields)
         made = [op.result for op in function.walk() if op.name == "alloc"]
-        self.arrays = [v for v in (*function.params, *made) if self._fits(v) and v not in shared]
+        given = set(function.params)
+        written = {v for op in function.walk() if op.name in WRITES for v in op.operands}
+        # A function that writes to its arguments is a part of another one: what they share with
+        # each other, or with parts that run at the same time, is not known here.
+        params = () if not given.isdisjoint(written) else function.params
+        self.arrays = [v for v in (*params, *made) if self._fits(v) and v not in shared]
 
     def _fits(self, array: Value) -> bool:
         if array.rank != 2 or not array.dtype.is_float:
