@@ -25,7 +25,7 @@ from typing import Any
 
 __all__ = ["LARGE", "address", "clear", "held", "limit"]
 
-LARGE = 2 << 20
+LARGE = 1 << 20
 """Bytes from which an array is large."""
 
 BLOCKS = 64

@@ -19,7 +19,7 @@ class Names:
 
     Attributes
     ----------
-    natural : loop variables that can't be negative.
+    natural : integers that can't be negative: loop variables, sizes, and what is made of them.
     written : parameters whose memory the function may write to.
     """
 
@@ -30,23 +30,20 @@ class Names:
         self._views: set[str] = set()
         self._parameters = {each.arg for each in function.args.args}
         counted: dict[str, bool] = {}
-        others: set[str] = set(self._parameters)
         for node in _in_order(function.body):
             if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
                 name = node.target.id
                 counted[name] = counted.get(name, True) and _counts_naturally(node.iter)
             elif isinstance(node, ast.Assign):
-                self._assigned(node, others)
-            elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-                others.add(node.target.id)
+                self._assigned(node)
             elif isinstance(node, ast.Return) and node.value is not None:
                 parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
                 self._returned |= {each.id for each in parts if isinstance(each, ast.Name)}
         stored = {self._root(name) for name in _stored_to(function)}
         self.written = {name for name in self._parameters if self._root(name) in stored}
-        self.natural = {name for name, naturally in counted.items() if naturally} - others
+        self.natural = _natural(function, counted)
 
-    def _assigned(self, node: ast.Assign, others: set[str]) -> None:
+    def _assigned(self, node: ast.Assign) -> None:
         if len(node.targets) != 1:
             raise Unsupported(ast.unparse(node))
         target = node.targets[0]
@@ -57,7 +54,6 @@ class Names:
             pairs = [(each, node.value) for each in target.elts]
         for left, right in pairs:
             if isinstance(left, ast.Name):
-                others.add(left.id)
                 rank = self._rank(right)
                 if rank is None:
                     continue
@@ -151,6 +147,70 @@ def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
         yield statement
         for field in ("body", "orelse"):
             yield from _in_order(getattr(statement, field, ()))
+
+
+def _natural(function: ast.FunctionDef, counted: Mapping[str, bool]) -> set[str]:
+    """The names that only non-negative integers are given to.
+
+    Parameters
+    ----------
+    counted : loop variables, and whether the ranges they run over have nothing below zero.
+
+    Notes
+    -----
+    Begins with all that are assigned to, and leaves out those that are given anything else until
+    nothing changes.
+    """
+    given: dict[str, list[ast.expr | None]] = {}
+    refused = {each.arg for each in function.args.args}
+    for node in ast.walk(function):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            refused.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            (target,) = node.targets
+            if isinstance(target, ast.Name):
+                given.setdefault(target.id, []).append(node.value)
+            elif isinstance(target, ast.Tuple):
+                values: list[ast.expr | None] = [None] * len(target.elts)
+                if isinstance(node.value, ast.Tuple):
+                    values = list(node.value.elts)
+                elif isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+                    values = [ast.Constant(0)] * len(target.elts)
+                for each, value in zip(target.elts, values, strict=True):
+                    if isinstance(each, ast.Name):
+                        given.setdefault(each.id, []).append(value)
+    refused |= {name for name, naturally in counted.items() if not naturally}
+    found = (set(given) | set(counted)) - refused
+    while True:
+        kept = {
+            name
+            for name in found
+            if all(v is not None and _is_natural(v, found) for v in given.get(name, ()))
+        }
+        if kept == found:
+            return found
+        found = kept
+
+
+def _is_natural(node: ast.expr, names: set[str]) -> bool:
+    """Whether an expression is an integer that can't be negative, if ``names`` are."""
+    if isinstance(node, ast.Constant):
+        return type(node.value) is int and node.value >= 0
+    if isinstance(node, ast.Name):
+        return node.id in names
+    if isinstance(node, ast.Subscript):  # a size
+        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+    if isinstance(node, ast.BinOp):
+        if isinstance(node.op, ast.Mod):
+            return _is_natural(node.right, names)
+        # Not a product: repeated ones, as of a generator of random numbers, run over 64 bits.
+        known = isinstance(node.op, ast.Add | ast.FloorDiv)
+        return known and _is_natural(node.left, names) and _is_natural(node.right, names)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        if node.func.id == "max":
+            return any(_is_natural(each, names) for each in node.args)
+        return node.func.id == "min" and all(_is_natural(each, names) for each in node.args)
+    return False
 
 
 def _counts_naturally(node: ast.expr) -> bool:

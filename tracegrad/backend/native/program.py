@@ -227,7 +227,7 @@ class Program(Expressions):
     def _new_variable(self, name: str, value: Value) -> Variable:
         writer = self.writer
         if isinstance(value, Number):
-            natural = name in self.names.natural
+            natural = value.type is I64 and name in self.names.natural
             return Variable(value.type, (writer.slot(value.type.llvm),), natural)
         slots = [writer.slot("ptr"), writer.slot("ptr", "null")]
         slots += [writer.slot("i64") for _ in value.shape]

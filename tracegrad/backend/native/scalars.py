@@ -146,6 +146,8 @@ class Scalars:
             return folded
         name = "lshr" if operator == "RShift" and type is U64 else _INTEGER[operator]
         natural = natural and type is I64
+        if natural and operator == "Add":
+            name += " nuw nsw"
         return Number(type, self.writer.op(f"{name} i64 {x.text}, {y.text}"), natural)
 
     def _folded(self, operator: str, x: Number, y: Number) -> Number | None:

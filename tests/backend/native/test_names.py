@@ -1,0 +1,55 @@
+"""What is known of names before anything is compiled: integers that can't be negative."""
+
+import ast
+import textwrap
+
+import pytest
+
+from tracegrad.backend.native.names import Names
+
+
+def natural(body):
+    text = f"def f(x, n):\n{textwrap.indent(textwrap.dedent(body), '    ')}"
+    (function,) = ast.parse(text).body
+    return Names(function, {"x": 1}).natural
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = x.shape[0]",
+        "a, b = x.shape",
+        "a = max(1, n - 3)",
+        "a = n % x.shape[0]",
+        "a = min(2, x.shape[0])",
+        "b = x.shape[0]\na = b + b // 3",
+        "b = max(0, n)\nfor i in range(b):\n    a = b + i",
+        "for a in range(3, n):\n    pass",
+    ],
+)
+def test_these_are_never_negative(text):
+    assert "a" in natural(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = n",
+        "a = n + 1",
+        "a = x.shape[0] - 1",
+        "a = n % n",
+        "a = min(1, n)",
+        "a = -1",
+        "a = 1\nfor i in range(n):\n    a = a * 7",
+        "a = 1\na = n",
+        "a = 1\na -= 2",
+        "a, b = n, 1",
+        "a = x[0]",
+        "b = n\na = b",
+        "for a in range(n, 3):\n    pass",
+        "for a in range(3, n, -1):\n    pass",
+        "a = 0\nfor a in range(n, 5):\n    pass",
+    ],
+)
+def test_these_may_be(text):
+    assert "a" not in natural(text)
