@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from tracegrad.errors import ArgumentError, NotDifferentiable
+from tracegrad.errors import ArgumentError, NotDifferentiable, UnsupportedError
 from tracegrad.testing.numerics import assert_close, numerical_jvp
 
 rng = np.random.default_rng(8)
@@ -225,3 +225,84 @@ def test_a_linear_system_as_an_implicit_root():
     expected = tg.grad(lambda m, b: np.sum(np.linalg.solve(m, b) ** 2), (0, 1))(matrix, X[:3])
     assert_close(found[0], expected[0], 1e-5)
     assert_close(found[1], expected[1], 1e-5)
+
+
+def test_a_function_with_a_rule_may_not_write_to_its_arguments():
+    def change(x):
+        x[0] = 2.0 * x[1]
+        return np.sum(x)
+
+    with pytest.raises(UnsupportedError, match="writes to its argument 'x'"):
+        tg.grad(lambda x: tg.checkpoint(change)(x.copy()))(X)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1, None)])
+@pytest.mark.parametrize("writes_argument", [False, True])
+def test_an_argument_that_comes_back_is_not_written_to_unseen(part, writes_argument):
+    f = tg.custom_vjp(lambda x: x[part])
+
+    def bwd(_, bar):
+        whole = np.zeros(5)
+        whole[part] = bar
+        return (whole,)
+
+    f.defvjp(lambda x: (x[part], None), bwd)
+
+    def both(x):
+        u = x * 1.0
+        y = f(u)
+        if writes_argument:
+            u[2] = 7.0
+        else:
+            y[0] = 7.0
+        return np.sum(u**2) + np.sum(y)
+
+    with pytest.raises(UnsupportedError, match="may not be the same memory"):
+        tg.grad(both)(X)
+    assert_close(tg.grad(lambda x: np.sum(f(x * 2.0)[:2] ** 2))(X)[-1], 0.0, 1e-14)
+
+
+def test_a_hessian_is_the_jacobian_of_the_gradient_even_where_a_rule_is_no_gradient():
+    @tg.custom_vjp
+    def odd(x):
+        return x * 1.0
+
+    odd.defvjp(lambda x: (x * 1.0, x), lambda x, bar: (bar * x[::-1] * np.arange(5.0),))
+    f = lambda x: np.sum(odd(x) ** 2)  # noqa: E731  # short
+    expected = tg.jacfwd(tg.grad(f))(X)
+    assert not np.allclose(expected, expected.T)
+    assert_close(tg.hessian(f)(X), expected, 1e-12)
+
+
+def test_rules_may_have_loops_branches_and_writes():
+    @tg.custom_vjp
+    def f(x):
+        return np.cumsum(x)
+
+    def bwd(n, bar):
+        x_bar = np.zeros(n)
+        total = 0.0
+        for i in range(n - 1, -1, -1):
+            total = total + bar[i]
+            if bar[i] > -1e9:
+                x_bar[i] = total
+        return (x_bar,)
+
+    f.defvjp(lambda x: (np.cumsum(x), x.shape[0]), bwd)
+    x = rng.normal(size=20)
+    plain = tg.grad(lambda x: np.sum(np.cumsum(x) ** 2))(x)
+    assert_close(tg.grad(lambda x: np.sum(f(x) ** 2))(x), plain, 1e-12)
+
+    @tg.custom_jvp
+    def g(x):
+        return np.cumsum(x)
+
+    @g.defjvp
+    def rule(primals, tangents):
+        (x,), (x_dot,) = primals, tangents
+        dot = np.zeros(x.shape[0])
+        for i in range(x.shape[0]):
+            dot[i] = x_dot[i] + (dot[i - 1] if i > 0 else 0.0)
+        return np.cumsum(x), dot
+
+    assert_close(tg.grad(lambda x: np.sum(g(x) ** 2))(x), plain, 1e-12)

@@ -14,7 +14,7 @@ from tracegrad.arguments import Binder
 from tracegrad.derived.forward import inlined
 from tracegrad.derived.inner import Fun, Inner, traced_call
 from tracegrad.derived.jacobians import jacobian
-from tracegrad.errors import ArgumentError
+from tracegrad.errors import ArgumentError, UnsupportedError
 from tracegrad.ir.builder import current
 from tracegrad.ir.core import Region, Value
 from tracegrad.ir.threads import free_values
@@ -109,6 +109,13 @@ class _Custom:
     ) -> Any:
         """``out`` with the derivative of ``region``, which is told where ``out`` has floats."""
         leaves, structure = tree.flatten(out)
+        if inner.traced.written:
+            name = inner.traced.function.params[inner.traced.written[0]].hint
+            raise UnsupportedError(
+                f"a function under {self.verb.name} writes to its argument {name!r}",
+                way_out="write to a copy, and return it",
+                place=inner.traced.place,
+            )
         floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
         free = [v for v in free_values(inner.function.body) if v.dtype.is_float]
         body = region(floats)
@@ -120,6 +127,7 @@ class _Custom:
         made = tracing.append(make, [*outs, *inputs])
         for k, value in zip(floats, made, strict=True):
             leaves[k] = value
+        tracing.share_returned(inner.traced, leaves)
         return tree.unflatten(structure, leaves)
 
 
@@ -171,7 +179,8 @@ class CustomVJP(_Custom):
             def rule(*bars: Any) -> Any:
                 given = dict(zip(float_outs, bars, strict=True))
                 full = [given.get(k, 0.0) for k in range(len(outs))]
-                gave = bwd(*fixed, residuals, tree.unflatten(out_structure, full))
+                cotangent = tree.unflatten(out_structure, full)
+                gave = tracing.staged(bwd)(*fixed, residuals, cotangent)
                 return self._cotangents(gave, moved, counts)
 
             return _region(rule, [outs[k] for k in float_outs], inputs, floats, "cotangent")
@@ -239,9 +248,9 @@ class CustomJVP(_Custom):
 
         def jvp(*given: Any) -> Any:
             primals, tangents = given
-            out = self.py_func(*primals)
+            out = tracing.staged(self.py_func)(*primals)
             parts = [
-                rule(dot, out, *primals)
+                tracing.staged(rule)(dot, out, *primals)
                 for rule, dot in zip(rules, tangents, strict=True)
                 if rule is not None
             ]
@@ -270,7 +279,7 @@ class CustomJVP(_Custom):
             def rule(*dots: Any) -> Any:
                 given = dict(zip(floats, dots, strict=True))
                 full = [given.get(k, 0.0) for k in range(len(leaves))]
-                gave = jvp(*fixed, tuple(moved), tree.unflatten(structure, full))
+                gave = tracing.staged(jvp)(*fixed, tuple(moved), tree.unflatten(structure, full))
                 if not isinstance(gave, tuple) or len(gave) != 2:
                     raise ArgumentError("a jvp rule returns a pair (out, out_dot)")
                 found, gave_structure = tree.flatten(gave[1])

@@ -68,13 +68,19 @@ class Inner:
 
     def rebuild(self, values: Sequence[Any]) -> Any:
         """The user's result from one value per result of the function."""
-        return self.traced.rebuild_outputs(list(values))
+        return self.traced.rebuild_outputs([_as_size(value) for value in values])
 
     def like_output(self, values: Sequence[Any]) -> Any:
         """A tree like the result (with ``has_aux``: its first element), of these leaves."""
         found = tree.unflatten(self.traced.output_structure, range(len(self.traced.outputs)))
         _, structure = tree.flatten(found[0] if self.verb.has_aux else found)
         return tree.unflatten(structure, values)
+
+
+def _as_size(value: Any) -> Any:
+    """A result that is a size goes on as one: an array may be made of it."""
+    op = value.value.op
+    return tracing.size_of(op.attributes["size"]) if op is not None and op.name == "dim" else value
 
 
 def traced_call(

@@ -45,10 +45,9 @@ def hessian(fun: Fun, verb: Verb, binder: Binder, args: Any, kwargs: Any) -> Any
     value = verb.scalar_result(inner.traced)
     both = gradient(inner.function, wrt, of=value)
     function = optimize(bars_only(both, inner.results))
-    # The block of (i, k) is that of (k, i) transposed: what is found along a direction is a row.
-    _, blocks = _by_columns(inner, function, wrt, list(range(len(wrt))), transposed=True)
+    _, blocks = _by_columns(inner, function, wrt, list(range(len(wrt))))
     arranged = verb.arranged(inner.selection, groups)
-    found = arranged([arranged([blocks[k, i] for k in range(len(wrt))]) for i in wrt])
+    found = arranged([arranged([blocks[k, i] for i in wrt]) for k in range(len(wrt))])
     if not verb.has_aux:
         return found
     primal = tracing.append(
@@ -58,7 +57,7 @@ def hessian(fun: Fun, verb: Verb, binder: Binder, args: Any, kwargs: Any) -> Any
 
 
 def _by_columns(
-    inner: Inner, function: Function, wrt: list[int], of: list[int], *, transposed: bool = False
+    inner: Inner, function: Function, wrt: list[int], of: list[int]
 ) -> tuple[list[Any], dict[tuple[Any, int], Any]]:
     """The primal results, and (result, parameter) → its block, one direction per column."""
     results = len(function.results)
@@ -67,7 +66,7 @@ def _by_columns(
     for i in dict.fromkeys(wrt):
         seeded = optimize(jvp(function, [i], of))
         made = tracing.append(
-            functools.partial(forward_blocks, seeded, results=results, transposed=transposed),
+            functools.partial(forward_blocks, seeded, results=results),
             inner.traced.arguments,
         )
         primal = made[:results]

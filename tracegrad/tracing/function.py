@@ -42,6 +42,8 @@ __all__ = [
     "as_tangent",
     "inline",
     "same_length",
+    "share_returned",
+    "staged",
     "stop_gradient",
     "subtrace",
     "trace",
@@ -238,6 +240,7 @@ def subtrace(
             param_of[leaf] = len(arguments)
             arguments.append(lift(given))
     namer = _Arguments(context, context.build.region, frozenset())
+    memories: dict[int, Memory] = {}
     with context.inner() as build:
         for leaf in param_of:
             given = leaves[leaf]
@@ -246,10 +249,13 @@ def subtrace(
             param = build.param(types.get(leaf, outer.value.type), namer.unique(name))
             if leaf in types or (not isinstance(given, TracedInt) and type(given) is not int):
                 weak = outer.weak or type(given) is float
-                values[leaf] = Tracer(param, weak)
+                made = values[leaf] = Tracer(param, weak)
+                if made.memory is not None:
+                    memories[param_of[leaf]] = made.memory
         args, kwargs = rebuild(values)
         out = TraceHooks(context.captures).entry(fun)(*args, **kwargs)
         results, rebuild_outputs, outputs, structure = _outputs(out)
+        returned = tuple(getattr(leaf, "memory", None) for leaf in tree.flatten(out)[0])
         region = build.region
     origin = _origin(fun)
     region.yields = tuple(results)
@@ -271,7 +277,40 @@ def subtrace(
         arguments=tuple(arguments),
         place=None if origin is None else Place(origin.file, origin.line, origin.function),
         leaf_types=tuple(type(leaf) for leaf in leaves),
+        written=tuple(index for index, memory in memories.items() if memory.written),
+        memories=memories,
+        returned=returned if len(returned) == len(outputs) else (),
     )
+
+
+def staged(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """What to call in place of a user's function within the active trace."""
+    found: Callable[..., Any] = TraceHooks(current_trace().captures).entry(fun)
+    return found
+
+
+def share_returned(traced: Traced, leaves: Sequence[Any]) -> None:
+    """Let what a function returned be the arguments that it returned, or views of them.
+
+    ``leaves`` are arrays of the active trace that stand for the leaves of the output. What is
+    written to afterwards may be one of the others, which then can't be used any more.
+    """
+    trace = current_trace()
+    places: list[tuple[Memory, Memory]] = []  # within the function, outside of it
+    for index, inner in traced.memories.items():
+        given = traced.arguments[index].memory
+        if given is not None:
+            places.append((inner, given))
+    for leaf, memory in zip(leaves, traced.returned, strict=False):
+        outer: Memory | None = getattr(leaf, "memory", None)
+        if memory is None or outer is None:
+            continue
+        for within, other in places:
+            if memory.may_be(within) and outer is not other:
+                outer.share_with(trace, other)
+        if memory.build is trace.build and memory is not outer:
+            outer.share_with(trace, memory)  # an array of the enclosing function
+        places.append((memory, outer))
 
 
 def inline(function: Function, values: Sequence[Any]) -> Any:

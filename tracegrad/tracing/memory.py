@@ -117,7 +117,7 @@ class Memory:
         self.set_stale(
             trace,
             f"{self.words()} may or may not be the same memory as {writer}, which was written "
-            "to: it depends on a branch or on the number of trips of a loop",
+            "to: a branch, the number of trips of a loop or a function with a rule decides",
         )
 
     def set_stale(self, trace: Trace, why: str) -> None:

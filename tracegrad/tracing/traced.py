@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from tracegrad.errors import Place
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import ArrayType, evaluate, is_symbol
 from tracegrad.tracing.captures import Captures
+from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tree import LEAF, Structure, unflatten
 
@@ -47,6 +48,8 @@ class Traced:
     rebuild_outputs : one value per result → the user's output.
     written : the parameters whose arrays the function writes to, in private copies.
     arguments : for a trace within a trace, the outer values of the parameters.
+    memories : for a trace within a trace, where the arrays of the parameters lie.
+    returned : for a trace within a trace, where the leaves of the output lie; None for a number.
     place : where the user's function is defined.
     """
 
@@ -60,6 +63,8 @@ class Traced:
     place: Place | None
     leaf_types: tuple[type, ...]
     written: tuple[int, ...] = ()
+    memories: Mapping[int, Memory] = field(default_factory=dict)
+    returned: tuple[Memory | None, ...] = ()
 
     def param_of(self, leaf: int) -> int:
         """The index of the parameter that a (non-static) leaf of the arguments is."""

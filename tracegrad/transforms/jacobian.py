@@ -21,9 +21,7 @@ UNROLLED = 4
 """Up to so many directions each has its own statements: their zeros are folded away."""
 
 
-def forward_blocks(
-    seeded: Function, values: Sequence[Value], results: int, *, transposed: bool = False
-) -> list[Value]:
+def forward_blocks(seeded: Function, values: Sequence[Value], results: int) -> list[Value]:
     """Append the derivatives of results in one parameter, column by column.
 
     Parameters
@@ -32,8 +30,6 @@ def forward_blocks(
         appended to the current builder.
     values : one per parameter of the primal.
     results : how many leading results are those of the primal.
-    transposed : whether the parameter's dimensions come first in the blocks; a trip then writes
-        elements that lie side by side.
 
     Returns
     -------
@@ -42,7 +38,7 @@ def forward_blocks(
     split = _Split(seeded, values)
     (x,) = seeded.params[len(values) :]
     types = [r.type for r in seeded.results[results:]]
-    shapes = [(*x.shape, *t.shape) if transposed else (*t.shape, *x.shape) for t in types]
+    shapes = [(*t.shape, *x.shape) for t in types]
     primal = split.early(results)
 
     def columns(dot: Value) -> list[Value]:
@@ -53,16 +49,13 @@ def forward_blocks(
     count = product(x.shape)
     if isinstance(count, int) and 0 < count <= UNROLLED:
         each = [columns(_one_hot(x.type, k)) for k in range(count)]
-        axis = 0 if transposed else -1
-        blocks = [stack(found, axis=axis) for found in zip(*each, strict=True)]
+        blocks = [stack(found, axis=-1) for found in zip(*each, strict=True)]
     else:
-        extents = [(count, *t.shape) if transposed else (*t.shape, count) for t in types]
-        inits = [zeros(e, t.dtype) for e, t in zip(extents, types, strict=True)]
-        write = ops.update if transposed else _with_column
+        inits = [zeros((*t.shape, count), t.dtype) for t in types]
 
         def trip(k: Value, *blocks: Value) -> list[Value]:
             found = columns(_one_hot(x.type, k))
-            return [write(b, column, k) for b, column in zip(blocks, found, strict=True)]
+            return [_with_column(b, column, k) for b, column in zip(blocks, found, strict=True)]
 
         blocks = list(for_loop(0, count, inits, trip))
     return primal + [reshaped(b, shape) for b, shape in zip(blocks, shapes, strict=True)]
