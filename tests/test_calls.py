@@ -133,6 +133,36 @@ def test_static_values_are_compared_with_their_types():
     f = tg.jit(lambda x, mode: x + 1.0 if mode else x, static_argnames="mode")
     assert [f(1.0, True), f(1.0, True), f(1.0, False), f(1.0, 1), f(1.0, "")] == [2, 2, 1, 2, 1]
 
+    signed = tg.jit(lambda x, zero: np.copysign(x, zero), static_argnums=1)
+    assert [signed(2.0, z) for z in (0.0, 0.0, -0.0, -0.0, 0.0)] == [2, 2, -2, -2, 2]
+    within = tg.jit(lambda x, p: x * (1 if isinstance(p[0], int) else 2), static_argnums=1)
+    assert [within(1.0, p) for p in ((1,), (1,), (1.0,), (1.0,), (1,))] == [1, 1, 2, 2, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Two of one name are equal."""
+
+    name: str
+    weight: float = dataclasses.field(compare=False)
+
+    def __call__(self, x: Any) -> Any:
+        return self.weight * np.sum(x)
+
+    @tg.grad
+    def slope(self, x: Any) -> Any:
+        return self.weight * np.sum(x)
+
+
+def test_equal_objects_are_different_functions():
+    for _ in range(2):
+        for weight in (1.0, 2.0):
+            model, expected = Named("a", weight), np.full(2, weight)
+            np.testing.assert_array_equal(model.slope(w), expected)
+            np.testing.assert_array_equal(tg.vjp(model, w)[1](1.0)[0], expected)
+            assert tg.jvp(model, (w,), (w,))[1] == weight * w.sum()
+            assert tg.linearize(model, w)[1](w) == weight * w.sum()
+
 
 scale = 2.0
 weights = np.ones(2)

@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "tracegrad"
 BELOW = {
     "errors": set(),
     "tree": set(),
+    "same": set(),
     "ir": {"errors"},
     "ops": {"errors", "ir"},
     "staging": {"errors"},
-    "tracing": {"errors", "tree", "ir", "ops", "staging"},
+    "tracing": {"errors", "tree", "same", "ir", "ops", "staging"},
     "transforms": {"errors", "ir", "ops"},
     "passes": {"errors", "ir", "ops"},
     "schedule": {"errors", "ir", "ops", "passes"},

@@ -6,14 +6,14 @@ object that is called like it; each also works as a decorator, with or without o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tracegrad import tracing
-from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions
 from tracegrad.compiled import Compiled
-from tracegrad.errors import ArgumentError
+from tracegrad.options import GradOptions, JitOptions, verb_options
 from tracegrad.pullback import Pullback, PullbackMaker
+from tracegrad.remembered import Remembered
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
@@ -22,43 +22,7 @@ if TYPE_CHECKING:
 Fun = Callable[..., Any]
 T = TypeVar("T")
 
-
-class JitOptions(TypedDict, total=False):
-    """The keyword options of every verb."""
-
-    static_argnums: int | Sequence[int]
-    static_argnames: str | Sequence[str]
-    cache: bool
-    parallel: bool
-    fastmath: bool | Iterable[str] | None
-    nogil: bool
-    boundscheck: bool
-    tier: Literal["kernel", "background"]
-
-
-class GradOptions(JitOptions, total=False):
-    """The keyword options of `grad` and `value_and_grad`."""
-
-    argnames: str | Sequence[str] | None
-    has_aux: bool
-
-
-def _options(
-    cache: bool,
-    parallel: bool,
-    fastmath: bool | Iterable[str] | None,
-    nogil: bool,
-    boundscheck: bool,
-) -> KernelOptions:
-    if fastmath is None:
-        flags = DEFAULT_FASTMATH
-    elif isinstance(fastmath, bool):
-        flags = frozenset({"fast"}) if fastmath else frozenset()
-    else:
-        flags = frozenset(fastmath)
-    return KernelOptions(
-        fastmath=flags, parallel=parallel, boundscheck=boundscheck, nogil=nogil, cache=cache
-    )
+_pullbacks = Remembered(PullbackMaker)
 
 
 @overload
@@ -75,14 +39,7 @@ def value_and_grad(
     *,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
-    cache: bool = True,
-    parallel: bool = False,
-    fastmath: bool | Iterable[str] | None = None,
-    nogil: bool = False,
-    boundscheck: bool = False,
-    tier: Literal["kernel", "background"] = "kernel",
+    **options: Unpack[JitOptions],
 ) -> Any:
     """A function that gives the value of ``fun`` and its gradient, in one compiled kernel.
 
@@ -131,8 +88,7 @@ def value_and_grad(
     (5.0, array([2., 4.]))
     """
     verb = gradient_verb("value_and_grad", argnums, argnames, has_aux)
-    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, chosen, tier)
+    return _apply(fun, verb, options)
 
 
 @overload
@@ -149,14 +105,7 @@ def grad(
     *,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
-    cache: bool = True,
-    parallel: bool = False,
-    fastmath: bool | Iterable[str] | None = None,
-    nogil: bool = False,
-    boundscheck: bool = False,
-    tier: Literal["kernel", "background"] = "kernel",
+    **options: Unpack[JitOptions],
 ) -> Any:
     """A function that gives the gradient of ``fun``; parameters as for `value_and_grad`.
 
@@ -171,8 +120,7 @@ def grad(
     12.0
     """
     verb = gradient_verb("grad", argnums, argnames, has_aux)
-    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, verb, static_argnums, static_argnames, chosen, tier)
+    return _apply(fun, verb, options)
 
 
 @overload
@@ -181,15 +129,7 @@ def jit(fun: Fun, **options: Unpack[JitOptions]) -> Compiled: ...
 def jit(fun: None = ..., **options: Unpack[JitOptions]) -> Callable[[Fun], Compiled]: ...
 def jit(
     fun: Fun | None = None,
-    *,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
-    cache: bool = True,
-    parallel: bool = False,
-    fastmath: bool | Iterable[str] | None = None,
-    nogil: bool = False,
-    boundscheck: bool = False,
-    tier: Literal["kernel", "background"] = "kernel",
+    **options: Unpack[JitOptions],
 ) -> Any:
     """``fun`` itself, compiled: the primal alone. Parameters as for `value_and_grad`.
 
@@ -197,30 +137,15 @@ def jit(
     -------
     Compiled : called like ``fun``; the result may be any tree of arrays and numbers.
     """
-    chosen = _options(cache, parallel, fastmath, nogil, boundscheck)
-    return _apply(fun, Verb("jit"), static_argnums, static_argnames, chosen, tier)
+    return _apply(fun, Verb("jit"), options)
 
 
-def _apply(
-    fun: Fun | None,
-    verb: Verb,
-    static_argnums: int | Sequence[int],
-    static_argnames: str | Sequence[str],
-    options: KernelOptions,
-    tier: str,
-) -> Any:
-    if tier not in ("kernel", "background"):
-        raise ArgumentError(f"tier is 'kernel' or 'background', not {tier!r}")
+def _apply(fun: Fun | None, verb: Verb, given: JitOptions) -> Any:
+    """The verb applied to ``fun``; without a function, a decorator."""
+    options = verb_options(**given)
 
     def apply(function: Fun) -> Compiled:
-        return Compiled(
-            function,
-            verb,
-            static_argnums=static_argnums,
-            static_argnames=static_argnames,
-            options=options,
-            background=tier == "background",
-        )
+        return Compiled(function, verb, options)
 
     return apply if fun is None else apply(fun)
 
@@ -259,7 +184,7 @@ def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.array([1.0, 0.0]))
     (array([1., 0.]),)
     """
-    return PullbackMaker.of(fun, has_aux)(*primals)
+    return _pullbacks.of(fun, has_aux)(*primals)
 
 
 def stop_gradient(x: T) -> T:

@@ -6,16 +6,20 @@ Names, argument orders and results are JAX's; autograd's spellings are at the en
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracegrad.arguments import Binder
-from tracegrad.backend.compile import KernelOptions
 from tracegrad.compiled import Compiled
-from tracegrad.composed import Apply, Composed, Remembered, call_or_inline
+from tracegrad.composed import Composed, call_or_inline
 from tracegrad.derived import batching, custom, forward, jacobians, reverse
 from tracegrad.ir.core import Function
+from tracegrad.options import GradOptions, JitOptions, Options, verb_options
 from tracegrad.pullback import LinearizeMaker
+from tracegrad.remembered import Remembered
 from tracegrad.verbs import Verb, gradient_verb
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Fun = Callable[..., Any]
 
@@ -44,6 +48,7 @@ def _of_pairs(fun: Fun, verb: Verb, apply: Callable[..., Any]) -> Composed:
 
 _jvps = Remembered(_jvp_maker)
 _hvps = Remembered(_hvp_maker)
+_linearized = Remembered(LinearizeMaker)
 
 
 def jvp(fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
@@ -143,95 +148,63 @@ def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     >>> f_jvp(3.0)
     3.0
     """
-    return LinearizeMaker.of(fun, has_aux)(*primals)
+    return _linearized.of(fun, has_aux)(*primals)
 
 
 # --- all derivatives --------------------------------------------------------------------------
 
 
-def _jacobian_like(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
-    def make(
-        fun: Fun | None,
-        argnums: int | Sequence[int] | None,
-        argnames: str | Sequence[str] | None,
-        has_aux: bool,
-        static_argnums: int | Sequence[int],
-        static_argnames: str | Sequence[str],
-    ) -> Any:
-        verb = gradient_verb(name, argnums, argnames, has_aux)
-
-        def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
-            return apply(fun, verb, binder, args, kwargs)
-
-        return composed(fun, verb, applied, static_argnums, static_argnames)
-
-    return make
+Apply = Callable[[Fun, Verb, Binder, tuple[Any, ...], dict[str, Any]], Any]
 
 
-def composed(
-    fun: Fun | None,
-    verb: Verb,
+def _of_arguments(
+    name: str,
     apply: Apply,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
-    options: KernelOptions | None = None,
+    fun: Fun | None,
+    argnums: int | Sequence[int] | None,
+    argnames: str | Sequence[str] | None = None,
+    has_aux: bool = False,
+    **given: Unpack[JitOptions],
 ) -> Any:
+    """A verb with the parameters of `grad`."""
+    return _composed(fun, gradient_verb(name, argnums, argnames, has_aux), apply, given)
+
+
+def _composed(fun: Fun | None, verb: Verb, apply: Apply, given: JitOptions) -> Any:
     """The verb applied to ``fun``; without a function, a decorator."""
+    options = verb_options(**given)
+
+    def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
+        return apply(fun, verb, binder, args, kwargs)
 
     def decorate(function: Fun) -> Composed:
-        return Composed(
-            function,
-            verb,
-            apply,
-            static_argnums=static_argnums,
-            static_argnames=static_argnames,
-            options=options,
-        )
+        return Composed(function, verb, applied, options)
 
     return decorate if fun is None else decorate(fun)
-
-
-_jacfwd = _jacobian_like("jacfwd", jacobians.jacobian)
-_jacrev = _jacobian_like("jacrev", jacobians.jacobian)
-_jacobian = _jacobian_like("jacobian", jacobians.jacobian)
-_hessian = _jacobian_like("hessian", jacobians.hessian)
-_elementwise = _jacobian_like("elementwise_grad", reverse.elementwise_grad)
 
 
 def jacfwd(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
-    *,
-    argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, column by column in forward mode; as `jacobian`."""
-    return _jacfwd(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+    return _of_arguments("jacfwd", jacobians.jacobian, fun, argnums, **options)
 
 
 def jacrev(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
-    *,
-    argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, row by row in reverse mode; as `jacobian`."""
-    return _jacrev(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+    return _of_arguments("jacrev", jacobians.jacobian, fun, argnums, **options)
 
 
 def jacobian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
-    *,
-    argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, in one kernel; the mode is chosen by the shapes.
 
@@ -240,7 +213,7 @@ def jacobian(
     fun : callable with float results: an array, a number, or a tree of these.
     argnums, argnames : the arguments to differentiate, as for `grad`.
     has_aux : whether ``fun`` returns ``(out, aux)``; then ``(jacobian, aux)`` is returned.
-    static_argnums, static_argnames : arguments whose Python value is part of the program.
+    options : static_argnums, cache, parallel, tier, … as for `value_and_grad`.
 
     Returns
     -------
@@ -261,17 +234,13 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    return _jacobian(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+    return _of_arguments("jacobian", jacobians.jacobian, fun, argnums, **options)
 
 
 def hessian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
-    *,
-    argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[GradOptions],
 ) -> Any:
     """The Hessian of a scalar function, forward over reverse, in one kernel.
 
@@ -289,17 +258,13 @@ def hessian(
     array([[4., 6.],
            [6., 0.]])
     """
-    return _hessian(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+    return _of_arguments("hessian", jacobians.hessian, fun, argnums, **options)
 
 
 def elementwise_grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
-    *,
-    argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[GradOptions],
 ) -> Any:
     """The gradient of the sum of the results of ``fun``: of an elementwise function, element by
     element.
@@ -312,7 +277,7 @@ def elementwise_grad(
     >>> tg.elementwise_grad(np.exp)(np.array([0.0, 0.0]))
     array([1., 1.])
     """
-    return _elementwise(fun, argnums, argnames, has_aux, static_argnums, static_argnames)
+    return _of_arguments("elementwise_grad", reverse.elementwise_grad, fun, argnums, **options)
 
 
 # --- batches ----------------------------------------------------------------------------------
@@ -322,9 +287,7 @@ def vmap(
     fun: Fun | None = None,
     in_axes: Any = 0,
     out_axes: Any = 0,
-    *,
-    static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Sequence[str] = (),
+    **options: Unpack[JitOptions],
 ) -> Any:
     """``fun`` applied to each element of a batch, in one loop of one kernel.
 
@@ -335,7 +298,7 @@ def vmap(
         argument is shared) or a tree of these for each positional argument. Keyword arguments
         are mapped over axis 0.
     out_axes : where the batch axis of the results is; a tree like the result, or one int.
-    static_argnums, static_argnames : arguments whose Python value is part of the program.
+    options : static_argnums, cache, parallel, tier, … as for `value_and_grad`.
 
     Returns
     -------
@@ -356,13 +319,12 @@ def vmap(
     >>> tg.vmap(lambda x, y: np.sum(x * y), in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
     array([3., 4.])
     """
-    verb = Verb("vmap")
     axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
 
-    def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
+    def apply(fun: Fun, verb: Verb, binder: Binder, args: Any, kwargs: Any) -> Any:
         return batching.vmap(fun, verb, binder, axes, out_axes, args, kwargs)
 
-    return composed(fun, verb, applied, static_argnums, static_argnames)
+    return _composed(fun, Verb("vmap"), apply, options)
 
 
 # --- inspection -------------------------------------------------------------------------------
@@ -392,9 +354,7 @@ def make_ir(
     compiled = (
         fun
         if isinstance(fun, Compiled)
-        else Compiled(
-            fun, Verb("jit"), static_argnums=static_argnums, static_argnames=static_argnames
-        )
+        else Compiled(fun, Verb("jit"), Options(static_argnums, static_argnames))
     )
     return lambda *args, **kwargs: compiled.trace(*args, **kwargs)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracegrad import tracing, tree
 from tracegrad.errors import ArgumentError, DTypeError, TracegradError
+from tracegrad.same import same_value
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,6 @@ class Binder:
         unknown = self.static_argnames - set(self.signature.parameters if self.signature else ())
         if unknown and not self._takes_any_keyword():
             raise ArgumentError(f"static_argnames names no parameter: {', '.join(sorted(unknown))}")
-
-    def for_method(self, method: Callable[..., Any]) -> Binder:
-        binder = Binder(method, (), ())
-        binder.static_argnums = self.static_argnums
-        binder.static_argnames = self.static_argnames
-        return binder
 
     def _takes_any_keyword(self) -> bool:
         return self.signature is None or any(
@@ -289,7 +284,7 @@ class Static:
 
 
 class _Same:
-    """Compares a static value by type and equality: ``1`` and ``1.0`` and ``True`` differ."""
+    """Compares a static value as `same_value` does: ``1`` and ``1.0`` and ``True`` differ."""
 
     __slots__ = ("value",)
 
@@ -300,11 +295,7 @@ class _Same:
         return hash((type(self.value), self.value))
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Same)
-            and type(self.value) is type(other.value)
-            and bool(self.value == other.value)
-        )
+        return isinstance(other, _Same) and same_value(self.value, other.value)
 
     def __repr__(self) -> str:
         return repr(self.value)

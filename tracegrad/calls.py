@@ -23,11 +23,12 @@ from tracegrad.arguments import Leaf, Shape, kernel_array
 from tracegrad.backend.compile import CompiledKernel
 from tracegrad.errors import GuardFailed
 from tracegrad.outputs import Outputs, Workspace
+from tracegrad.same import same_value
 from tracegrad.tracing.traced import Traced
 from tracegrad.verbs import Recipe
 
 if TYPE_CHECKING:
-    from tracegrad.compiled import Version
+    from tracegrad.versions import Version
 
 __all__ = ["MISS", "direct_call", "direct_into"]
 
@@ -303,7 +304,10 @@ def _argument(text: _Text, leaf: str, kind: Leaf, given: type, careful: bool) ->
         value = kind.static_value
         cls = type(value)
         fixed = text.constant(value)
-        if cls in _COMPARED:
+        if cls is complex or (cls is float and value == 0):  # 0.0 == -0.0
+            text.names["same_value"] = same_value
+            same = f"same_value({leaf}, {fixed})"
+        elif cls in _COMPARED:
             same = (
                 f"{leaf} is {fixed} or type({leaf}) is {text.constant(cls)} and {leaf} == {fixed}"
             )

@@ -13,148 +13,31 @@ What happens to a function in between is `tracegrad.pipeline`.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tracegrad import pipeline, tracing
-from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
-from tracegrad.backend.compile import KernelOptions
+from tracegrad.arguments import Binder, Leaf, Shape
 from tracegrad.background import Pending
 from tracegrad.calls import MISS, direct_call, direct_into
-from tracegrad.errors import ArgumentError, GuardFailed, InternalError
+from tracegrad.errors import ArgumentError, GuardFailed
+from tracegrad.exchangeable import Exchangeable
 from tracegrad.ir.core import Function
-from tracegrad.outputs import Outputs, Workspace, run_into, sizes_of
+from tracegrad.options import DEFAULT_OPTIONS, Options
+from tracegrad.outputs import Workspace, sizes_of
 from tracegrad.passes import optimize
+from tracegrad.remembered import Remembered
 from tracegrad.verbs import Recipe, Verb
+from tracegrad.versions import Signature, Version
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from tracegrad.inspect.memory import MemoryReport
-
-    _partial = functools.partial[Any]
-else:
-    _partial = functools.partial
 
 MAX_VERSIONS = 64
 """Versions kept per signature; beyond it the oldest is dropped."""
-
-
-@dataclass(eq=False)
-class Version:
-    """One trace and its kernel, for one signature and one case of the guards."""
-
-    traced: tracing.Traced
-    recipe: Recipe
-    dynamic: tuple[int, ...]
-    """Which leaves are kernel arguments, in order; captures follow."""
-    kernel: pipeline.Kernel
-    shape: Shape
-    kinds: tuple[Leaf, ...]
-    pending: Pending | None = None
-    """There while the kernel is compiled in the background."""
-    directs: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
-    """The direct ways made for this version, by what they are for."""
-
-    @property
-    def title(self) -> str:
-        return ", ".join(map(str, self.kinds))
-
-    def run(self, leaves: Sequence[Any]) -> Any:
-        """Call the kernel on checked leaves; raises `GuardFailed` if this is not its case."""
-        if not self.traced.captures_hold():
-            raise GuardFailed("a captured name was bound to something else")
-        return self.recipe.assemble(self.call(*self.apart(leaves)))
-
-    def call(self, *arguments: Any) -> Any:
-        """What the kernel returns; as long as it is being compiled, NumPy answers."""
-        pending = self.pending
-        return self.kernel.entry_point(*arguments) if pending is None else pending(*arguments)
-
-    def run_into(self, leaves: Sequence[Any], out: Any, workspace: Workspace | None) -> Any:
-        """The same with results written to ``out``; leaves are of this version's case."""
-        return run_into(self, self.apart(leaves), out, workspace)
-
-    @cached_property
-    def outputs(self) -> Outputs:
-        """What ``out`` looks like."""
-        return Outputs.of(self.recipe)
-
-    def given(self, *, scratch: bool) -> pipeline.GivenKernel:
-        """The kernel that writes to arrays of the caller, and to those of a workspace."""
-        return self.kernel.given(self.outputs.wanted(), scratch)
-
-    def apart(self, leaves: Sequence[Any]) -> list[Any]:
-        """The arguments of the kernel, if no array that the function writes to is two of them."""
-        traced = self.traced
-        arguments = self.arguments(leaves)
-        shared = traced.overlapping(arguments)
-        if shared is not None:
-            raise ArgumentError(
-                f"{shared[0]!r} and {shared[1]!r} share memory, and the function writes to "
-                f"{shared[0]!r}",
-                way_out="pass a copy of one of them",
-            )
-        return arguments
-
-    def arguments(self, leaves: Sequence[Any]) -> list[Any]:
-        """The arguments of the kernel: checked leaves, then captured arrays."""
-        captured = [kernel_array(a) for a in self.traced.captured_arrays()]
-        return [*(leaves[i] for i in self.dynamic), *captured]
-
-
-@dataclass(eq=False)
-class Signature:
-    """The versions compiled for one structure and one type of every leaf."""
-
-    versions: list[Version] = field(default_factory=list)
-    varying: set[tuple[int, int]] = field(default_factory=set)
-    """(leaf, axis) of dimensions that were fixed once and then differed: symbolic from now on."""
-
-    def holding(self, leaves: Sequence[Any]) -> Version | None:
-        """The version whose captures and guards hold for ``leaves``."""
-        for version in list(self.versions):
-            if version.traced.captures_hold() and version.traced.guards_hold(leaves):
-                return version
-        return None
-
-
-class Exchangeable(_partial):
-    """A callable that can be told, from call to call, which function it is.
-
-    A method ``__call__`` would cost a frame of Python and a tuple of arguments at each call: more
-    than a small kernel takes. `functools.partial` hands a call on at once, and its state may be
-    set anew; nothing else of it is used (docs/decisions/0019-calls.md).
-    """
-
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        return super().__new__(cls, _nothing)
-
-    def _go_to(self, function: Callable[..., Any]) -> None:
-        """Let ``function`` be what is called from now on."""
-        state: Any = self  # typeshed does not know the method
-        state.__setstate__((function, (), {}, self.__dict__))
-
-    # As a function does: it is pickled by its name, and copies of what holds it hold it too.
-
-    def __reduce__(self) -> str:
-        return str(getattr(self, "__qualname__", type(self).__qualname__))
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-
-def _nothing() -> None:
-    raise InternalError("a callable was called before it was made")
 
 
 class Compiled(Exchangeable):
@@ -167,14 +50,7 @@ class Compiled(Exchangeable):
     """
 
     def __init__(
-        self,
-        fun: Callable[..., Any],
-        verb: Verb,
-        *,
-        static_argnums: int | Sequence[int] = (),
-        static_argnames: str | Sequence[str] = (),
-        options: KernelOptions | None = None,
-        background: bool = False,
+        self, fun: Callable[..., Any], verb: Verb, options: Options = DEFAULT_OPTIONS
     ) -> None:
         if not callable(fun):
             raise ArgumentError(
@@ -183,15 +59,14 @@ class Compiled(Exchangeable):
             )
         self.py_func = fun
         self._verb = verb
-        self._options = KernelOptions() if options is None else options
-        self._background = background
-        self._binder = Binder(fun, static_argnums, static_argnames)
+        self._options = options
+        self._binder = Binder(fun, options.static_argnums, options.static_argnames)
         self._signatures: dict[Any, Signature] = {}
         self._lock = threading.RLock()
         self._direct: Callable[..., Any] | None = None
         self._latest: Version | None = None
         self._latest_into: tuple[Version, bool] | None = None
-        self._bound: weakref.WeakKeyDictionary[Any, Compiled] = weakref.WeakKeyDictionary()
+        self._bound: Remembered | None = None
         functools.update_wrapper(self, fun, updated=())
         self._go_to(self._general())
 
@@ -250,20 +125,13 @@ class Compiled(Exchangeable):
         """As a method: the verb applies to the bound method, so ``self`` is not an argument."""
         if instance is None:
             return self
-        try:
-            return self._bound[instance]
-        except (KeyError, TypeError):
-            method = self.py_func.__get__(instance, owner)
-            bound = self._bound_to(method)
-            bound._binder = self._binder.for_method(method)
-            # An instance that can't be weakly referenced or hashed is bound anew each time.
-            with contextlib.suppress(TypeError):
-                self._bound[instance] = bound
-            return bound
+        if self._bound is None:
+            self._bound = Remembered(self._bound_to)
+        return self._bound.of(self.py_func.__get__(instance, owner))
 
     def _bound_to(self, method: Callable[..., Any]) -> Compiled:
         """The same verb, applied to a bound method."""
-        return Compiled(method, self._verb, options=self._options, background=self._background)
+        return Compiled(method, self._verb, self._options)
 
     def _target(self) -> Callable[..., Any]:
         """What is traced at a call from outside a trace."""
@@ -329,9 +197,9 @@ class Compiled(Exchangeable):
                 return result
             with pipeline.without_collections():
                 version = self._prepare(signature, shape, leaves, kinds)
-                if not self._background:
+                if not self._options.background:
                     _ = version.kernel.source
-            if self._background:
+            if self._options.background:
                 version.pending = Pending(version.kernel, lambda: self._ready(version))
                 version.pending.start()
             else:
@@ -409,7 +277,7 @@ class Compiled(Exchangeable):
         traced, recipe = self._transformed(shape, leaves, kinds, frozenset(signature.varying))
         static = _static_leaves(kinds)
         dynamic = tuple(i for i in range(len(leaves)) if i not in static)
-        kernel = pipeline.prepare_function(recipe.function, self._options)
+        kernel = pipeline.prepare_function(recipe.function, self._options.kernel)
         return Version(traced, recipe, dynamic, kernel, shape, kinds)
 
     def _transformed(
@@ -603,7 +471,7 @@ class Compiled(Exchangeable):
 
         function = self._version_for(args, kwargs).kernel.array_form
         text = explain(function)
-        if self._options.parallel:
+        if self._options.kernel.parallel:
             text += f"\nthreads:\n{explain_threads(function)}"
         return text
 

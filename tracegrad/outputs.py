@@ -18,8 +18,8 @@ from tracegrad.ir.types import evaluate
 from tracegrad.verbs import Recipe
 
 if TYPE_CHECKING:
-    from tracegrad.compiled import Version
     from tracegrad.pipeline import GivenKernel, Kernel
+    from tracegrad.versions import Version
 
 __all__ = ["Callee", "KernelCallee", "Outputs", "Workspace", "run_into"]
 

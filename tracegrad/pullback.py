@@ -5,11 +5,10 @@ The second takes cotangents of the results (`Pullback`) or tangents of the prima
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,15 +24,6 @@ from tracegrad.transforms.cut import cut
 from tracegrad.transforms.jvp import jvp
 from tracegrad.transforms.vjp import vjp
 from tracegrad.verbs import Recipe, Verb
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-_makers: OrderedDict[Any, Any] = OrderedDict()
-_makers_lock = threading.Lock()
-
-KEPT_MAKERS = 256
-"""How many functions `vjp` remembers; the one used longest ago is forgotten."""
 
 
 @dataclass(eq=False)
@@ -114,7 +104,7 @@ class Linear:
         return self._rebuild(self._call(*self.residuals, *dots))
 
 
-class _Halves(Compiled):
+class _Halves(Compiled, ABC):
     """A verb of one function that gives ``(out, a linear function)`` at each call."""
 
     name: str
@@ -122,26 +112,9 @@ class _Halves(Compiled):
     def __init__(self, fun: Callable[..., Any], has_aux: bool) -> None:
         super().__init__(fun, Verb(self.name, has_aux=has_aux))
 
-    @classmethod
-    def of(cls, fun: Callable[..., Any], has_aux: bool) -> Self:
-        """The maker kept for ``fun``; a new one if ``fun`` can't be remembered."""
-        key = (cls, fun, has_aux)
-        try:
-            hash(key)
-        except TypeError:
-            return cls(fun, has_aux)
-        with _makers_lock:
-            maker = _makers.get(key)
-            if maker is None:
-                maker = _makers[key] = cls(fun, has_aux)
-            _makers.move_to_end(key)
-            if len(_makers) > KEPT_MAKERS:
-                _makers.popitem(last=False)
-            return maker
-
+    @abstractmethod
     def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
         """The function of primals and seeds that is cut in two."""
-        raise NotImplementedError
 
     def _recipe(
         self, traced: tracing.Traced, shape: Shape, kinds: tuple[Leaf, ...], *, inlined: bool
@@ -157,9 +130,20 @@ class _Halves(Compiled):
             def call(*values: Any) -> Any:
                 return tracing.inline(second, values)
 
-            return self._assembly(traced, first, shape, call, None)
-        kernel = pipeline.compile_function(second, self._options)
-        return self._assembly(traced, first, shape, kernel.entry_point, kernel)
+            make = self._second(traced, shape, call, None)
+        else:
+            kernel = pipeline.compile_function(second, self._options.kernel)
+            make = self._second(traced, shape, kernel.entry_point, kernel)
+        results, has_aux = len(traced.function.results), self._verb.has_aux
+
+        def arrange(values: Sequence[Any]) -> Any:
+            primal = traced.rebuild_outputs(list(values[:results]))
+            out, aux = primal if has_aux else (primal, None)
+            residuals = tuple(_kept(v) for v in values[results:])
+            made = make(out, values[:results], residuals)
+            return (out, made, aux) if has_aux else (out, made)
+
+        return Recipe(first, arrange, rearranges_only=False)
 
     def _outputs(self, traced: tracing.Traced) -> tuple[tracing.OutputLeaf, ...]:
         """The leaves of the result; with ``has_aux`` those before ``aux``."""
@@ -182,15 +166,15 @@ class _Halves(Compiled):
                 found.append(each.result)
         return found
 
-    def _assembly(
+    @abstractmethod
+    def _second(
         self,
         traced: tracing.Traced,
-        first: Function,
         shape: Shape,
         call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
-    ) -> Recipe:
-        raise NotImplementedError
+    ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Any]:
+        """Makes the linear function of (out, the results, the residuals) of a call."""
 
 
 class LinearizeMaker(_Halves):
@@ -201,24 +185,19 @@ class LinearizeMaker(_Halves):
     def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
         return _apart(open_loops(traced.function), wrt, self._seeded(traced))
 
-    def _assembly(
+    def _second(
         self,
         traced: tracing.Traced,
-        first: Function,
         shape: Shape,
         call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
-    ) -> Recipe:
-        results = len(traced.function.results)
-        seeded = self._seeded(traced)
-        has_aux = self._verb.has_aux
-        outputs = self._outputs(traced)
+    ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Linear]:
+        seeded, outputs = self._seeded(traced), self._outputs(traced)
         params = [traced.function.params[traced.param_of(i)] for i in range(len(traced.params))]
         dtypes = [p.dtype.numpy for p in params]
+        source = "" if kernel is None else kernel.source
 
-        def arrange(values: Sequence[Any]) -> Any:
-            primal = traced.rebuild_outputs(list(values[:results]))
-            out, aux = primal if has_aux else (primal, None)
+        def make(out: Any, results: Sequence[Any], residuals: tuple[Any, ...]) -> Linear:
             out_leaves, structure = tree.flatten(out)
 
             def rebuild(dots: Any) -> Any:
@@ -230,12 +209,9 @@ class LinearizeMaker(_Halves):
                 ]
                 return tree.unflatten(structure, leaves)
 
-            residuals = tuple(_kept(v) for v in values[results:])
-            source = "" if kernel is None else kernel.source
-            linear = Linear(residuals, call, rebuild, shape.structure, dtypes, source)
-            return (out, linear, aux) if has_aux else (out, linear)
+            return Linear(residuals, call, rebuild, shape.structure, dtypes, source)
 
-        return Recipe(first, arrange, rearranges_only=False)
+        return make
 
     def __call__(self, *primals: Any) -> Any:
         made = super().__call__(*primals)
@@ -265,19 +241,16 @@ class PullbackMaker(_Halves):
     def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
         return vjp(open_loops(traced.function), wrt, self._seeded(traced), apart=True)
 
-    def _assembly(
+    def _second(
         self,
         traced: tracing.Traced,
-        forward: Function,
         shape: Shape,
-        call_back: Callable[..., Any],
+        call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
-    ) -> Recipe:
-        results = len(traced.function.results)
-        seeded = self._seeded(traced)
-        has_aux = self._verb.has_aux
-        outputs = self._outputs(traced)
+    ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Pullback]:
+        seeded, outputs = self._seeded(traced), self._outputs(traced)
         count = shape.structure.leaves
+        source = "" if kernel is None else kernel.source
 
         def rebuild(bars: Any) -> tuple[Any, ...]:
             leaves = [bars] if count == 1 else list(bars)
@@ -291,27 +264,15 @@ class PullbackMaker(_Halves):
             )
             callee = KernelCallee(kernel, recipe)
 
-        def arrange(values: Sequence[Any]) -> Any:
-            primal = traced.rebuild_outputs(list(values[:results]))
-            out, aux = primal if has_aux else (primal, None)
+        def make(out: Any, results: Sequence[Any], residuals: tuple[Any, ...]) -> Pullback:
             _, structure = tree.flatten(out)
 
             def flatten(out_bar: Any) -> list[Any]:
                 return _seeds(out_bar, out, structure, outputs, seeded)
 
-            residuals = tuple(_kept(v) for v in values[results:])
-            pullback = Pullback(
-                residuals,
-                values[:results],
-                call_back,
-                flatten,
-                rebuild,
-                "" if kernel is None else kernel.source,
-                callee,
-            )
-            return (out, pullback, aux) if has_aux else (out, pullback)
+            return Pullback(residuals, results, call, flatten, rebuild, source, callee)
 
-        return Recipe(forward, arrange, rearranges_only=False)
+        return make
 
 
 def _kept(value: Any) -> Any:

@@ -103,6 +103,13 @@ def test_numbers_and_functions_are_checked_by_name():
     assert not traced.captures_hold()
 
 
+def test_the_sign_of_a_zero_is_part_of_its_value(monkeypatch):
+    signed = tg.jit(lambda x: np.copysign(x, SCALE))
+    for zero in (0.0, -0.0, 0.0):
+        monkeypatch.setitem(globals(), "SCALE", zero)
+        assert signed(2.0) == np.copysign(2.0, zero)
+
+
 def test_a_function_of_modules_alone_has_nothing_to_check():
     def f(w):
         return np.sum(np.sin(w)) * np.pi

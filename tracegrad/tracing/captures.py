@@ -19,6 +19,7 @@ import numpy as np
 from tracegrad.errors import DTypeError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import ArrayType
+from tracegrad.same import same_value
 from tracegrad.tracing.tracer import Tracer
 
 __all__ = ["Captures", "Path", "cell_path", "global_path", "held_path"]
@@ -122,17 +123,6 @@ def is_library(name: str | None) -> bool:
     return (name or "").partition(".")[0] in _LIBRARIES
 
 
-def _same_scalar(value: Any) -> Callable[[Any], bool]:
-    kind = type(value)
-
-    def holds(now: Any) -> bool:
-        if now is value:
-            return True
-        return type(now) is kind and bool(now == value)
-
-    return holds
-
-
 def _snapshot(value: Any, depth: int = 0) -> Any:
     """The build of a container: what may not change, arrays by their type only."""
     if isinstance(value, np.ndarray):
@@ -207,7 +197,7 @@ class Captures:
         if path.key in self.checks:
             return value
         if isinstance(value, _SCALARS):
-            self.checks[path.key] = Check(path, _same_scalar(value))
+            self.checks[path.key] = Check(path, lambda now: same_value(now, value))
             return value
         if isinstance(value, list | tuple | dict | set | frozenset):
             snapshot = _snapshot(value)
