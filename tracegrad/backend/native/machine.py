@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from tracegrad.backend import pool
-from tracegrad.backend.native import blas, entry
+from tracegrad.backend.native import entry, libraries
 
 lock = threading.RLock()
 """LLVM works for one thread at a time."""
@@ -158,8 +158,8 @@ def address(name: str) -> int:
     """The address that a name in a table stands for."""
     if name.startswith("exception:"):
         return id(exception(name.removeprefix("exception:")))
-    if name.startswith("blas."):
-        return blas.address(name.removeprefix("blas."))
+    if name.startswith(("blas.", "lapack.")):
+        return libraries.address(name)
     if name.startswith("pool."):
         return pool.address(name.removeprefix("pool."))
     if name in _NUMPY:
