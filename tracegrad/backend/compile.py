@@ -36,7 +36,7 @@ from numba.core import types as nb
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
-from tracegrad.backend import cache, pool
+from tracegrad.backend import cache, helpers, pool
 
 logger = logging.getLogger(__name__)
 
@@ -330,9 +330,11 @@ def _dispatcher_for(
         if dispatcher is None:
             dispatcher = _dispatchers[key] = _make_dispatcher(source, entry, digest, options)
     _defer_blas_import()
-    _tell_numba_about_memory()
+    _tell_numba()
     if "large_empty" in source:
         pool.register()
+    if helpers.has_externals():
+        importlib.import_module("tracegrad.backend.calls_by_numba").give_addresses(source)
     if types_ not in dispatcher.overloads:
         closed = not dispatcher._can_compile
         dispatcher.disable_compile(False)
@@ -424,8 +426,9 @@ def _function(module: types.ModuleType, entry: str) -> types.FunctionType:
 
 
 @functools.cache
-def _tell_numba_about_memory() -> None:
+def _tell_numba() -> None:
     importlib.import_module("tracegrad.backend.lowering")
+    helpers.tell_numba()
 
 
 _blas_deferred = False

@@ -8,12 +8,10 @@ working precision. References: DLMF 5.5, 5.11, 5.15.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
 
-Scalar = Any  # a Python or NumPy float
+from tracegrad.backend.helpers import helper
 
 # B₂ₖ, the Bernoulli numbers.
 BERNOULLI = (
@@ -29,14 +27,16 @@ BERNOULLI = (
 )
 
 
-def _lgamma(x: Scalar) -> Scalar:
+@helper
+def lgamma(x: float) -> float:
     """log |Γ(x)|; infinite at the poles. In plain Python, `math.lgamma` would raise there."""
     if (x <= 0.0 and x == np.floor(x)) or x > 2.5e305:
         return np.inf
     return math.lgamma(x)
 
 
-def _gamma(x: Scalar) -> Scalar:
+@helper
+def gamma(x: float) -> float:
     """Γ(x); NaN at the poles but ±inf at ±0. In plain Python, `math.gamma` would raise there."""
     if x == 0.0:
         return math.copysign(np.inf, x)
@@ -47,7 +47,8 @@ def _gamma(x: Scalar) -> Scalar:
     return math.gamma(x)
 
 
-def _cotangent(x: Scalar) -> Scalar:
+@helper
+def cotangent(x: float) -> float:
     """cot(πx), with πx reduced exactly, so that it is 0 halfway between the poles."""
     r = x - np.rint(x)
     if abs(r) <= 0.25:
@@ -55,7 +56,8 @@ def _cotangent(x: Scalar) -> Scalar:
     return math.copysign(math.tan(math.pi * (0.5 - abs(r))), r)
 
 
-def _digamma(x: Scalar) -> Scalar:
+@helper
+def digamma(x: float) -> float:
     """ψ(x); NaN at the poles, but ∓inf at ±0."""
     if x != x or x == np.inf:
         return x
@@ -79,7 +81,8 @@ def _digamma(x: Scalar) -> Scalar:
     return total + (math.log(x) - 0.5 / x - series)
 
 
-def _polygamma(n: int, x: Scalar) -> Scalar:
+@helper
+def polygamma(n: int, x: float) -> float:
     """ψ⁽ⁿ⁾(x) for n ≥ 1; infinite at the poles, with the sign of the right-hand side."""
     if x != x:
         return x
@@ -109,7 +112,8 @@ def _polygamma(n: int, x: Scalar) -> Scalar:
     return reflected - sign * total if mirrored else total
 
 
-def _cotangent_derivative(n: int, c: Scalar) -> Scalar:
+@helper
+def cotangent_derivative(n: int, c: float) -> float:
     """The n-th derivative of cot(y) where cot(y) is ``c``: a polynomial in c."""
     p = np.zeros(n + 2)
     p[1] = 1.0
@@ -124,13 +128,3 @@ def _cotangent_derivative(n: int, c: Scalar) -> Scalar:
     for k in range(n + 1, -1, -1):
         value = value * c + p[k]
     return value
-
-
-# Compiled as the kernels are that call them: a division by zero gives an infinity.
-_jitable = register_jitable(error_model="numpy")
-cotangent = _jitable(_cotangent)
-cotangent_derivative = _jitable(_cotangent_derivative)
-digamma = _jitable(_digamma)
-gamma = _jitable(_gamma)
-lgamma = _jitable(_lgamma)
-polygamma = _jitable(_polygamma)

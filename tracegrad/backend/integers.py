@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.extending import register_jitable
+from tracegrad.backend.helpers import helper
 
 
-def _integer_power(x: Any, y: Any) -> Any:
+@helper
+def integer_power(x: Any, y: Any) -> Any:
     """``x ** y``; refuses a negative exponent, as NumPy does."""
     if y < 0:
         raise ValueError("Integers to negative integer powers are not allowed.")
     return x**y
-
-
-integer_power = register_jitable(_integer_power)

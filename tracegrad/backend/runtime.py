@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
+
+from tracegrad.backend.helpers import helper
 
 
 def pad(v: Any, shape: tuple[int, ...], map: Sequence[tuple[int | None, int, int]]) -> np.ndarray:
@@ -47,7 +48,7 @@ def accumulate(x: np.ndarray, v: Any, *indices: Any) -> np.ndarray:
     return out
 
 
-@register_jitable
+@helper
 def ensure(x: np.ndarray, length: int) -> np.ndarray:
     """``x`` made at least ``length`` long, twice as long as it was if it must grow."""
     if len(x) >= length:
@@ -71,7 +72,7 @@ def recurrence(
     return out
 
 
-@register_jitable
+@helper
 def solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
     """The solution of ``a @ out = b``; only the lower (or upper) triangle of ``a`` is read."""
     n = a.shape[0]
@@ -87,7 +88,7 @@ def solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
     return out
 
 
-@register_jitable
+@helper
 def slogdet(a: np.ndarray) -> np.ndarray:
     """The sign of the determinant and the logarithm of its magnitude, as one array."""
     out = np.empty(2, a.dtype)
@@ -97,7 +98,7 @@ def slogdet(a: np.ndarray) -> np.ndarray:
     return out
 
 
-@register_jitable
+@helper
 def eigh(a: np.ndarray) -> np.ndarray:
     """Eigenvalues of a symmetric matrix in the first row, eigenvectors as columns below."""
     n = a.shape[0]
@@ -108,7 +109,7 @@ def eigh(a: np.ndarray) -> np.ndarray:
     return out
 
 
-@register_jitable
+@helper
 def svd(a: np.ndarray) -> np.ndarray:
     """u, the singular values and v of the reduced decomposition, below each other."""
     n, k = a.shape
@@ -120,25 +121,25 @@ def svd(a: np.ndarray) -> np.ndarray:
     return out
 
 
-@register_jitable
+@helper
 def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``np.linalg.solve``, its rows side by side: Numba's lie the other way."""
     return np.ascontiguousarray(np.linalg.solve(a, b))
 
 
-@register_jitable
+@helper
 def inv(a: np.ndarray) -> np.ndarray:
     """``np.linalg.inv``, its rows side by side."""
     return np.ascontiguousarray(np.linalg.inv(a))
 
 
-@register_jitable
+@helper
 def pinv(a: np.ndarray, rcond: float) -> np.ndarray:
     """``np.linalg.pinv``, its rows side by side."""
     return np.ascontiguousarray(np.linalg.pinv(a, rcond))
 
 
-@register_jitable
+@helper
 def orthonormal(a: np.ndarray) -> np.ndarray:
     """q of the reduced QR decomposition."""
     q, _ = np.linalg.qr(a)

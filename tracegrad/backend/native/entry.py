@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracegrad.backend.native import webs
-from tracegrad.backend.native.expressions import Value
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.program import Program
 from tracegrad.backend.native.types import (
@@ -28,6 +27,7 @@ from tracegrad.backend.native.types import (
     Type,
     TypeChange,
     Unsupported,
+    Value,
     View,
 )
 from tracegrad.backend.native.writer import Module, Writer
@@ -141,7 +141,7 @@ class _Entry:
         writer.do(f"ret ptr {found}")
         writer.open = False
         writer.start(self.mismatch)
-        kind = writer.address("exception:builtins.TypeError")
+        kind = writer.address("exception.builtins.TypeError")
         text = writer.module.message("No matching definition for these argument types")
         set_ = writer.address("PyErr_SetString")
         writer.do(f"call void {set_}(ptr {kind}, ptr {text})")
@@ -279,7 +279,7 @@ class _Entry:
             return
         kinds, messages, lines = [], [], []
         for exception, message, number in self.program.failures:
-            kinds.append(f"i64 {writer.module.address(f'exception:{exception}')}")
+            kinds.append(f"i64 {writer.module.address(f'exception.{exception}')}")
             said = "null" if message is None else writer.module.message(message)
             messages.append(f"ptr {said}")
             lines.append(f"i32 {number}")

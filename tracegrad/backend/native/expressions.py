@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracegrad.backend.native import vectormath
+from tracegrad.backend import helpers
+from tracegrad.backend.native import functions, vectormath
 from tracegrad.backend.native.arrays import Arrays
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import (
     BOOL,
+    F32,
     F64,
     I64,
     U64,
@@ -20,12 +24,11 @@ from tracegrad.backend.native.types import (
     Number,
     Scalar,
     Unsupported,
+    Value,
     View,
     scalar,
 )
-from tracegrad.backend.native.writer import Writer
-
-Value = Number | View
+from tracegrad.backend.native.writer import Writer, real
 
 LARGE_EMPTY = "tracegrad.backend.memory.large_empty"
 MAKERS = ("numpy.empty", "numpy.zeros", LARGE_EMPTY)
@@ -111,7 +114,17 @@ class Expressions:
         raise Unsupported(f"the constant {node.value!r}")
 
     def _name(self, node: ast.Name) -> Value:
+        constant = self._constant_of(node)
+        if isinstance(constant, (int, float)):
+            return self.scalars.constant(constant)
         return self.read(node.id)
+
+    def _constant_of(self, node: ast.expr) -> Any:
+        """The value of a name that a module of tracegrad gives to a constant; None of others."""
+        if not isinstance(node, ast.Name) or node.id not in self.meanings:
+            return None
+        path = self.path(node)
+        return None if path is None else helpers.resolve(path)
 
     def read(self, name: str) -> Value:
         if name in self.views:
@@ -141,12 +154,10 @@ class Expressions:
 
     def _attribute(self, node: ast.Attribute) -> Value:
         path = self.path(node)
-        if path in ("numpy.inf", "math.inf"):
-            return self.scalars.constant(float("inf"))
-        if path in ("numpy.nan", "math.nan"):
-            return self.scalars.constant(float("nan"))
-        if path in ("numpy.pi", "math.pi"):
-            return self.scalars.constant(3.141592653589793)
+        if path is not None and path.startswith(("numpy.", "math.")):
+            known = getattr(math, node.attr, None)
+            if type(known) is float:
+                return self.scalars.constant(known)
         if node.attr == "T":
             base = self.view(node.value)
             if base.type.rank != 2 or base.column_major:
@@ -182,12 +193,27 @@ class Expressions:
             if type(axis) is not int or not -shape.type.rank <= axis < shape.type.rank:
                 raise Unsupported(ast.unparse(node))
             return Number(I64, shape.shape[axis], True)
+        table = self._constant_of(node.value)
+        if isinstance(table, tuple):
+            return self._of_table(table, self.integer(node.slice))
         base, place, whole = self.element(node)
         if whole:
             return self.arrays.load(base.type.element, place)
         count = len(node.slice.elts) if isinstance(node.slice, ast.Tuple) else 1
         rest = base.shape[count:]
         return View(Array(base.type.element, len(rest)), place, rest, base.owner, base.shared)
+
+    def _of_table(self, table: tuple[Any, ...], index: Number) -> Number:
+        """An element of a tuple of floats, which becomes part of the module."""
+        if not all(type(each) is float for each in table):
+            raise Unsupported("a table of anything but floats")
+        writer = self.writer
+        values = ", ".join(f"double {real(each, F64)}" for each in table)
+        kind = f"[{len(table)} x double]"
+        name = f"table{zlib.crc32(values.encode()):08x}"
+        writer.module.define(name, f"@{name} = private constant {kind} [{values}]")
+        view = View(Array(F64, 1), f"@{name}", (str(len(table)),))
+        return self.arrays.load(F64, self.arrays.place(view, [index]))
 
     # --- operators
 
@@ -326,7 +352,9 @@ class Expressions:
             return self._builtin(name, node)
         if path == "tracegrad.backend.vecmath.integer_power" and len(node.args) == 2:
             return self._integer_power(*(self.number(each) for each in node.args))
-        if module == vectormath.MODULE:
+        if module == "math":
+            return self._math(name, [self.number(each) for each in node.args])
+        if module == vectormath.MODULE and vectormath.knows(name):
             operands = [self.number(each) for each in node.args]
             return vectormath.call(self, name, operands)
         if path == "tracegrad.backend.memory.overlap" and len(node.args) == 2:
@@ -336,7 +364,35 @@ class Expressions:
             if not x.type.is_float:
                 raise Unsupported("in_advance of an integer")
             return self.scalars.intrinsic("arithmetic.fence", x)
-        raise Unsupported(f"the function {path}")
+        results = self.helped(node)
+        if results is None or len(results) != 1:
+            raise Unsupported(f"the function {path}")
+        return results[0]
+
+    def helped(self, node: ast.Call) -> list[Number] | None:
+        """The results of a helper or an external; None of anything else."""
+        path = self.path(node.func)
+        called = None if path is None else helpers.find(path)
+        if called is None or node.keywords:
+            return None
+        if isinstance(called, helpers.External):
+            operands = [self.number(each) for each in node.args]
+            return [functions.call_external(self, called, operands)]
+        return functions.call(self, called, [self.value(each) for each in node.args])
+
+    def pass_on(self, status: str, failures: Sequence[functions.Failure]) -> None:
+        """Leave as a helper did, unless it ended well."""
+        raise NotImplementedError
+
+    def _math(self, name: str, operands: list[Number]) -> Number:
+        """A function of Python's ``math``, of floats, where IEEE's answer is no exception."""
+        scalars = self.scalars
+        operands = [x if x.type is F32 else scalars.cast(x, F64) for x in operands]
+        if len(operands) == 2:
+            operands = list(scalars.common(*operands))
+        if name in ("floor", "ceil", "trunc"):
+            return scalars.cast(scalars.function(name, operands), I64)
+        return scalars.function(_MATH.get(name, name), operands)
 
     def _integer_power(self, x: Number, y: Number) -> Number:
         """As `tracegrad.backend.integers.integer_power`."""
@@ -453,6 +509,13 @@ more:
 end:
   ret i64 %found
 }"""
+
+_MATH = {
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "atan2": "arctan2",
+    "pow": "power",
+}
+"""What NumPy calls functions of ``math``; the others have the same name."""
 
 _FREE = (ast.Name, ast.Constant)
 """What may be evaluated though it is not chosen."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.backend import cache
-from tracegrad.backend.native import entry, machine
+from tracegrad.backend.native import entry, externals, machine
 from tracegrad.backend.native.types import Type, Unsupported
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def compile_native(
         return NativeKernel(machine.load(code, name, addresses, filename), True)
     text = entry.write(source, name, types, flags)
     for each in text.addresses:
-        if each != machine.FILE:
-            machine.address(each)
+        if each != externals.FILE:
+            externals.address(each)
     code = machine.compile_text(text.llvm)
     if path is not None:
         _write(path, text.addresses, code)

@@ -85,7 +85,11 @@ def _files() -> Iterator[Path]:
 
 def _of_scipy(home: str, name: str) -> int:
     module: Any = importlib.import_module(f"scipy.linalg.cython_{home}")
-    capsule = module.__pyx_capi__[name]
+    return pointer(module.__pyx_capi__[name])
+
+
+def pointer(capsule: Any) -> int:
+    """What is in a capsule."""
     name_of = ctypes.pythonapi.PyCapsule_GetName
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer

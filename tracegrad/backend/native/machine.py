@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import ctypes
 import ctypes.util
 import functools
-import importlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -14,8 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from tracegrad.backend import pool
-from tracegrad.backend.native import entry, libraries
+from tracegrad.backend.native import entry, externals
 
 lock = threading.RLock()
 """LLVM works for one thread at a time."""
@@ -61,6 +58,7 @@ def _target() -> Any:
 _LIBM = (
     *("sin", "cos", "tan", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sinh", "cosh"),
     *("tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2", "cbrt", "hypot", "fmod"),
+    *("pow", "erf", "erfc", "lgamma", "tgamma"),
 )
 
 
@@ -123,70 +121,6 @@ def assembly(text: str) -> str:
         return str(_target().emit_assembly(optimise(text)))
 
 
-# --- addresses of this process ----------------------------------------------------------------
-
-#: Where NumPy's functions and types are in the table that it exports.
-_NUMPY = {
-    "PyArray_Type": 2,
-    "PyArray_DescrFromType": 45,
-    "PyArray_Zeros": 183,
-    "PyArray_Empty": 184,
-}
-
-
-@functools.cache
-def _numpy_table() -> Any:
-    name = "numpy._core.multiarray"
-    try:
-        module = importlib.import_module(name)
-    except ImportError:  # NumPy 1
-        module = importlib.import_module("numpy.core.multiarray")
-    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.cast(pointer_of(module._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
-
-
-FILE = "file"
-"""The name of the file that tracebacks show, in a table of addresses."""
-
-_OPTIONAL = frozenset({"_PyTraceback_Add"})
-"""What not every interpreter has: its address is 0 then."""
-
-
-@functools.cache
-def address(name: str) -> int:
-    """The address that a name in a table stands for."""
-    if name.startswith("exception:"):
-        return id(exception(name.removeprefix("exception:")))
-    if name.startswith(("blas.", "lapack.")):
-        return libraries.address(name)
-    if name.startswith("pool."):
-        return pool.address(name.removeprefix("pool."))
-    if name in _NUMPY:
-        return int(_numpy_table()[_NUMPY[name]])
-    if name == "Py_None":
-        return id(None)
-    if name in _OPTIONAL and not hasattr(ctypes.pythonapi, name):
-        return 0
-    found = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
-    assert found is not None
-    return found
-
-
-def exception(path: str) -> type[BaseException]:
-    """The exception of a full name: a builtin, or one of tracegrad's."""
-    module, _, name = path.rpartition(".")
-    home: Any = builtins if module == "builtins" else None
-    if module == "tracegrad.errors":
-        home = importlib.import_module(module)
-    found = getattr(home, name, None)
-    if not (isinstance(found, type) and issubclass(found, BaseException)):
-        from tracegrad.backend.native.types import Unsupported
-
-        raise Unsupported(f"the exception {path}")
-    return found
-
-
 # --- loading ----------------------------------------------------------------------------------
 
 
@@ -228,7 +162,10 @@ def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Cal
     filename : of the source, for tracebacks.
     """
     file = ctypes.create_string_buffer(filename.encode())
-    values = [ctypes.addressof(file) if each == FILE else address(each) for each in addresses]
+    values = [
+        ctypes.addressof(file) if each == externals.FILE else externals.address(each)
+        for each in addresses
+    ]
     with lock:
         machine = _target_for_loading()
         empty = llvm.parse_assembly("")

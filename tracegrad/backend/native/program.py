@@ -8,9 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracegrad.backend.native import blas
-from tracegrad.backend.native.expressions import MAKERS, Expressions, Value, Variable
+from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
+from tracegrad.backend.native.functions import Failure
 from tracegrad.backend.native.names import Names
-from tracegrad.backend.native.types import I64, Array, Number, Type, TypeChange, Unsupported, View
+from tracegrad.backend.native.types import (
+    I64,
+    Array,
+    Number,
+    Type,
+    TypeChange,
+    Unsupported,
+    Value,
+    View,
+)
 from tracegrad.backend.native.writer import Writer
 
 
@@ -49,7 +59,7 @@ class Program(Expressions):
         self.failures: list[tuple[str, str | None, int]] = []
         self._line = function.lineno
         self.results: list[Value] | None = None
-        self._ways_out: list[tuple[int, str]] = []
+        self._ways_out: list[tuple[int | str, str]] = []
         self._loops: list[Loop] = []
         self.leave = writer.label("leave")
 
@@ -91,16 +101,34 @@ class Program(Expressions):
 
     def _fail(self, kind: str, message: str | None) -> None:
         """End with an exception; without a name, with the one that is already set."""
-        number = 0
-        if kind:
-            name = kind if "." in kind else f"builtins.{kind}"
-            failure = (name, message, self._line)
-            if failure not in self.failures:
-                self.failures.append(failure)
-            number = 1 + self.failures.index(failure)
-        self._go(number)
+        self._go(self._number_of(kind, message) if kind else 0)
 
-    def _go(self, number: int) -> None:
+    def _number_of(self, kind: str, message: str | None) -> int:
+        """The number of a failure in the line that is written."""
+        name = kind if "." in kind else f"builtins.{kind}"
+        failure = (name, message, self._line)
+        if failure not in self.failures:
+            self.failures.append(failure)
+        return 1 + self.failures.index(failure)
+
+    def pass_on(self, status: str, failures: Sequence[Failure]) -> None:
+        writer, op = self.writer, self.writer.op
+        failed, fine = writer.label("failed"), writer.label("fine")
+        writer.branch(op(f"icmp ne i32 {status}, -1"), failed, fine, rare=True)
+        writer.start(failed)
+        number = "0"
+        for place, failure in enumerate(failures):
+            this = op(f"icmp eq i32 {status}, {place + 1}")
+            number = op(f"select i1 {this}, i32 {self._number_of(*failure)}, i32 {number}")
+        self._go(number)
+        writer.start(fine)
+
+    @property
+    def fails(self) -> bool:
+        """Whether it may end with an exception."""
+        return any(number != -1 for number, _ in self._ways_out)
+
+    def _go(self, number: int | str) -> None:
         if self.writer.open:
             self._ways_out.append((number, self.writer.block))
             self.writer.jump(self.leave)
@@ -143,6 +171,12 @@ class Program(Expressions):
             for name, dim in zip(names, shape.shape, strict=True):
                 self._assign_name(name, Number(I64, dim, True))
             return
+        if isinstance(value, ast.Call):
+            results = self.helped(value)
+            if results is not None and len(results) == len(names):
+                for name, result in zip(names, results, strict=True):
+                    self._assign_name(name, result)
+                return
         if not isinstance(value, ast.Tuple) or len(value.elts) != len(names):
             raise Unsupported(ast.unparse(value))
         values = [self.value(each) for each in value.elts]
@@ -397,12 +431,10 @@ class Program(Expressions):
             if value not in ("0", "0.0") or base.column_major:
                 raise Unsupported(ast.unparse(node))
             self.arrays.clear(base)
-        else:
+        elif self.helped(call) is None:
             raise Unsupported(ast.unparse(node))
 
     def _return(self, node: ast.Return) -> None:
-        if self._loops:
-            raise Unsupported("return within a loop")
         parts: Sequence[ast.expr] = ()
         if node.value is not None:
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]

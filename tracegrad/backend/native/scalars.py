@@ -36,8 +36,11 @@ _INTEGER = {
 _INTRINSICS = frozenset(
     ("sqrt", "exp", "exp2", "log", "log2", "log10", "sin", "cos", "floor", "ceil", "trunc", "rint")
 )
-_LIBM = {name: name for name in ("log1p", "expm1", "tanh", "sinh", "cosh", "tan", "cbrt")} | {
-    f"arc{name}": f"a{name}" for name in ("tan", "sin", "cos", "tanh", "sinh", "cosh")
+_LIBM = {
+    **{name: name for name in ("log1p", "expm1", "tanh", "sinh", "cosh", "tan", "cbrt")},
+    **{f"arc{name}": f"a{name}" for name in ("tan", "sin", "cos", "tanh", "sinh", "cosh")},
+    **{name: name for name in ("erf", "erfc", "lgamma")},
+    "gamma": "tgamma",
 }
 
 
@@ -135,6 +138,8 @@ class Scalars:
                 return self._float_division(x, y)[0]
             if operator == "Mod":
                 return self._float_division(x, y)[1]
+            if operator == "Pow":
+                return self._power(x, y)
             raise Unsupported(f"{operator} of floats")
         if operator in ("FloorDiv", "Mod"):
             return self._integer_division(x, y, operator == "Mod")
@@ -159,6 +164,13 @@ class Scalars:
             return None
         known = {"Add": a + b, "Sub": a - b, "Mult": a * b}
         return self.constant(known[operator]) if operator in known else None
+
+    def _power(self, x: Number, y: Number) -> Number:
+        if y.text in (real(float(n), y.type) for n in (2, 3)):
+            square = self.float_operation("fmul", x, x)
+            twice = y.text == real(2.0, y.type)
+            return square if twice else self.float_operation("fmul", square, x)
+        return self.libm("pow", x, y)
 
     def float_operation(self, name: str, x: Number, y: Number) -> Number:
         return self._number(x.type, f"{name}{self.flags} {x.type.llvm} {x.text}, {y.text}")
@@ -396,6 +408,8 @@ class Scalars:
             return self.float_operation("frem", x, y)
         if name in ("hypot", "arctan2"):
             return self.libm("atan2" if name == "arctan2" else name, x, y)
+        if name in ("power", "float_power"):
+            return self._power(x, y)
         if name == "logaddexp":
             return self._logaddexp(x, y)
         raise Unsupported(f"np.{name}")

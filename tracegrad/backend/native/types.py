@@ -120,3 +120,6 @@ class View:
     owner: str = "null"
     shared: bool = False
     column_major: bool = False
+
+
+Value = Number | View

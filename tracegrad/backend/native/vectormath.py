@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 MODULE = "tracegrad.backend.vecmath"
 
 
+def knows(name: str) -> bool:
+    return name in texts.ARITY
+
+
 def call(within: Expressions, name: str, operands: list[Number]) -> Number:
     """float32 if every operand is, else float64."""
     arity = texts.ARITY.get(name)

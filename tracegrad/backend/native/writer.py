@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from tracegrad.backend.native.types import Scalar
 
@@ -18,6 +19,8 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.addresses: list[str] = []
+        self.helpers: dict[Any, Any] = {}
+        """What is written of helpers; see `functions`."""
         self._texts: dict[str, str] = {}
 
     def declare(self, name: str, result: str, operands: str, attributes: str = "") -> str:
@@ -31,7 +34,7 @@ class Module:
         return f"@{name}"
 
     def address(self, name: str) -> int:
-        """The place of an address in the table; `machine.addresses` knows the names."""
+        """The place of an address in the table; `externals.address` knows the names."""
         if name not in self.addresses:
             self.addresses.append(name)
         return self.addresses.index(name)

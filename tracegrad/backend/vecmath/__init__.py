@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.backend import helpers
 from tracegrad.backend.gamma import digamma as digamma
 from tracegrad.backend.gamma import gamma as gamma
 from tracegrad.backend.gamma import lgamma as lgamma
 from tracegrad.backend.gamma import polygamma as polygamma
 from tracegrad.backend.integers import integer_power as integer_power
-from tracegrad.backend.vecmath.lowering import register
 
 Scalar = Any  # a Python or NumPy real scalar
 PLAIN: dict[str, Callable[..., Any]] = {}
@@ -37,7 +37,13 @@ def _real(x: Scalar) -> Scalar:
 def _vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``function`` a kernel, silence its warnings and enter it in `PLAIN`."""
     quiet: Callable[..., Any] = np.errstate(all="ignore")(function)
-    register(quiet, function.__code__.co_argcount)
+
+    def tell() -> None:
+        from tracegrad.backend.vecmath.lowering import register
+
+        register(quiet, function.__code__.co_argcount)
+
+    helpers.when_numba_compiles(tell)
     PLAIN[function.__name__] = quiet
     return quiet
 
