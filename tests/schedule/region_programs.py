@@ -93,3 +93,8 @@ def assert_linear(function, arguments, *, small=8):
     """16 times the size costs at most 16 times the work; ``arguments(n)`` makes the inputs."""
     less, more = (executed(function, *arguments(size)) for size in (small, 16 * small))
     assert more <= 17 * less, f"{less} operations at n = {small}, {more} at n = {16 * small}"
+
+
+def body_of_loop(f):
+    """The source of the last loop that stands at the top."""
+    return emit_loop_form(lowered(f)).rsplit("\n    for ", 1)[1]

@@ -248,7 +248,7 @@ class Lowering(Evaluator):
         """The indices of ``axes`` in the open loops: one per unrolled element."""
         unrolled = [a for a in axes if a in self.program.unrolled]
         shift = {} if shift is None else shift
-        extents = [range(int(stmt.extents[a])) for a in unrolled]  # type: ignore[arg-type]
+        extents = [range(int(stmt.extents[a])) for a in unrolled]  # type: ignore[arg-type]  # they are numbers
         for at in combinations(*extents):
             fixed = dict(zip(unrolled, at, strict=True))
             yield (

@@ -137,7 +137,7 @@ def _positions(array: Tracer, common: Shape) -> Value:
     lead = len(common) - value.rank
     if not lead:
         return value
-    return current_trace().run(access.expand_dims, value, tuple(range(lead)))  # type: ignore[no-any-return]
+    return current_trace().run(access.expand_dims, value, tuple(range(lead)))  # type: ignore[no-any-return]  # one result
 
 
 def _items(x: Tracer, parts: tuple[Any, ...]) -> list[_Item]:
@@ -375,7 +375,7 @@ def _clipped(sizes: Sizes, bound: Any, size: Dim, low: Dim, high: Dim, default: 
 
 def take_along(x: Tracer, index: Tracer, axis: int) -> Tracer:
     """``np.take(x, index, axis)``: one array along one axis, its axes in place."""
-    return read(x, (*(slice(None),) * axis, index))  # type: ignore[no-any-return]
+    return read(x, (*(slice(None),) * axis, index))  # type: ignore[no-any-return]  # a tracer
 
 
 def nonzero(mask: Tracer) -> tuple[Tracer, ...]:

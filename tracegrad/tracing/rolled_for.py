@@ -95,7 +95,7 @@ class RolledFor(Rolled):
         numbers = [sizes.number(as_dim(bound)) for bound in self.bounds]
         if any(number is None for number in numbers):
             return False
-        return len(range(*numbers)) <= _PIN_AT_MOST  # type: ignore[arg-type]
+        return len(range(*numbers)) <= _PIN_AT_MOST  # type: ignore[arg-type]  # all are known
 
     def _unrolled(self) -> Any:
         self.rest = Unrolled(self.trace, self.site, iter(self.items), self.start)

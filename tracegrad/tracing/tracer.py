@@ -164,11 +164,11 @@ class Tracer:
 
     @property
     def T(self) -> Tracer:
-        return self.transpose()  # type: ignore[no-any-return]
+        return self.transpose()  # type: ignore[no-any-return]  # a method set later
 
     @property
     def mT(self) -> Tracer:
-        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]
+        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]  # a method set later
 
     @property
     def real(self) -> Tracer:
