@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from numba.core.errors import NumbaError
-
 from tracegrad.backend.compile import (
     CompiledKernel,
     KernelOptions,
     array_type,
     compile_kernel,
+    is_refusal,
     scalar_type,
 )
 from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
@@ -112,9 +111,11 @@ class Kernel:
         signature = [kernel_type(p) for p in function.params]
         try:
             return compile_kernel(source, entry_name(function), signature, options=self.options)
-        except NumbaError as error:
+        except Exception as error:
+            if not is_refusal(error):
+                raise
             raise UnsupportedError(
-                f"the kernel of {function.name} holds a form that Numba can't compile: "
+                f"the kernel of {function.name} holds a form that can't be compiled: "
                 f"{_first_words(error)}",
                 way_out="inspect the traced function for whole-array operations such as np.sort "
                 "along an axis, and write that part otherwise",
@@ -172,7 +173,7 @@ def compile_function(function: Function, options: KernelOptions) -> Kernel:
     return kernel
 
 
-def _first_words(error: NumbaError) -> str:
+def _first_words(error: Exception) -> str:
     """The line of a Numba error that names the cause, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = next((line for line in lines if line.startswith("No implementation")), lines[0])
@@ -180,7 +181,7 @@ def _first_words(error: NumbaError) -> str:
 
 
 def kernel_type(param: Value) -> Any:
-    """The Numba type of a kernel parameter: a scalar, or a C-contiguous array."""
+    """The type of a kernel parameter: a scalar, or a C-contiguous array."""
     dtype = param.dtype.numpy
     return array_type(dtype, param.rank) if param.rank else scalar_type(dtype)
 

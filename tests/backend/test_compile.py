@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from tracegrad.backend import cache, compile
+from tracegrad.backend import by_numba, cache, compile
 from tracegrad.backend.compile import (
     KernelOptions,
     array_type,
@@ -71,7 +71,7 @@ def test_one_text_one_kernel_and_none_is_kept_alive():
     name = first.name
     del first
     gc.collect()
-    assert not any(key.startswith(name) for key in compile._dispatchers)
+    assert not any(key.startswith(name) for key in by_numba._dispatchers)
 
 
 def test_symbols_carry_the_hash_and_functions_keep_their_name(monkeypatch):
@@ -85,7 +85,7 @@ def test_symbols_carry_the_hash_and_functions_keep_their_name(monkeypatch):
 def test_llvm_and_assembly_are_there_for_kernels_loaded_from_disk():
     compile_kernel(SCALED, "scaled", SIGNATURE)
     compile._kernels.clear()
-    compile._dispatchers.clear()
+    by_numba._dispatchers.clear()
     kernel = compile_kernel(SCALED, "scaled", SIGNATURE)
     assert kernel.from_disk
     assert "fmul reassoc" in kernel.llvm()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracegrad.backend import cache, compile
+from tracegrad.backend import by_numba, cache, compile, numba_cache
 from tracegrad.backend.compile import KernelOptions, compile_kernel
 
 SOURCE = """\
@@ -44,7 +44,7 @@ def directory(tmp_path, monkeypatch):
 
 def forget():
     compile._kernels.clear()
-    compile._dispatchers.clear()
+    by_numba._dispatchers.clear()
 
 
 def compiled(**options):
@@ -111,7 +111,7 @@ def test_machine_code_that_does_not_load_is_compiled_again(directory):
     compiled()
     path = only(directory, "*.nbc")
     payload = b"whole, but not a pickle"
-    path.write_bytes(cache._MAGIC + cache.hashlib.sha256(payload).digest() + payload)
+    path.write_bytes(numba_cache._MAGIC + cache.hashlib.sha256(payload).digest() + payload)
     forget()
     assert not compiled().from_disk
 
@@ -161,7 +161,7 @@ def test_a_full_or_read_only_disk_is_done_without(directory, monkeypatch, caplog
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with caplog.at_level(logging.DEBUG, logger="tracegrad.backend.cache"):
+    with caplog.at_level(logging.DEBUG, logger="tracegrad.backend"):
         assert compiled().path is None
     assert "No space left" in caplog.text
     assert list(directory.iterdir()) == []
@@ -225,16 +225,16 @@ def test_changed_options_compile_another_kernel(directory):
 
 def test_text_versions_and_vector_maths_are_in_the_key(monkeypatch):
     def name() -> str:
-        return cache.content_hash(SOURCE, KernelOptions().key())
+        return by_numba.digest_of(SOURCE, KernelOptions())
 
-    seen = {name(), cache.content_hash(SOURCE + "# more\n", KernelOptions().key())}
+    seen = {name(), by_numba.digest_of(SOURCE + "# more\n", KernelOptions())}
     for number in range(len(cache._versions())):
         versions = list(cache._versions())
         versions[number] += "x"
         with monkeypatch.context() as patch:
             patch.setattr(cache, "_versions", lambda versions=versions: tuple(versions))
             seen.add(name())
-    monkeypatch.setattr(cache.config, "OPT", 1)
+    monkeypatch.setattr(numba_cache.config, "OPT", 1)
     seen.add(name())
     assert len(seen) == 2 + len(cache._versions()) + 1
 
@@ -311,7 +311,7 @@ def test_a_process_without_a_home_works_uncached(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_does_not_inherit_a_held_lock(directory):
-    with compile._lock:
+    with compile._lock, by_numba._lock:
         pid = os.fork()
         if pid == 0:
             try:

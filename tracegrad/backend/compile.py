@@ -2,7 +2,9 @@
 
 Our own compiler (`tracegrad.backend.native`) takes what it knows, which is nearly all that is
 printed; Numba takes the rest, and makes the dispatchers that users' own jitted code calls. The
-environment variable ``TRACEGRAD_COMPILER`` chooses: ``numba`` for everything by Numba.
+environment variable ``TRACEGRAD_COMPILER`` chooses: ``numba`` for everything by Numba, ``native``
+for nothing: what our compiler doesn't know is an error that says what it is. Numba is imported
+when it is needed.
 
 A generated text becomes a module whose name carries the kernel's content hash. The name reaches
 the LLVM symbols, so that two kernels never share one, in this process or a sibling's
@@ -13,9 +15,7 @@ The same text also runs as plain Python (`run_plain`): tests compare the two.
 
 from __future__ import annotations
 
-import functools
 import importlib
-import linecache
 import logging
 import math
 import os
@@ -29,18 +29,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numba
 import numpy as np
-from numba.core import sigutils
-from numba.core import types as nb
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import Dispatcher
 
-from tracegrad.backend import cache, helpers, pool
+from tracegrad.backend import cache, modules
+from tracegrad.backend.signatures import ArgumentType, array_type, parse_type, scalar_type
+
+__all__ = [
+    "COMPILER_VARIABLE",
+    "DEFAULT_FASTMATH",
+    "CompiledKernel",
+    "KernelOptions",
+    "array_type",
+    "compile_kernel",
+    "run_plain",
+    "scalar_type",
+]
 
 logger = logging.getLogger(__name__)
 
-#: Environment variable that chooses the compiler: "native" or "numba".
+#: Environment variable that chooses the compiler: "auto" (or unset), "native" or "numba".
 COMPILER_VARIABLE = "TRACEGRAD_COMPILER"
 
 #: As fast as Numba's full fastmath, yet NaN and infinity keep their meaning: without ``nnan`` and
@@ -111,7 +118,7 @@ class CompiledKernel:
     entry : the name of its function.
     name : the content hash that names its files and its module.
     path : the source file, or None where nothing could be written.
-    signature : Numba types of the arguments.
+    types : of the arguments.
     entry_point : the compiled function itself. Numba's takes positional arguments and checks
         neither rank nor layout nor dtype: whoever calls it has done so. Ours checks them.
     from_disk : whether the machine code was loaded rather than compiled.
@@ -123,7 +130,7 @@ class CompiledKernel:
     options: KernelOptions
     name: str
     path: Path | None
-    signature: tuple[Any, ...]
+    types: tuple[ArgumentType, ...]
     entry_point: Callable[..., Any]
     from_disk: bool
     native: bool = False
@@ -138,7 +145,14 @@ class CompiledKernel:
         It compiles for further types when called with them. Of a kernel that is not Numba's it
         is made when it is first asked for.
         """
-        return _dispatcher_for(self.source, self.entry, self.name, self.signature, self.options)
+        from tracegrad.backend.by_numba import dispatcher_for
+
+        return dispatcher_for(self.source, self.entry, self.signature, self.options)
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Numba types of the arguments."""
+        return tuple(each.numba for each in self.types)
 
     @property
     def checked(self) -> Callable[..., Any]:
@@ -176,37 +190,22 @@ class CompiledKernel:
         return str(self._with_text().inspect_asm(self.signature))
 
     def _native_arguments(self) -> tuple[list[tuple[np.dtype, int]], list[str]]:
-        return [_plain_type(each) for each in self.signature], sorted(self.options.fastmath)
+        return [_plain_type(each) for each in self.types], sorted(self.options.fastmath)
 
     def _with_text(self) -> Any:
         if not self.from_disk:
             return self.dispatcher
+        import numba
+
         again = numba.njit(**self.options.jit_arguments())(self.dispatcher.py_func)
         again.compile(self.signature)
         return again
 
 
-# --- signatures -------------------------------------------------------------------------------
-
-
-def scalar_type(dtype: Any) -> Any:
-    """The Numba type of a scalar."""
-    return numba.from_dtype(np.dtype(dtype))
-
-
-def array_type(dtype: Any, rank: int, layout: Literal["C", "F", "A"] = "C") -> Any:
-    """The Numba type of an array; rank 0 is an array too.
-
-    C-contiguous unless told otherwise: any-layout arrays cost 1.2 to 12 times as much.
-    """
-    return nb.Array(scalar_type(dtype), rank, layout)
-
-
 # --- compilation ------------------------------------------------------------------------------
 
-#: Guards the two tables below and the making of modules; never held while Numba compiles.
+#: Guards the table below; never held while something is compiled.
 _lock = threading.Lock()
-_dispatchers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _kernels: weakref.WeakValueDictionary[tuple[str, str], CompiledKernel] = (
     weakref.WeakValueDictionary()
 )
@@ -225,7 +224,7 @@ if hasattr(os, "register_at_fork"):
 def compile_kernel(
     source: str,
     entry: str,
-    signature: Iterable[Any],
+    signature: Iterable[ArgumentType | str],
     *,
     options: KernelOptions | None = None,
 ) -> CompiledKernel:
@@ -235,7 +234,7 @@ def compile_kernel(
     ----------
     source : the text of a module; its own imports are all that it needs.
     entry : the function in it.
-    signature : Numba types of the arguments, or the text of one, as ``"float64[::1]"``.
+    signature : types of the arguments, or the text of one, as ``"float64[::1]"``.
     options : see `KernelOptions`.
 
     Notes
@@ -244,55 +243,73 @@ def compile_kernel(
     is impossible, the kernel is compiled in memory and nobody is told but the debug log.
     """
     options = options or KernelOptions()
-    types_ = tuple(_parse_type(each) if isinstance(each, str) else each for each in signature)
+    types_ = tuple(parse_type(each) if isinstance(each, str) else each for each in signature)
     digest = cache.content_hash(source, options.key())
     wanted = _compiler(options)
-    key = (f"{digest} {options.cache} {wanted}", str(types_))
+    key = (f"{digest} {options.cache} {wanted}", " ".join(map(str, types_)))
     with _lock:
         known = _kernels.get(key)
         if known is not None:
             return known
     kernel = None
-    if wanted == "native":
-        kernel = _native_kernel(source, entry, digest, types_, options)
+    if wanted != "numba":
+        kernel = _native_kernel(source, entry, digest, types_, options, strict=wanted == "native")
     if kernel is None:
-        kernel = _numba_kernel(source, entry, digest, types_, options)
+        kernel = _numba_kernel(source, entry, types_, options)
     with _lock:
         return _kernels.setdefault(key, kernel)
 
 
 def _compiler(options: KernelOptions) -> str:
     """Whose code these options ask for."""
-    chosen = os.environ.get(COMPILER_VARIABLE, "native")
-    if chosen not in ("native", "numba"):
-        raise ValueError(f"{COMPILER_VARIABLE} is 'native' or 'numba', not {chosen!r}")
+    chosen = os.environ.get(COMPILER_VARIABLE) or "auto"
+    if chosen not in ("auto", "native", "numba"):
+        raise ValueError(f"{COMPILER_VARIABLE} is 'auto', 'native' or 'numba', not {chosen!r}")
     ours = not (options.parallel or options.boundscheck or options.nogil)
     return chosen if ours and options.error_model == "numpy" else "numba"
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether a compiler says that it doesn't know something in the text."""
+    from tracegrad.backend.native.types import Unsupported
+
+    errors: Any = sys.modules.get("numba.core.errors")
+    return isinstance(error, Unsupported) or (
+        errors is not None and isinstance(error, errors.NumbaError)
+    )
+
+
 def _native_kernel(
-    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
+    source: str,
+    entry: str,
+    digest: str,
+    types_: tuple[ArgumentType, ...],
+    options: KernelOptions,
+    *,
+    strict: bool,
 ) -> CompiledKernel | None:
-    """The kernel by our own compiler; None if it doesn't know all of the text."""
+    """The kernel by our own compiler; None, or an exception, if it doesn't know all of the text."""
     from tracegrad.backend.native.kernel import Unsupported, compile_native
 
-    path, filename = _store(source, entry, digest, options)
+    path, filename = modules.store(source, entry, digest, options.cache)
     try:
         signature = [_plain_type(each) for each in types_]
         stem = None if path is None else path.with_suffix("")
         flags = sorted(options.fastmath)
         made = compile_native(source, entry, signature, flags, stem, filename)
     except Unsupported as reason:
+        if strict:
+            raise
         logger.debug("%s is left to Numba: %s", entry, reason)
         return None
-    _show_in_tracebacks(source, filename)
+    modules.show_in_tracebacks(source, filename)
     return CompiledKernel(
         source=source,
         entry=entry,
         options=options,
         name=digest,
         path=path,
-        signature=types_,
+        types=types_,
         entry_point=made.call,
         from_disk=made.from_disk,
         native=True,
@@ -300,18 +317,21 @@ def _native_kernel(
 
 
 def _numba_kernel(
-    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
+    source: str, entry: str, types_: tuple[ArgumentType, ...], options: KernelOptions
 ) -> CompiledKernel:
-    dispatcher = _dispatcher_for(source, entry, digest, types_, options)
-    compiled = dispatcher.overloads[types_]
+    from tracegrad.backend.by_numba import digest_of, dispatcher_for
+
+    signature = tuple(each.numba for each in types_)
+    dispatcher = dispatcher_for(source, entry, signature, options)
+    compiled = dispatcher.overloads[signature]
     filename = dispatcher.py_func.__code__.co_filename
     kernel = CompiledKernel(
         source=source,
         entry=entry,
         options=options,
-        name=digest,
+        name=digest_of(source, options),
         path=None if filename.startswith("<") else Path(filename),
-        signature=types_,
+        types=types_,
         entry_point=compiled.entry_point,
         # A compile result keeps its timings only in the process that compiled it.
         from_disk=compiled.metadata is None,
@@ -320,141 +340,13 @@ def _numba_kernel(
     return kernel
 
 
-def _dispatcher_for(
-    source: str, entry: str, digest: str, types_: tuple[Any, ...], options: KernelOptions
-) -> Any:
-    """The dispatcher of a text, compiled for one signature."""
-    key = f"{digest} {options.cache}"
-    with _lock:
-        dispatcher = _dispatchers.get(key)
-        if dispatcher is None:
-            dispatcher = _dispatchers[key] = _make_dispatcher(source, entry, digest, options)
-    _defer_blas_import()
-    _tell_numba()
-    if "large_empty" in source:
-        pool.register()
-    if helpers.has_externals():
-        importlib.import_module("tracegrad.backend.calls_by_numba").give_addresses(source)
-    if types_ not in dispatcher.overloads:
-        closed = not dispatcher._can_compile
-        dispatcher.disable_compile(False)
-        try:
-            dispatcher.compile(types_)
-        finally:
-            dispatcher.disable_compile(closed)
-    return dispatcher
-
-
-def _plain_type(type_: Any) -> tuple[np.dtype, int]:
+def _plain_type(type_: ArgumentType) -> tuple[np.dtype, int]:
     """The dtype and the rank of an argument of our own compiler's."""
     from tracegrad.backend.native.types import Unsupported
 
-    array = isinstance(type_, nb.Array)
-    if array and (type_.layout != "C" or not type_.aligned or type_.ndim == 0):
+    if type_.rank == 0 or type_.layout != "C" or type_.dtype.kind not in "fiub":
         raise Unsupported(f"arguments of type {type_}")
-    kind = type_.dtype if array else type_
-    if not isinstance(kind, (nb.Float, nb.Integer, nb.Boolean)):
-        raise Unsupported(f"arguments of type {type_}")
-    return np.dtype(str(kind)), type_.ndim if array else 0
-
-
-def _parse_type(text: str) -> Any:
-    normalize: Any = sigutils.normalize_signature
-    return normalize(f"({text},)")[0][0]
-
-
-def _make_dispatcher(source: str, entry: str, digest: str, options: KernelOptions) -> Any:
-    path, filename = _store(source, entry, digest, options)
-    module = _load(source, f"tracegrad_kernel_{digest}", filename)
-    # Numba looks a function's module up by name when it loads machine code. Functions refer to
-    # their module's dictionary, not to the module, so the entry has to stay.
-    sys.modules[module.__name__] = module
-    if options.parallel:
-        _compile_parts(module, entry, options)
-    dispatcher = numba.njit(**options.jit_arguments())(_function(module, entry))
-    if path is not None:
-        dispatcher._cache = cache.KernelCache(path.with_suffix(""))
-    return dispatcher
-
-
-def _compile_parts(module: types.ModuleType, entry: str, options: KernelOptions) -> None:
-    """Make dispatchers of the functions that the entry runs on threads."""
-    importlib.import_module("tracegrad.backend.threads.calls")
-    for name, function in list(module.__dict__.items()):
-        own = isinstance(function, types.FunctionType) and function.__module__ == module.__name__
-        if own and name != entry:
-            # Nobody calls them from outside.
-            hidden = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-            made: Any = numba.njit(**options.jit_arguments() | hidden)
-            part = module.__dict__[name] = made(function)
-            # What a part writes is memory of its own: no array needs to be compared with another.
-            part._compiler._customize_flags = _without_aliases
-
-
-def _without_aliases(flags: Any) -> Any:
-    flags.noalias = True
-    return flags
-
-
-def _store(source: str, entry: str, digest: str, options: KernelOptions) -> tuple[Path | None, str]:
-    """Where the text is kept, and what tracebacks call the file."""
-    stem = f"{entry}-{digest}"
-    path = cache.store_source(stem, source) if options.cache else None
-    return path, str(path) if path is not None else f"<tracegrad {stem}>"
-
-
-def _load(source: str, name: str, filename: str) -> types.ModuleType:
-    """Run a generated text as the module ``name``."""
-    module = types.ModuleType(name)
-    module.__file__ = filename
-    exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
-    _show_in_tracebacks(source, filename)
-    return module
-
-
-def _show_in_tracebacks(source: str, filename: str) -> None:
-    # Tracebacks show the text that runs, whatever has become of the file. Entries without a
-    # modification time are never compared with the disk.
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-
-
-def _function(module: types.ModuleType, entry: str) -> types.FunctionType:
-    function = module.__dict__.get(entry)
-    if not isinstance(function, types.FunctionType):
-        raise ValueError(f"the text defines no function {entry!r}")
-    return function
-
-
-@functools.cache
-def _tell_numba() -> None:
-    importlib.import_module("tracegrad.backend.lowering")
-    helpers.tell_numba()
-
-
-_blas_deferred = False
-
-
-def _defer_blas_import() -> None:
-    """Have Numba's first compilation leave ``scipy.linalg`` alone.
-
-    Numba imports it when it loads its array functions, only to learn whether BLAS is there; it is
-    half of the cost of loading a kernel from disk. SciPy is a dependency of tracegrad, so the
-    answer is known. A kernel that really uses BLAS imports it then.
-    """
-    global _blas_deferred
-    if _blas_deferred:
-        return
-    _blas_deferred = True
-    if "numba.np.arraymath" in sys.modules or "scipy.linalg" in sys.modules:
-        return
-    with global_compiler_lock:
-        linalg: Any = importlib.import_module("numba.np.linalg")
-        ensure_blas = linalg.ensure_blas
-        linalg.ensure_blas = lambda: None
-        try:
-            importlib.import_module("numba.np.arraymath")
-        finally:
-            linalg.ensure_blas = ensure_blas
+    return type_.dtype, type_.rank or 0
 
 
 # --- plain Python -----------------------------------------------------------------------------
@@ -466,20 +358,21 @@ def run_plain(source: str, entry: str) -> Callable[..., Any]:
     Scalar maths follows IEEE rules as the compiled kernel does, not those of the ``math`` module:
     ``log(0)`` is ``-inf``, and a float argument divided by zero gives an infinity.
     """
-    module = _load(source, f"tracegrad_plain_{entry}", f"<tracegrad {entry}, plain>")
+    module = modules.load(source, f"tracegrad_plain_{entry}", f"<tracegrad {entry}, plain>")
     namespace = module.__dict__
+    numba: Any = sys.modules.get("numba")
     for name, value in list(namespace.items()):
         if value is math:
             namespace[name] = _IEEE_MATH
-        elif value is numba.prange:
+        elif numba is not None and value is numba.prange:
             namespace[name] = range
-        elif isinstance(value, Dispatcher):
+        elif hasattr(value, "py_func"):
             namespace[name] = value.py_func
     if _VECMATH in source:
         vecmath: Any = importlib.import_module(_VECMATH)
         plain = vecmath.PLAIN
         namespace.update({name: plain[name] for name in plain if name in namespace})
-    function = _function(module, entry)
+    function = modules.function(module, entry)
 
     def call(*arguments: Any) -> Any:
         arguments = tuple(np.float64(a) if type(a) is float else a for a in arguments)

@@ -3,11 +3,17 @@
 import math
 import textwrap
 
-import numba
 import numpy as np
 import pytest
 
-from tracegrad.backend.compile import DEFAULT_FASTMATH, KernelOptions, compile_kernel, run_plain
+from tracegrad.backend.compile import (
+    DEFAULT_FASTMATH,
+    KernelOptions,
+    array_type,
+    compile_kernel,
+    run_plain,
+    scalar_type,
+)
 from tracegrad.backend.native.kernel import compile_native
 from tracegrad.backend.native.types import Unsupported
 
@@ -257,7 +263,10 @@ def test_it_means_what_numba_says(monkeypatch):
     for name in sorted(cases):
         body, parameters, *arguments = PROGRAMS[name]
         source = text(body, parameters)
-        types = [numba.typeof(a) for a in arguments]
+        types = [
+            array_type(dtype, rank) if rank else scalar_type(dtype)
+            for dtype, rank in signature_of(arguments)
+        ]
         monkeypatch.setenv("TRACEGRAD_COMPILER", "numba")
         by_numba = compile_kernel(source, "f", types, options=KernelOptions(cache=False))
         monkeypatch.setenv("TRACEGRAD_COMPILER", "native")

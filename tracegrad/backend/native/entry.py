@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracegrad.backend.native import webs
+from tracegrad.backend.native.externals import ENTRY
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.program import Program
 from tracegrad.backend.native.types import (
     BOOL,
     F64,
     I64,
-    SCALARS,
     Array,
     Number,
     Scalar,
@@ -31,8 +31,6 @@ from tracegrad.backend.native.types import (
     View,
 )
 from tracegrad.backend.native.writer import Module, Writer
-
-NAME = "entry"
 
 # Offsets in NumPy's array object; part of its binary interface.
 _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 16, 24, 32, 56, 64
@@ -318,7 +316,7 @@ def _type_numbers(dtype: np.dtype) -> list[int]:
 
 
 def _text(writer: Writer, program: Program) -> str:
-    head = f"define ptr @{NAME}(ptr %self, ptr %arguments, i64 %count) {{\nstart:"
+    head = f"define ptr @{ENTRY}(ptr %self, ptr %arguments, i64 %count) {{\nstart:"
     body = [head, *writer.slots, *writer.lines, "}"]
     notes = [
         '!0 = !{!"branch_weights", i32 1, i32 2000}',
@@ -326,11 +324,3 @@ def _text(writer: Writer, program: Program) -> str:
         f"!2 = !{{i64 0, i64 {2**62}}}",
     ]
     return "\n".join([writer.module.text(), *body, *notes])
-
-
-def type_of(dtype: np.dtype, rank: int) -> Type:
-    """The type of an argument."""
-    found = SCALARS.get(dtype.name)
-    if found is None or not dtype.isnative:
-        raise Unsupported(f"dtype {dtype}")
-    return Array(found, rank) if rank else found

@@ -18,6 +18,9 @@ from tracegrad.backend import pool
 from tracegrad.backend.native import libraries
 from tracegrad.backend.native.types import Unsupported
 
+ENTRY = "entry"
+"""The name of the function that CPython calls, in a module of LLVM."""
+
 FILE = "file"
 """The name of the file that tracebacks show, in a table of addresses."""
 

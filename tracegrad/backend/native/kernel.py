@@ -8,13 +8,16 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracegrad.backend import cache
-from tracegrad.backend.native import entry, externals, machine
-from tracegrad.backend.native.types import Type, Unsupported
+from tracegrad.backend.native import externals, machine
+from tracegrad.backend.native.types import Type, Unsupported, type_of
+
+if TYPE_CHECKING:
+    from tracegrad.backend.native.entry import Text
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +63,13 @@ def compile_native(
     ------
     Unsupported : the text holds something that this compiler does not know.
     """
-    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
+    types = [type_of(dtype, rank) for dtype, rank in signature]
     path = None if stem is None else _path(stem, types)
     stored = None if path is None else _read(path)
     if stored is not None:
         addresses, code = stored
         return NativeKernel(machine.load(code, name, addresses, filename), True)
-    text = entry.write(source, name, types, flags)
+    text = _written(source, name, types, flags)
     for each in text.addresses:
         if each != externals.FILE:
             externals.address(each)
@@ -80,17 +83,24 @@ def optimised_text(
     source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
 ) -> str:
     """The LLVM text of a kernel, optimised."""
-    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
+    types = [type_of(dtype, rank) for dtype, rank in signature]
     with machine.lock:
-        return str(machine.optimise(entry.write(source, name, types, flags).llvm))
+        return str(machine.optimise(_written(source, name, types, flags).llvm))
 
 
 def assembly_text(
     source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
 ) -> str:
     """The machine code of a kernel as assembly text."""
-    types = [entry.type_of(dtype, rank) for dtype, rank in signature]
-    return machine.assembly(entry.write(source, name, types, flags).llvm)
+    types = [type_of(dtype, rank) for dtype, rank in signature]
+    return machine.assembly(_written(source, name, types, flags).llvm)
+
+
+def _written(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -> Text:
+    # What writes code is not imported where all of it comes from disk.
+    from tracegrad.backend.native.entry import write
+
+    return write(source, name, types, flags)
 
 
 # --- object code on disk ----------------------------------------------------------------------

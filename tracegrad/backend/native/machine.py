@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from tracegrad.backend.native import entry, externals
+from tracegrad.backend.native import externals
 
 lock = threading.RLock()
 """LLVM works for one thread at a time."""
@@ -100,7 +100,7 @@ def optimise(text: str) -> Any:
     manager.run(module, builder)
     # Vector forms of functions are kept for loops that may want them; most don't.
     for function in module.functions:
-        if not function.is_declaration and function.name != entry.NAME:
+        if not function.is_declaration and function.name != externals.ENTRY:
             function.linkage = "internal"
     unused = llvm.create_new_module_pass_manager()
     unused.add_global_dead_code_eliminate_pass()
@@ -173,7 +173,7 @@ def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Cal
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         table = engine.get_global_value_address("addresses")
-        place = engine.get_function_address(entry.NAME)
+        place = engine.get_function_address(externals.ENTRY)
     if not table or not place:
         raise RuntimeError("the machine code lacks its entry")
     slots = (ctypes.c_void_p * len(values)).from_address(table)

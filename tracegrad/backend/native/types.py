@@ -123,3 +123,11 @@ class View:
 
 
 Value = Number | View
+
+
+def type_of(dtype: np.dtype, rank: int) -> Type:
+    """The type of an argument."""
+    found = SCALARS.get(dtype.name)
+    if found is None or not dtype.isnative:
+        raise Unsupported(f"dtype {dtype}")
+    return Array(found, rank) if rank else found
