@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils
 from numba.core import types as nb
 from numba.extending import lower_builtin, type_callable
 
 from tracegrad.backend.helpers import External
 
-lower: Any = lower_builtin  # no types
+# No types.
+lower: Any = lower_builtin
+code: Any = cgutils
 
 
 def _function(builder: Any, name: str, kind: Any) -> Any:
@@ -43,16 +46,16 @@ def lower_in_advance(in_advance: Callable[..., Any]) -> None:
 
 _LETTERS: dict[str, Any] = {"d": nb.float64, "f": nb.float32, "l": nb.int64, "i": nb.int32}
 
-_addresses: dict[str, str] = {}
-"""The providers of LLVM's symbols."""
+_addresses: dict[str, tuple[str, str]] = {}
+"""Of LLVM's symbols: their providers, and the names by which texts call them."""
 
 
 def lower_external(external: External) -> None:
     """A call of a symbol; `give_addresses` tells LLVM where it is."""
     operands = [_LETTERS[letter] for letter in external.operands]
     result = _LETTERS[external.result]
-    symbol = f"tracegrad_{external.provider}"
-    _addresses[symbol] = external.provider
+    symbol = f"tracegrad_{external.function.__name__}"
+    _addresses[symbol] = (external.provider, external.function.__name__)
 
     def type_of(context: Any) -> Callable[..., Any]:
         def given(*types: Any) -> Any:
@@ -64,7 +67,13 @@ def lower_external(external: External) -> None:
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words = [context.get_value_type(each) for each in operands]
-        kind = ir.FunctionType(context.get_value_type(result), [*words, ir.IntType(32)])
+        found = context.get_value_type(result)
+        if external.written:
+            kind = ir.FunctionType(ir.VoidType(), words + [found.as_pointer()] * external.written)
+            slots = [code.alloca_once(builder, found) for _ in range(external.written)]
+            builder.call(_function(builder, symbol, kind), [*arguments, *slots])
+            return builder.load(slots[external.taken])
+        kind = ir.FunctionType(found, [*words, ir.IntType(32)])
         # The last word: as Cython's functions want it.
         return builder.call(_function(builder, symbol, kind), [*arguments, ir.IntType(32)(0)])
 
@@ -78,6 +87,6 @@ def give_addresses(source: str) -> None:
 
     from tracegrad.backend.native.externals import address
 
-    for symbol, provider in _addresses.items():
-        if llvm.address_of_symbol(symbol) is None and provider.rpartition(":")[2] in source:
+    for symbol, (provider, name) in _addresses.items():
+        if llvm.address_of_symbol(symbol) is None and name in source:
             llvm.add_symbol(symbol, address(provider))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import tracegrad
 from tracegrad.backend import lines as layout
+from tracegrad.backend import special
 from tracegrad.backend.body import Body
 from tracegrad.backend.expression import dim_text
 from tracegrad.backend.lines import Line
@@ -100,7 +101,7 @@ def entry_name(function: Function) -> str:
     ``exp`` and call NumPy's.
     """
     name = identifier(function.name) or "kernel"
-    taken = RESERVED.union(*(op.opdef.vector_maths for op in function.walk()))
+    taken = RESERVED.union(*(op.opdef.imported for op in function.walk()))
     return f"{name}_" if name in taken else name
 
 
@@ -127,8 +128,8 @@ class _Module:
         self.outputs = [function.params[position] for position in outputs]
         self.scratch = [function.params[position] for position in scratch]
         self.entry = entry_name(function)
-        vector_maths = {name for op in function.walk() for name in op.opdef.vector_maths}
-        self.names = Names([self.entry, *vector_maths, *function.parts])
+        imported = {name for op in function.walk() for name in op.opdef.imported}
+        self.names = Names([self.entry, *imported, *function.parts])
         self.texts = {
             p: self.names.new(p.hint or self.unnamed, rank=p.rank) for p in function.params
         }
@@ -213,22 +214,25 @@ class _Module:
         code = layout.layout(lines)
         parameters = ", ".join(self.texts.values())
         tops = list(lines)
-        vector_maths = set(body.vector_maths)
+        imported = set(body.imported)
         texts: list[str] = []
         for part in self._parts():
             texts += [*part.text_lines(), "", ""]
             tops += part.lines
-            vector_maths.update(part.vector_maths)
-        imports = self._imports((line.code for top in tops for line in top.walk()), vector_maths)
+            imported.update(part.imported)
+        imports = self._imports((line.code for top in tops for line in top.walk()), imported)
         head = [*self._header(), *imports, *(("", "") if imports else ())]
         return "\n".join([*head, *texts, f"def {self.entry}({parameters}):", *code, ""])
 
-    def _imports(self, code: Iterable[str], vector_maths: Collection[str]) -> list[str]:
+    def _imports(self, code: Iterable[str], imported: Collection[str]) -> list[str]:
         used = {word for line in code for word in words(line)}
         found = [statement for name, statement in _IMPORTS.items() if name in used]
-        if vector_maths:
-            names = ", ".join(sorted(vector_maths))
-            found.append(f"from tracegrad.backend.vecmath import {names}")
+        for module, names in (
+            ("special", sorted(n for n in imported if n in special.NAMES)),
+            ("vecmath", sorted(n for n in imported if n not in special.NAMES)),
+        ):
+            if names:
+                found.append(f"from tracegrad.backend.{module} import {', '.join(names)}")
         groups = (
             [s for s in found if s.split()[1] == "math"],
             [s for s in found if s.split()[1] in ("numpy", "scipy.special", "numba")],
@@ -379,12 +383,12 @@ class _Part(_Module):
 
     Attributes
     ----------
-    lines, vector_maths : what was printed, after `text_lines`.
+    lines, imported : what was printed, after `text_lines`.
     """
 
     unnamed = ""
     lines: Sequence[Line] = ()
-    vector_maths: Collection[str] = ()
+    imported: Collection[str] = ()
 
     def text_lines(self) -> list[str]:
         body = self._body()
@@ -392,7 +396,7 @@ class _Part(_Module):
         # no vector code.
         sizes, checks = self._sizes_and_shapes()
         self.lines = _without_unread([*sizes, *checks, *self._signs(), *body.print()])
-        self.vector_maths = body.vector_maths
+        self.imported = body.imported
         head = f"def {self.entry}({', '.join(self.texts.values())}):"
         return [head, *layout.layout(list(self.lines))]
 

@@ -52,12 +52,17 @@ class External:
         it: ``"capsule.scipy.special.cython_special:gammainc"``.
     operands : a letter for each operand: "d" float64, "l" int64, "i" a C ``int``.
     result : the letter of the result.
+    written : 0 if it returns its result; else how many it writes through pointers, which come
+        after the operands.
+    taken : which of those is the result.
     """
 
     function: Callable[..., Any]
     provider: str
     operands: str
     result: str = "d"
+    written: int = 0
+    taken: int = 0
 
 
 _known: dict[Callable[..., Any], Helper | External] = {}
@@ -81,7 +86,9 @@ def helper(function: Plain, *, flags: frozenset[str] = frozenset()) -> Plain:
     return function
 
 
-def external(provider: str, operands: str, result: str = "d") -> Callable[[Plain], Plain]:
+def external(
+    provider: str, operands: str, result: str = "d", *, written: int = 0, taken: int = 0
+) -> Callable[[Plain], Plain]:
     """Let kernels call the address of ``provider`` where the text calls the function below.
 
     >>> @external("capsule.scipy.special.cython_special:ellipkm1", "d")
@@ -92,7 +99,7 @@ def external(provider: str, operands: str, result: str = "d") -> Callable[[Plain
     """
 
     def mark(function: Plain) -> Plain:
-        _known[function] = made = External(function, provider, operands, result)
+        _known[function] = made = External(function, provider, operands, result, written, taken)
 
         def tell() -> None:
             from tracegrad.backend.calls_by_numba import lower_external

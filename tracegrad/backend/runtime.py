@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from tracegrad.backend.helpers import helper
+from tracegrad.ops.shape_derivatives import betainc_shape as betainc_shape
+from tracegrad.ops.shape_derivatives import gammainc_shape as gammainc_shape
 
 
 def pad(v: Any, shape: tuple[int, ...], map: Sequence[tuple[int | None, int, int]]) -> np.ndarray:

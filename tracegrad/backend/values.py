@@ -107,7 +107,7 @@ class Values:
         self.lines: list[Line] = []
         self._blocks = [self.lines]
         self._tapes: set[str] = set()
-        self.vector_maths: set[str] = set()
+        self.imported: set[str] = set()
         self._waited_for = waited_for(function) if loops else set()
         self._texts = {value: Text(text) for value, text in texts.items()}
         self._sizes = {old: symbol(new) for old, new in sizes.items() if old != new}
@@ -438,7 +438,7 @@ class Values:
         if how is None:
             raise InternalError(f"the operation {op.name} says nothing about how it is printed")
         if how is opdef.scalar:
-            self.vector_maths.update(opdef.vector_maths)
+            self.imported.update(opdef.imported)
         attributes = {name: self._attribute(a) for name, a in op.attributes.items()}
         if isinstance(how, str):
             form = template(how, {k: attribute_text(a) for k, a in attributes.items()})

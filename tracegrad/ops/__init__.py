@@ -5,13 +5,17 @@ An op is an attribute of the package: ``ops.sin(x)``.
 
 from tracegrad.ops import access as access
 from tracegrad.ops import arithmetic as arithmetic
+from tracegrad.ops import bessel as bessel
 from tracegrad.ops import bitwise as bitwise
 from tracegrad.ops import comparison as comparison
 from tracegrad.ops import constants as constants
 from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import exponential as exponential
+from tracegrad.ops import hypergeometric as hypergeometric
+from tracegrad.ops import incomplete as incomplete
 from tracegrad.ops import indexing as indexing
+from tracegrad.ops import integrals as integrals
 from tracegrad.ops import linalg as linalg
 from tracegrad.ops import loopform as loopform
 from tracegrad.ops import ordering as ordering

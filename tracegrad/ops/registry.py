@@ -86,10 +86,13 @@ class OpDef:
     infix : the Python operator when ``scalar`` is one (the printer places parentheses).
     array : how the whole op is printed as NumPy; same forms as ``scalar``.
     vector_maths : names that ``scalar`` takes from `tracegrad.backend.vecmath`.
+    special : names that ``scalar`` takes from `tracegrad.backend.special`.
     cost : rough cost of one element in multiplications; ops with ``heavy`` cost (≥ 8) are
         computed once and placed, cheap ones may be computed again.
     local, transpose, vjp, jvp : the derivative, after the kind.
     nondifferentiable : the reason when there is no derivative.
+    fixed : operand number → the reason why there is no derivative with respect to it.
+    once : the operands by which there is a first derivative only.
     samples : inputs for the law tests.
     stands_for : the NumPy/SciPy/math functions that it implements elementwise as they are.
     source : where the formula comes from.
@@ -105,6 +108,7 @@ class OpDef:
     infix: str | None = None
     array: Emit | None = None
     vector_maths: tuple[str, ...] = ()
+    special: tuple[str, ...] = ()
     serial: Emit | None = None
     cost: float = 1.0
     local: Callable[..., tuple[Contribution, ...]] | None = None
@@ -112,6 +116,8 @@ class OpDef:
     vjp_rule: Callable[..., tuple[Contribution, ...]] | None = None
     jvp_rule: Callable[..., Value | None] | None = None
     nondifferentiable: str | None = None
+    fixed: Mapping[int, str] = field(default_factory=dict)
+    once: tuple[int, ...] = ()
     samples: Samples | None = None
     stands_for: tuple[Any, ...] = ()
     source: str = ""
@@ -120,6 +126,11 @@ class OpDef:
     @property
     def heavy(self) -> bool:
         return self.cost >= 8.0
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The names that ``scalar`` needs an import for."""
+        return self.vector_maths + self.special
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -250,7 +261,10 @@ def elementwise(
     nondifferentiable: str | None = None,
     samples: Samples,
     infer: Infer = same_type,
+    fixed: Mapping[int, str] | None = None,
+    once: tuple[int, ...] = (),
     vector_maths: tuple[str, ...] = (),
+    special: tuple[str, ...] = (),
     serial: Emit | None = None,
     cost: float = 1.0,
     stands_for: tuple[Any, ...] = (),
@@ -274,7 +288,10 @@ def elementwise(
             scalar=scalar,
             infix=infix,
             array=array,
+            fixed=fixed or {},
+            once=once,
             vector_maths=vector_maths,
+            special=special,
             serial=serial,
             cost=cost,
             local=local,

@@ -66,7 +66,7 @@ erfc = elementwise(
 )
 
 
-def _through_double(text: str) -> Emit:
+def through_double(text: str) -> Emit:
     """A scalar text for a function that computes in f64: an f32 result is rounded back."""
 
     def emit(
@@ -85,7 +85,7 @@ lgamma = elementwise(
     "lgamma",
     doc="Logarithm of the absolute value of the gamma function (SciPy's ``gammaln``).",
     reference=_scipy("gammaln"),
-    scalar=_through_double("lgamma({0})"),
+    scalar=through_double("lgamma({0})"),
     vector_maths=("lgamma",),
     array="scipy.special.gammaln({0})",
     infer=float_type,
@@ -100,7 +100,7 @@ gamma = elementwise(
     "gamma",
     doc="Gamma function.",
     reference=_scipy("gamma"),
-    scalar=_through_double("gamma({0})"),
+    scalar=through_double("gamma({0})"),
     vector_maths=("gamma",),
     array="scipy.special.gamma({0})",
     infer=float_type,
@@ -116,7 +116,7 @@ digamma: OpDef = elementwise(
     "digamma",
     doc="ψ, the derivative of log Γ; NaN at its poles but ∓inf at ±0.",
     reference=_scipy("digamma"),
-    scalar=_through_double("digamma({0})"),
+    scalar=through_double("digamma({0})"),
     vector_maths=("digamma",),
     array="scipy.special.digamma({0})",
     infer=float_type,
@@ -161,7 +161,7 @@ polygamma: OpDef = elementwise(
     "polygamma",
     doc="The ``order``-th derivative of ψ, order ≥ 1; infinite at its poles.",
     reference=_polygamma_reference,
-    scalar=_through_double("polygamma({order}, {0})"),
+    scalar=through_double("polygamma({order}, {0})"),
     vector_maths=("polygamma",),
     array=_polygamma_array,
     infer=polygamma_type,

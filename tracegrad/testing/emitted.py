@@ -116,10 +116,13 @@ def scalar_loops(op: OpDef) -> list[ScalarLoop]:
 
 def loops_source(loops: Sequence[ScalarLoop]) -> str:
     """A module with one function ``run`` that fills the result of each loop in turn."""
-    imports = sorted({name for loop in loops for name in loop.case.op.vector_maths})
     lines = ["import math", "", "import numpy as np", ""]
-    if imports:
-        lines.append(f"from tracegrad.backend.vecmath import {', '.join(imports)}")
+    for module, names in (
+        ("special", {name for loop in loops for name in loop.case.op.special}),
+        ("vecmath", {name for loop in loops for name in loop.case.op.vector_maths}),
+    ):
+        if names:
+            lines.append(f"from tracegrad.backend.{module} import {', '.join(sorted(names))}")
     arguments = []
     body = []
     for number, loop in enumerate(loops):

@@ -45,7 +45,8 @@ class Case:
     @property
     def moved(self) -> list[int]:
         """The operands that can have a tangent."""
-        return [k for k, x in enumerate(self.sample.operands) if x.dtype.kind == "f"]
+        floats = [k for k, x in enumerate(self.sample.operands) if x.dtype.kind == "f"]
+        return [k for k in floats if k not in self.op.fixed]
 
     def reference(self, *operands: Any) -> tuple[np.ndarray, ...]:
         result = self.op.reference(*operands, **self.sample.attributes)
@@ -281,7 +282,9 @@ def rules_are_differentiable(op: OpDef) -> None:
         function = vjp_of(case)
         primals = [*case.sample.operands]
         primals += _random(rng, function.params[len(primals) :])
-        wrt = [k for k, p in enumerate(function.params) if p.dtype.is_float]
+        left_out = {*op.fixed, *op.once}
+        floats = [k for k, p in enumerate(function.params) if p.dtype.is_float]
+        wrt = [k for k in floats if k not in left_out]
         first = len(case.inferred())
         seeded = list(range(first, len(function.results)))
         second = vjp(function, wrt, seeded)

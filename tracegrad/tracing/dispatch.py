@@ -185,7 +185,7 @@ def qualified_name(function: Any) -> str:
     module = getattr(function, "__module__", "") or ""
     name = getattr(function, "__name__", type(function).__name__)
     if isinstance(function, np.ufunc):
-        module = "numpy" if hasattr(np, name) else "scipy.special"
+        module = "numpy" if getattr(np, name, None) is function else "scipy.special"
     if module.startswith("numpy"):
         parts = [p for p in module.split(".")[1:] if not p.startswith("_") and p != "core"]
         return ".".join(["np", *parts, name])

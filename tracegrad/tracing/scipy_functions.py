@@ -78,7 +78,7 @@ def _rel_entr(x: Tracer, y: Tracer) -> Any:
     p, q = np.where(both, x, 1.0), np.where(both, y, 1.0)
     edge = np.where((x == 0) & (y >= 0), 0.0, np.inf)
     edge = np.where(np.isnan(x) | np.isnan(y), np.nan, edge)
-    return np.where(both, p * np.log(p / q), edge)
+    return np.where(both, p * np.log(p / q), cast(operand(edge), x.dtype))
 
 
 def _kl_div(x: Tracer, y: Tracer) -> Any:
@@ -139,10 +139,6 @@ def _cosm1(x: Tracer) -> Any:
     return -2.0 * half * half
 
 
-def _poch(z: Tracer, m: Tracer) -> Any:
-    return elementwise("gamma", [operand(z + m)]) / elementwise("gamma", [z])
-
-
 _DEGREE = math.pi / 180.0
 
 BY_NAME.update(
@@ -157,7 +153,6 @@ BY_NAME.update(
         "huber": _huber,
         "pseudo_huber": _pseudo_huber,
         "cosm1": _cosm1,
-        "poch": _poch,
         "sindg": lambda x: np.sin(x * _DEGREE),
         "cosdg": lambda x: np.cos(x * _DEGREE),
         "tandg": lambda x: np.tan(x * _DEGREE),
@@ -203,10 +198,11 @@ def polygamma(n: Any, x: Any) -> Any:
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
 ) -> Any:
-    if return_sign:
-        raise refuse("scipy.special.logsumexp", "with return_sign=True")
     x = operand(a)
     x = x if x.dtype.kind == "f" else cast(x, np.float64)
+    if b is not None:
+        # SciPy's convention: what has no weight has no part, infinities included.
+        x = operand(np.where(operand(b) == 0, -np.inf, x))
     top = np.max(x, axis=axis, keepdims=True)
     # An infinite maximum would give inf - inf; it is a constant for the derivative.
     from tracegrad.tracing.function import stop_gradient
@@ -215,8 +211,10 @@ def logsumexp(
     terms = np.exp(x - shift)
     if b is not None:
         terms = terms * b
-    result = np.log(np.sum(terms, axis=axis, keepdims=keepdims))
-    return result + (shift if keepdims else np.reshape(shift, result.shape))
+    total = np.sum(terms, axis=axis, keepdims=keepdims)
+    result = np.log(np.abs(total) if return_sign else total)
+    result = result + (shift if keepdims else np.reshape(shift, result.shape))
+    return (result, np.sign(total)) if return_sign else result
 
 
 @implements_by_name("scipy.special.softmax")

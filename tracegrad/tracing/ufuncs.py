@@ -134,7 +134,7 @@ def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
     if composed is not None:
         return composed(*tracers)
     opdef = op_for(ufunc)
-    if opdef is None and not hasattr(np, ufunc.__name__):
+    if opdef is None and getattr(np, ufunc.__name__, None) is not ufunc:
         composed = BY_NAME.get(ufunc.__name__)
         if composed is not None:
             return composed(*tracers)

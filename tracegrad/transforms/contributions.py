@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from tracegrad import ops
 from tracegrad.errors import NotDifferentiable, Place
@@ -84,6 +84,18 @@ def refuse_nondifferentiable(op: Operation) -> None:
             way_out="wrap its argument in tracegrad.stop_gradient if it is meant to be constant",
             place=place_of(op.location),
         )
+
+
+def refuse_fixed(op: Operation, moved: Container[Value]) -> None:
+    """Raise `NotDifferentiable` if an operand moves that has no derivative, with the reason."""
+    for number, reason in op.opdef.fixed.items():
+        if op.operands[number] in moved:
+            raise NotDifferentiable(
+                f"{op.name} has no derivative with respect to operand {number + 1}: {reason}",
+                way_out="wrap that operand in tracegrad.stop_gradient if it is meant to be "
+                "constant, or give a derivative with tracegrad.custom_vjp",
+                place=place_of(op.location),
+            )
 
 
 def project(contribution: Value, like: ArrayType) -> Value:

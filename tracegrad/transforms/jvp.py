@@ -16,7 +16,7 @@ from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.ops.control import inputs_of
 from tracegrad.ops.registry import expand_to
 from tracegrad.transforms.activity import active_values, reach
-from tracegrad.transforms.contributions import refuse_nondifferentiable, zero_of
+from tracegrad.transforms.contributions import refuse_fixed, refuse_nondifferentiable, zero_of
 from tracegrad.transforms.custom import forward_custom, refuse_closed
 from tracegrad.transforms.masks import either, masked, support
 from tracegrad.transforms.vjp import result_name
@@ -114,6 +114,7 @@ class Tangents:
         if all(dot is None for dot in given):
             return
         refuse_nondifferentiable(op)
+        refuse_fixed(op, {v for v, d in zip(op.operands, given, strict=True) if d is not None})
         with self.build.at(op.location, "tangent"):
             dot = op.opdef.jvp(given, copied.result, *copied.operands, **op.attributes)
             if dot is None:

@@ -21,7 +21,13 @@ from tracegrad.ir.types import Dim, symbol
 from tracegrad.ops.control import inputs_of
 from tracegrad.ops.registry import constant, expand_to
 from tracegrad.transforms.branches import reverse_branch
-from tracegrad.transforms.contributions import contributions_of, part_read, project, zero_of
+from tracegrad.transforms.contributions import (
+    contributions_of,
+    part_read,
+    project,
+    refuse_fixed,
+    zero_of,
+)
 from tracegrad.transforms.custom import refuse_closed, reverse_custom
 from tracegrad.transforms.final import final_elements
 from tracegrad.transforms.loops import reverse_loop
@@ -180,6 +186,7 @@ class Sweep:
                 assert out_bar is not None
                 self.add_at(op.operands[0], *part(out_bar))
                 return
+        refuse_fixed(op, self.active)
         contributions = contributions_of(op, out_bars)
         for operand, downstream in zip(op.operands, contributions, strict=True):
             if operand in self.active and downstream is not None:

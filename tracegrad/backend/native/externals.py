@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from tracegrad.backend import pool
+from tracegrad.backend import pool, special
 from tracegrad.backend.native import libraries
 from tracegrad.backend.native.types import Unsupported
 
@@ -99,5 +99,6 @@ PROVIDERS: dict[str, Callable[[str], int]] = {
     "lapack": lambda name: libraries.address(f"lapack.{name}"),
     "pool": pool.address,
     "capsule": capsule,
+    "special": special.address,
 }
 """By the first part of a name: what gives the address of the rest."""

@@ -105,10 +105,18 @@ def call_external(within: Expressions, function: External, operands: Sequence[Nu
     kinds = [_LETTERS[letter] for letter in letters]
     cast = within.scalars.cast
     given = [f"{k.llvm} {cast(x, k).text}" for k, x in zip(kinds, operands, strict=True)]
-    # Cython's functions that Python sees, too, take a last word that says who calls.
-    given.append("i32 0")
-    result = _LETTERS[function.result]
-    return Number(result, within.writer.call(function.provider, result.llvm, *given))
+    writer, result = within.writer, _LETTERS[function.result]
+    place = writer.address(function.provider)
+    # They only compute, so that a call whose result nobody reads may go.
+    if not function.written:
+        # Cython's functions that Python sees, too, take a last word that says who calls.
+        given.append("i32 0")
+        text = f"call {result.llvm} {place}({', '.join(given)}) nounwind memory(none)"
+        return Number(result, writer.op(text))
+    slots = [writer.slot(result.llvm) for _ in range(function.written)]
+    given += [f"ptr {slot}" for slot in slots]
+    writer.do(f"call void {place}({', '.join(given)}) nounwind memory(argmem: write)")
+    return Number(result, writer.op(f"load {result.llvm}, ptr {slots[function.taken]}"))
 
 
 # --- writing ----------------------------------------------------------------------------------

@@ -1,0 +1,115 @@
+"""Functions of scipy.special that are SciPy's own in compiled loops, and what is made of them.
+
+`tracegrad.ops.bessel`, `tracegrad.ops.integrals`, `tracegrad.ops.incomplete` and
+`tracegrad.ops.hypergeometric` declare them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.tracing.dispatch import implements, implements_by_name, refuse
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.ufuncs import BY_NAME, OPS_BY_NAME
+from tracegrad.tracing.values import cast, common_dtype, elementwise, operand
+
+__all__: list[str] = []
+
+_ONE_OP = (
+    *("j0", "j1", "y0", "y1", "i0", "i1", "i0e", "i1e", "k0", "k1", "k0e", "k1e"),
+    *("jv", "yv", "iv", "kv", "ive", "kve", "struve", "modstruve"),
+    *("ber", "bei", "ker", "kei", "berp", "beip", "kerp", "keip"),
+    *("erfinv", "erfcinv", "ndtri", "ndtri_exp", "erfcx", "erfi", "dawsn", "owens_t"),
+    *("expi", "exp1", "spence", "zetac", "wrightomega"),
+    *("ellipk", "ellipkm1", "ellipe", "ellipkinc", "ellipeinc"),
+    *("gammainc", "gammaincc", "gammaincinv", "gammainccinv"),
+    *("betainc", "betaincc", "betaincinv", "betainccinv"),
+    *("stdtr", "stdtrit", "poch", "binom", "hyp0f1", "hyp1f1", "hyperu", "hyp2f1"),
+)
+OPS_BY_NAME.update({name: name for name in _ONE_OP})
+# SciPy's other name for it.
+OPS_BY_NAME["jn"] = "jv"
+
+_SEVERAL = {
+    "airy": ("airy_ai", "airy_aip", "airy_bi", "airy_bip"),
+    "sici": ("sici_si", "sici_ci"),
+    "shichi": ("shichi_shi", "shichi_chi"),
+    "fresnel": ("fresnel_s", "fresnel_c"),
+}
+
+
+def _floats(*given: Any) -> list[Tracer]:
+    """Operands in the one float dtype that they promote to."""
+    values = [operand(x) for x in given]
+    dtype = common_dtype(values)
+    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    return [cast(x, dtype) for x in values]
+
+
+def _op(name: str, *given: Any) -> Any:
+    return elementwise(name, _floats(*given))
+
+
+def _several(*names: str) -> Any:
+    return lambda x: tuple(_op(name, x) for name in names)
+
+
+def _with_order(name: str) -> Any:
+    """A function whose first operand SciPy takes as an integer too."""
+    return lambda n, x: _op(name, n, x)
+
+
+BY_NAME.update({name: _several(*ops) for name, ops in _SEVERAL.items()})
+BY_NAME.update(
+    {
+        "expn": _with_order("expn"),
+        "kn": _with_order("kv"),
+        "yn": _with_order("yv"),
+        # Distribution functions in the words of Cephes.
+        "chdtr": lambda v, x: _op("gammainc", v / 2.0, x / 2.0),
+        "chdtrc": lambda v, x: _op("gammaincc", v / 2.0, x / 2.0),
+        "chdtri": lambda v, p: 2.0 * _op("gammainccinv", v / 2.0, p),
+        "gdtr": lambda a, b, x: _op("gammainc", b, a * x),
+        "gdtrc": lambda a, b, x: _op("gammaincc", b, a * x),
+        "pdtr": lambda k, m: _op("gammaincc", np.floor(k) + 1.0, m),
+        "pdtrc": lambda k, m: _op("gammainc", np.floor(k) + 1.0, m),
+        "fdtr": lambda n, d, x: _op("betainc", n / 2.0, d / 2.0, n * x / (d + n * x)),
+        "fdtrc": lambda n, d, x: _op("betainc", d / 2.0, n / 2.0, d / (d + n * x)),
+    }
+)
+
+
+@implements_by_name("scipy.special.comb")
+def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
+    if exact:
+        raise refuse("scipy.special.comb", "with exact=True", "leave it out: floats are given")
+    n, k = _floats(N, k)
+    if repetition:
+        none = (k == 0) & (n >= 0)
+        return np.where(none, 1.0, _op("binom", np.where(none, 1.0, n + k - 1.0), k))
+    inside = (k <= n) & (n >= 0) & (k >= 0)
+    found = _op("binom", np.where(inside, n, 1.0), np.where(inside, k, 0.0))
+    return np.where(inside, found, 0.0)
+
+
+@implements_by_name("scipy.special.factorial")
+def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
+    if exact or extend != "zero":
+        raise refuse("scipy.special.factorial", "with exact= or extend=")
+    (x,) = _floats(n)
+    found = elementwise("gamma", [operand(np.where(x >= 0, x, 0.0) + 1.0)])
+    return np.where(x < 0, 0.0, np.where(np.isnan(x), x, found))
+
+
+@implements(np.i0)
+def i0(x: Any) -> Any:
+    return _op("i0", x)
+
+
+@implements_by_name("scipy.special.zeta")
+def zeta(x: Any, q: Any = None, out: None = None) -> Any:
+    if q is not None:
+        return _op("hurwitz", x, q)
+    return 1.0 + _op("zetac", x)
