@@ -1,0 +1,62 @@
+"""The pattern of a function of the IR for given arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad.dependence.graph import NOTHING, Graph, Pattern
+from tracegrad.dependence.machine import Machine, own, wrapped
+from tracegrad.dependence.program import Program
+from tracegrad.ir.core import Function, Value
+from tracegrad.ir.interpreter import bind_sizes
+
+
+def dependence(
+    function: Function, wrt: Sequence[int], of: Sequence[int], arguments: Sequence[Any]
+) -> dict[tuple[int, int], Pattern]:
+    """Which elements of results depend on which elements of parameters.
+
+    Parameters
+    ----------
+    function : in array form.
+    wrt : indices of float parameters, each once.
+    of : indices of float results.
+    arguments : one per parameter. Of floats only the shape is looked at; the pattern holds for
+        these integers and sizes, whatever the floats are.
+
+    Returns
+    -------
+    (result, parameter) → the pattern of its block, elements in C order. It may hold more than
+    there is, never less.
+    """
+    arrays = [np.asarray(a) for a in arguments]
+    sizes = bind_sizes(function, arrays)
+    counts = [arrays[i].size for i in wrt]
+    firsts = np.concatenate([[0], np.cumsum(counts)]).astype(int).tolist()
+    graph = Graph(firsts[-1])
+    program = Program(function, sizes)
+    machine = Machine(graph, dict(sizes), program.ops)
+    given = [_constant(p, a) for p, a in zip(function.params, arrays, strict=True)]
+    for i, first in zip(wrt, firsts, strict=False):
+        ids = np.arange(1 + first, 1 + first + arrays[i].size).reshape(arrays[i].shape)
+        given[i] = ids if ids.ndim else int(ids)
+    scope: dict[str, Any] = {"own": own, "wrapped": wrapped}
+    exec(compile(program.text, f"<dependences of {function.name}>", "exec"), scope)
+    made = scope["run"](machine, *given)
+    found: dict[tuple[int, int], Pattern] = {}
+    for k in of:
+        ids = machine.all_of(function.results[k], made[k])
+        whole = graph.pattern(ids)
+        for i, first, count in zip(wrt, firsts, counts, strict=False):
+            found[k, i] = whole.between(first, first + count)
+    return found
+
+
+def _constant(param: Value, array: np.ndarray) -> Any:
+    """A parameter that nothing is asked about: an integer as it is, a float without a set."""
+    if param.dtype.is_float:
+        return np.zeros(array.shape, np.int64) if array.ndim else NOTHING
+    return array.copy() if array.ndim else array.item()
