@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import jvp as jvp
     from tracegrad.api_derived import linearize as linearize
     from tracegrad.api_derived import make_ir as make_ir
+    from tracegrad.api_derived import sparsity as sparsity
     from tracegrad.api_derived import vmap as vmap
     from tracegrad.backend.threads import get_num_threads as get_num_threads
     from tracegrad.backend.threads import set_num_threads as set_num_threads
@@ -62,6 +63,7 @@ _HOMES = {
     "jvp": "api_derived",
     "linearize": "api_derived",
     "make_ir": "api_derived",
+    "sparsity": "api_derived",
     "vmap": "api_derived",
     "Compiled": "compiled",
     "ArgumentError": "errors",

@@ -16,6 +16,8 @@ from tracegrad.ir.core import Function
 from tracegrad.options import GradOptions, JitOptions, Options, verb_options
 from tracegrad.pullback import LinearizeMaker
 from tracegrad.remembered import Remembered
+from tracegrad.sparse import of_arguments as sparse_of_arguments
+from tracegrad.sparse import sparsity as sparsity
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
@@ -186,24 +188,34 @@ def _composed(fun: Fun | None, verb: Verb, apply: Apply, given: JitOptions) -> A
 def jacfwd(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    *,
+    sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, column by column in forward mode; as `jacobian`."""
+    if sparse:
+        return sparse_of_arguments("jacfwd", fun, argnums, **options)
     return _of_arguments("jacfwd", jacobians.jacobian, fun, argnums, **options)
 
 
 def jacrev(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    *,
+    sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, row by row in reverse mode; as `jacobian`."""
+    if sparse:
+        return sparse_of_arguments("jacrev", fun, argnums, **options)
     return _of_arguments("jacrev", jacobians.jacobian, fun, argnums, **options)
 
 
 def jacobian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    *,
+    sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, in one kernel; the mode is chosen by the shapes.
@@ -213,6 +225,8 @@ def jacobian(
     fun : callable with float results: an array, a number, or a tree of these.
     argnums, argnames : the arguments to differentiate, as for `grad`.
     has_aux : whether ``fun`` returns ``(out, aux)``; then ``(jacobian, aux)`` is returned.
+    sparse : whether the result is sparse: `scipy.sparse` arrays in CSR form, of shape
+        ``(out.size, argument.size)``; see Notes.
     options : static_argnums, cache, parallel, tier, … as for `value_and_grad`.
 
     Returns
@@ -227,6 +241,11 @@ def jacobian(
     trip of a loop. Reverse mode is taken unless the first call's sizes have more results
     than arguments.
 
+    With ``sparse=True`` the pattern of `sparsity` is coloured, so that one direction takes all
+    columns (or rows, if that needs fewer) that have no row in common. Pattern and colours are kept
+    for the integers and sizes of a call; the next one with the same is one kernel. It can't be
+    part of a trace.
+
     Examples
     --------
     >>> import numpy as np, tracegrad as tg
@@ -234,17 +253,23 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
+    if sparse:
+        return sparse_of_arguments("jacobian", fun, argnums, **options)
     return _of_arguments("jacobian", jacobians.jacobian, fun, argnums, **options)
 
 
 def hessian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    *,
+    sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Hessian of a scalar function, forward over reverse, in one kernel.
 
-    Parameters as for `jacobian`; the result of ``fun`` is a float scalar.
+    Parameters as for `jacobian`; the result of ``fun`` is a float scalar. With ``sparse=True``
+    a star colouring is used where it takes fewer directions: then an element may be read from its
+    mirror image.
 
     Returns
     -------
@@ -258,6 +283,8 @@ def hessian(
     array([[4., 6.],
            [6., 0.]])
     """
+    if sparse:
+        return sparse_of_arguments("hessian", fun, argnums, **options)
     return _of_arguments("hessian", jacobians.hessian, fun, argnums, **options)
 
 
@@ -495,5 +522,6 @@ __all__ = [
     "jvp",
     "linearize",
     "make_ir",
+    "sparsity",
     "vmap",
 ]

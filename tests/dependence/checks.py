@@ -30,9 +30,16 @@ def dense(function, arguments):
 
 
 def patterns(function, arguments):
+    """(result, parameter) → the pattern of the Jacobian's block."""
     wrt = [i for i, p in enumerate(function.params) if p.dtype.is_float]
     of = [k for k, r in enumerate(function.results) if r.dtype.is_float]
-    return dependence(function, wrt, of, arguments)
+    found = {}
+    for k, whole in zip(of, dependence(function, wrt, of, arguments), strict=True):
+        first = 0
+        for i in wrt:
+            found[k, i] = whole.between(first, first + np.size(arguments[i]))
+            first += np.size(arguments[i])
+    return found
 
 
 def as_array(pattern):

@@ -16,7 +16,7 @@ from tracegrad.ir.interpreter import bind_sizes
 
 def dependence(
     function: Function, wrt: Sequence[int], of: Sequence[int], arguments: Sequence[Any]
-) -> dict[tuple[int, int], Pattern]:
+) -> list[Pattern]:
     """Which elements of results depend on which elements of parameters.
 
     Parameters
@@ -29,8 +29,8 @@ def dependence(
 
     Returns
     -------
-    (result, parameter) → the pattern of its block, elements in C order. It may hold more than
-    there is, never less.
+    The pattern of each result, one row per element; the columns are the elements of the parameters
+    ``wrt``, one parameter after the other. It may hold more than there is, never less.
     """
     arrays = [np.asarray(a) for a in arguments]
     sizes = bind_sizes(function, arrays)
@@ -46,13 +46,7 @@ def dependence(
     scope: dict[str, Any] = {"own": own, "wrapped": wrapped}
     exec(compile(program.text, f"<dependences of {function.name}>", "exec"), scope)
     made = scope["run"](machine, *given)
-    found: dict[tuple[int, int], Pattern] = {}
-    for k in of:
-        ids = machine.all_of(function.results[k], made[k])
-        whole = graph.pattern(ids)
-        for i, first, count in zip(wrt, firsts, counts, strict=False):
-            found[k, i] = whole.between(first, first + count)
-    return found
+    return [graph.pattern(machine.all_of(function.results[k], made[k])) for k in of]
 
 
 def _constant(param: Value, array: np.ndarray) -> Any:

@@ -7,7 +7,7 @@ depends on is looked up at the end, by walking the graph from it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,19 @@ class Pattern:
         counts = np.bincount(self.rows[here], minlength=self.shape[0])
         return Pattern((self.shape[0], last - first), _starts(counts), self.columns[here] - first)
 
-    def union(self, other: Pattern) -> Pattern:
-        """The nonzeros of both."""
-        rows = np.concatenate([self.rows, other.rows])
-        columns = np.concatenate([self.columns, other.columns])
+    def symmetric(self) -> Pattern:
+        """The nonzeros, and their mirror images."""
+        rows = np.concatenate([self.rows, self.columns])
+        columns = np.concatenate([self.columns, self.rows])
         return pattern_of(self.shape, rows, columns)
+
+
+def stacked(parts: Sequence[Pattern]) -> Pattern:
+    """Patterns of as many columns below each other."""
+    rows = sum(part.shape[0] for part in parts)
+    counts = [np.diff(part.starts) for part in parts]
+    columns = np.concatenate([part.columns for part in parts])
+    return Pattern((rows, parts[0].shape[1]), _starts(np.concatenate(counts)), columns)
 
 
 def pattern_of(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> Pattern:
@@ -95,7 +103,7 @@ class Graph:
     def joined(self, a: Any, b: Any) -> Ids:
         """The unions of two arrays of sets, element by element; always a new array."""
         a, b = np.broadcast_arrays(a, b)
-        found = np.where(a == NOTHING, b, a)
+        found: Ids = np.where(a == NOTHING, b, a)
         both = (a != b) & (a != NOTHING) & (b != NOTHING)
         if both.any():
             found[both] = self._new(2, np.stack([a[both], b[both]], axis=-1).ravel())
@@ -111,7 +119,7 @@ class Graph:
         if width == 2:
             return self.joined(rows[..., 0], rows[..., 1])
         flat = rows.reshape(-1, width)
-        found = flat.max(axis=1, initial=NOTHING)
+        found: Ids = flat.max(axis=1, initial=NOTHING)
         mixed = ((flat != found[:, None]) & (flat != NOTHING)).any(axis=1)
         if mixed.any():
             found[mixed] = self._new(width, flat[mixed].ravel())

@@ -17,8 +17,8 @@ from tracegrad.dependence.rules import RULES, Step, elementwise
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.core import Operation, Value
 from tracegrad.ir.sizes import BINDING, operation_symbols, type_symbols
-from tracegrad.ops.control import inputs_of
 from tracegrad.ir.types import Dim, Size, evaluate, symbols
+from tracegrad.ops.control import inputs_of
 
 State = tuple[Any, ...]
 
@@ -75,7 +75,7 @@ class Machine:
         if op.name == "custom" or any(isinstance(x, Summary) for x in given):
             return self._anything(op, given, step)
         rule = RULES.get(op.name) or (elementwise if op.opdef.kind == "elementwise" else None)
-        if rule is None or any(r.shape and 0 in s for r, s in zip(op.results, step.shapes)):
+        if rule is None or any(0 in shape for shape in step.shapes):
             return self._anything(op, given, step)
         if op.name in ("tape", "ensure"):
             return self._tape(op, step, given)
@@ -143,9 +143,7 @@ class Machine:
 
     def _exact(self, op: Operation, step: Step, given: Sequence[Any]) -> Any:
         """Integers and booleans as they are; None if floats have a part in them."""
-        if any(
-            v.dtype.is_float or x is None for v, x in zip(op.operands, given, strict=True)
-        ):
+        if any(v.dtype.is_float or x is None for v, x in zip(op.operands, given, strict=True)):
             if op.name == "nonzero":
                 self.sizes[str(op.attributes["size"])] = None
             found = (None,) * len(op.results)
@@ -333,8 +331,7 @@ class Machine:
         if len(arms) == 1:
             return tuple(own(x) for x in arms[0])
         return tuple(
-            self._either(r, a, b)
-            for r, a, b in zip(self._ops[number].results, *arms, strict=True)
+            self._either(r, a, b) for r, a, b in zip(self._ops[number].results, *arms, strict=True)
         )
 
     def _either(self, value: Value, a: Any, b: Any) -> Any:

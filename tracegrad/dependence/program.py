@@ -9,7 +9,6 @@ function. An ``update`` writes in place if nobody reads the old array any more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from tracegrad.dependence.rules import carriers
 from tracegrad.ir.core import Function, Operation, Region, Value
@@ -94,7 +93,12 @@ class Program:
         self._line(depth, f"return ({' '.join(t + ',' for t in texts)})")
 
     def _define(
-        self, name: str, params: Sequence[Value], region: Region, depth: int, owned: frozenset[Value]
+        self,
+        name: str,
+        params: Sequence[Value],
+        region: Region,
+        depth: int,
+        owned: frozenset[Value],
     ) -> None:
         self._line(depth, f"def {name}({', '.join(map(self._name, params))}):")
         self._block(region, depth + 1, owned)

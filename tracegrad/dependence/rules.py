@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,7 @@ def _zero_partials(opdef: Any, dtypes: tuple[Any, ...], attributes: Any) -> froz
         out = build.param(ArrayType(dtypes[-1]), "")
         partials = opdef.local(out, *operands, **dict(attributes))
     return frozenset(
-        k
-        for k, p in enumerate(partials)
-        if p is None or (not isinstance(p, Value) and p == 0)
+        k for k, p in enumerate(partials) if p is None or (not isinstance(p, Value) and p == 0)
     )
 
 
@@ -127,9 +126,7 @@ def nothing(graph: Graph, step: Step, given: Sequence[Any]) -> Ids:
     return np.zeros(step.shape, np.int64)
 
 
-def _known_first(
-    graph: Graph, x: Ids, indices: Sequence[Any]
-) -> tuple[Ids, list[np.ndarray]]:
+def _known_first(graph: Graph, x: Ids, indices: Sequence[Any]) -> tuple[Ids, list[np.ndarray]]:
     """``x`` without the dimensions whose index nobody knows, and the other indices."""
     gone = tuple(k for k, i in enumerate(indices) if i is None)
     kept = [k for k in range(x.ndim) if k not in gone]
@@ -211,7 +208,7 @@ def scanned(graph: Graph, step: Step, given: Sequence[Any]) -> Ids:
         for here in order:
             whole = rows[here] = graph.join(whole, int(rows[here]))
         return found
-    for last, here in zip(order, order[1:], strict=False):
+    for last, here in pairwise(order):
         before = rows[last] if factors is None else graph.joined(rows[last], factors[last])
         rows[here] = graph.joined(rows[here], before)
     return found

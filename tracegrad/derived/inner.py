@@ -66,6 +66,19 @@ class Inner:
             )
         )
 
+    def refuse_other_results(self) -> None:
+        """Raise `ArgumentError` unless every result is a float that depends on the arguments."""
+        for leaf in self.outputs():
+            if leaf.type is None or leaf.result is None or not leaf.type.dtype.is_float:
+                what = "no number" if leaf.type is None else str(leaf.type)
+                why = "" if leaf.result is not None else ", which does not depend on any argument"
+                raise ArgumentError(
+                    f"{self.verb.name} needs float results; this function returns {what}{why}",
+                    way_out="return floats that are computed from the arguments, or use "
+                    "has_aux=True for further results",
+                    place=self.traced.place,
+                )
+
     def rebuild(self, values: Sequence[Any]) -> Any:
         """The user's result from one value per result of the function."""
         return self.traced.rebuild_outputs([_as_size(value) for value in values])

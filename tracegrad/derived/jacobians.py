@@ -9,7 +9,6 @@ from tracegrad import tracing
 from tracegrad.arguments import Binder
 from tracegrad.derived.forward import bars_only
 from tracegrad.derived.inner import Fun, Inner, traced_call
-from tracegrad.errors import ArgumentError
 from tracegrad.ir.core import Function
 from tracegrad.ir.types import evaluate, product
 from tracegrad.passes import optimize
@@ -25,7 +24,7 @@ def jacobian(fun: Fun, verb: Verb, binder: Binder, args: Any, kwargs: Any) -> An
     groups = verb.groups(inner.selection)
     wrt = [inner.traced.param_of(leaf) for group in groups for leaf in group]
     seeded = inner.float_results()
-    _refuse_other_results(inner)
+    inner.refuse_other_results()
     function = inner.function
     if verb.name == "jacfwd" or (verb.name == "jacobian" and _is_tall(function, wrt, seeded)):
         primal, blocks = _by_columns(inner, function, wrt, seeded)
@@ -90,19 +89,6 @@ def _by_rows(
         primal = made[:results]
         found.update(((k, i), block) for i, block in zip(wrt, made[results:], strict=True))
     return primal, found
-
-
-def _refuse_other_results(inner: Inner) -> None:
-    for leaf in inner.outputs():
-        if leaf.type is None or leaf.result is None or not leaf.type.dtype.is_float:
-            what = "no number" if leaf.type is None else str(leaf.type)
-            why = "" if leaf.result is not None else ", which does not depend on any argument"
-            raise ArgumentError(
-                f"{inner.verb.name} needs float results; this function returns {what}{why}",
-                way_out="return floats that are computed from the arguments, or use has_aux=True "
-                "for further results",
-                place=inner.traced.place,
-            )
 
 
 def _is_tall(function: Function, wrt: list[int], of: list[int]) -> bool:

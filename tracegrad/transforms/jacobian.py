@@ -6,12 +6,12 @@ once, before the loop. Forward mode takes a column of the Jacobian per trip, rev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracegrad import ops
 from tracegrad.ir.builder import current
 from tracegrad.ir.core import Function, Operation, Value
-from tracegrad.ir.types import ArrayType, i64, product
+from tracegrad.ir.types import ArrayType, Dim, i64, product
 from tracegrad.ops.access import broadcast_to, reshaped, stack, view_of, zeros
 from tracegrad.ops.control import for_loop
 from tracegrad.ops.registry import constant
@@ -100,6 +100,41 @@ def reverse_blocks(seeded: Function, values: Sequence[Value], results: int) -> l
 
         blocks = list(for_loop(0, count, inits, trip))
     return primal + [reshaped(b, shape) for b, shape in zip(blocks, shapes, strict=True)]
+
+
+def compressed_blocks(
+    seeded: Function,
+    values: Sequence[Value],
+    results: int,
+    seeds: Callable[[Value | int], list[Value]],
+    number: Dim,
+) -> tuple[list[Value], list[Value]]:
+    """Append the derivatives along a number of directions.
+
+    Parameters
+    ----------
+    seeded : as made by `jvp` or `vjp`.
+    values : one per parameter of the primal.
+    results : how many leading results are those of the primal.
+    seeds : what appends direction k: one value per parameter of ``seeded`` after the primal's.
+
+    Returns
+    -------
+    The primal results, and for each further result all directions, the direction first.
+    """
+    split = _Split(seeded, values)
+    primal = split.early(results)
+    types = [r.type for r in seeded.results[results:]]
+    if isinstance(number, int) and 0 < number <= UNROLLED:
+        each = [split.late(seeds(k))[results:] for k in range(number)]
+        return primal, [stack(found) for found in zip(*each, strict=True)]
+    inits = [zeros((number, *t.shape), t.dtype) for t in types]
+
+    def trip(k: Value, *blocks: Value) -> list[Value]:
+        found = split.late(seeds(k))[results:]
+        return [ops.update(b, v, k) for b, v in zip(blocks, found, strict=True)]
+
+    return primal, list(for_loop(0, number, inits, trip))
 
 
 class _Split:

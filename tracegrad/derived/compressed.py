@@ -1,0 +1,151 @@
+"""Jacobians whose nonzeros are known: directions that take several columns (or rows) at once.
+
+The elements of what is differentiated have colours, given as arrays at each call; a direction is
+one colour. The nonzeros are picked from what the directions give, at places that are given too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracegrad import ops, tracing
+from tracegrad.arguments import Binder
+from tracegrad.derived.forward import bars_only
+from tracegrad.derived.inner import Fun, Inner, traced_call
+from tracegrad.ir.core import Function, Value
+from tracegrad.ir.types import product
+from tracegrad.ops.access import reshaped
+from tracegrad.ops.registry import constant
+from tracegrad.passes import optimize
+from tracegrad.transforms.jacobian import compressed_blocks
+from tracegrad.transforms.jvp import jvp
+from tracegrad.transforms.vjp import gradient, vjp
+from tracegrad.verbs import Verb
+
+
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """What is differentiated in what.
+
+    Attributes
+    ----------
+    function : whose Jacobian is asked for: the user's, or its gradient.
+    wrt : the parameters, as often as they are named.
+    of : the results, each once.
+    """
+
+    function: Function
+    wrt: list[int]
+    of: list[int]
+
+    @property
+    def params(self) -> list[int]:
+        """The parameters, each once."""
+        return list(dict.fromkeys(self.wrt))
+
+
+def differentiated(inner: Inner, second: bool) -> Differentiated:
+    """The function whose Jacobian is asked for; its gradient for a Hessian."""
+    groups = inner.verb.groups(inner.selection)
+    wrt = [inner.traced.param_of(leaf) for group in groups for leaf in group]
+    if not second:
+        inner.refuse_other_results()
+        return Differentiated(inner.function, wrt, inner.float_results())
+    value = inner.verb.scalar_result(inner.traced)
+    both = gradient(inner.function, wrt, of=value)
+    return Differentiated(optimize(bars_only(both, inner.results)), wrt, list(range(len(wrt))))
+
+
+def nonzeros(
+    fun: Fun,
+    verb: Verb,
+    binder: Binder,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    second: bool,
+    by_columns: bool,
+    joint: bool,
+    colours: Sequence[Any],
+    directions: Any,
+    places: Sequence[Any],
+) -> Any:
+    """The nonzeros of each block, block after block, within the active trace.
+
+    Parameters
+    ----------
+    by_columns : whether directions are of parameters (forward mode) or of results.
+    joint : whether places count through all results (or parameters) rather than in each.
+    colours : one array per parameter, of its shape; or per result, a vector of its elements.
+    directions : an array of shape (1, number of directions).
+    places : per block, where its nonzeros stand: direction · size of a line + element of the line.
+    """
+    if by_columns:
+        colours = _fitting(colours, verb, binder, args, kwargs)
+    inner = traced_call(fun, verb, binder, args, kwargs)
+    asked = differentiated(inner, second)
+    function, params = asked.function, asked.params
+    if by_columns:
+        seeded = optimize(jvp(function, params, asked.of))
+    else:
+        seeded = optimize(vjp(function, params, asked.of, apart=True))
+    given = [*inner.traced.arguments, *colours, directions, *places]
+    results, count = len(function.results), len(colours)
+
+    def make(values: list[Value]) -> list[Value]:
+        given = len(function.params)
+        shades = [
+            x if by_columns else ops.cast(reshaped(x, bar.shape), dtype=bar.dtype)
+            for x, bar in zip(values[given : given + count], seeded.params[given:], strict=True)
+        ]
+        (_, number) = values[given + count].shape
+
+        def seeds(k: Value | int) -> list[Value]:
+            return [_mask(c, k) for c in shades]
+
+        primal, blocks = compressed_blocks(seeded, values[:given], results, seeds, number)
+        lines = [reshaped(b, (number, product(b.shape[1:]))) for b in blocks]
+        if joint:
+            lines = [ops.concatenate(*lines, axis=1)] * len(lines)
+        flat = [reshaped(b, (product(b.shape),)) for b in lines]
+        across = len(params)
+        picked = [
+            ops.index(flat[n // across if by_columns else n % across], where)
+            for n, where in enumerate(values[given + count + 1 :])
+        ]
+        return [*primal, *picked]
+
+    made = tracing.append(make, given)
+    primal, picked = made[:results], made[results:]
+    if not verb.has_aux:
+        return tuple(picked)
+    if second:
+        primal = tracing.append(
+            lambda given: tracing.appended(inner.function, given), inner.traced.arguments
+        )
+    return tuple(picked), inner.rebuild(primal)[1]
+
+
+def _fitting(
+    colours: Sequence[Any], verb: Verb, binder: Binder, args: Any, kwargs: Any
+) -> list[Any]:
+    """Colours of parameters, of their shapes from here on."""
+    shape, leaves, kinds = binder.bind(args, kwargs)
+    selection = binder.selection(shape, kinds)
+    wanted = [leaf for group in verb.groups(selection) for leaf in group]
+    return [
+        tracing.as_tangent(each, leaves[leaf], selection.name(leaf), "coloured array")
+        for each, leaf in zip(colours, dict.fromkeys(wanted), strict=True)
+    ]
+
+
+def _mask(colours: Value, k: Value | int) -> Value:
+    """One where the colour is ``k``, else zero."""
+    dtype = colours.dtype
+    wanted = constant(float(k), dtype) if isinstance(k, int) else ops.cast(k, dtype=dtype)
+    result: Value = ops.select(
+        ops.equal(colours, wanted), constant(1.0, dtype), constant(0.0, dtype)
+    )
+    return result
