@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,9 @@ __all__ = [
     "run_plain",
     "scalar_type",
 ]
+
+if TYPE_CHECKING:
+    from tracegrad.backend.native.types import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class KernelOptions:
     ----------
     fastmath : LLVM's floating-point freedoms, by name.
     parallel : whether loops with independent trips are split into chunks for threads.
-    boundscheck : whether Numba checks every index, besides the checks in the text.
+    boundscheck : whether every index is checked, besides the checks in the text.
     nogil : whether the kernel releases the interpreter lock while it runs.
     cache : whether source and machine code are kept on disk.
     error_model : "numpy" (a division by zero is inf or nan) or "python" (it raises).
@@ -189,8 +192,12 @@ class CompiledKernel:
             return assembly_text(self.source, self.entry, *self._native_arguments())
         return str(self._with_text().inspect_asm(self.signature))
 
-    def _native_arguments(self) -> tuple[list[tuple[np.dtype, int]], list[str]]:
-        return [_plain_type(each) for each in self.types], sorted(self.options.fastmath)
+    def _native_arguments(self) -> tuple[list[tuple[np.dtype, int]], Settings]:
+        from tracegrad.backend.native.types import Settings
+
+        options = self.options
+        settings = Settings(tuple(options.fastmath), options.nogil, options.boundscheck)
+        return [_plain_type(each) for each in self.types], settings
 
     def _with_text(self) -> Any:
         if not self.from_disk:
@@ -265,8 +272,7 @@ def _compiler(options: KernelOptions) -> str:
     chosen = os.environ.get(COMPILER_VARIABLE) or "auto"
     if chosen not in ("auto", "native", "numba"):
         raise ValueError(f"{COMPILER_VARIABLE} is 'auto', 'native' or 'numba', not {chosen!r}")
-    ours = not (options.parallel or options.boundscheck or options.nogil)
-    return chosen if ours and options.error_model == "numpy" else "numba"
+    return chosen if options.error_model == "numpy" else "numba"
 
 
 def is_refusal(error: Exception) -> bool:
@@ -295,8 +301,16 @@ def _native_kernel(
     try:
         signature = [_plain_type(each) for each in types_]
         stem = None if path is None else path.with_suffix("")
-        flags = sorted(options.fastmath)
-        made = compile_native(source, entry, signature, flags, stem, filename)
+        made = compile_native(
+            source,
+            entry,
+            signature,
+            sorted(options.fastmath),
+            stem,
+            filename,
+            nogil=options.nogil,
+            boundscheck=options.boundscheck,
+        )
     except Unsupported as reason:
         if strict:
             raise

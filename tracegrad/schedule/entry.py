@@ -8,6 +8,7 @@ from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ops.access import view_of
 from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.parallel import in_chunks, verdicts
@@ -31,13 +32,13 @@ def schedule(function: Function, parallel: bool = False) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
-    loops, finish = _loops(function)
+    loops, finish = _loops(function, parallel)
     return in_chunks(loops, finish) if parallel else finish(loops)
 
 
 def explain_threads(function: Function) -> str:
     """Which loops of ``function``, in array form, are split into chunks, and why others are not."""
-    loops, _ = _loops(function)
+    loops, _ = _loops(function, True)
     lines = []
     for verdict in verdicts(loops):
         place = f" ({verdict.place})" if verdict.place else ""
@@ -45,7 +46,7 @@ def explain_threads(function: Function) -> str:
     return "\n".join([*(lines or ["no loops"]), ""])
 
 
-def _loops(function: Function) -> tuple[Function, Callable[[Function], Function]]:
+def _loops(function: Function, parallel: bool) -> tuple[Function, Callable[[Function], Function]]:
     """``function`` as loops, and the passes that are still to be made."""
     function = open_windows(function)
     apart = [op for op in function.body.ops if _adds_to_computed(op)]
@@ -53,7 +54,9 @@ def _loops(function: Function) -> tuple[Function, Callable[[Function], Function]
         op.regions or op.opdef.effects or op.name == "bind" or (_writes(op) and op not in apart)
         for op in function.body.ops
     ):
-        return lower_regions(function), finish_regions
+        loops = lower_regions(function)
+        # Columns are made for all chunks at once: what a part is given is not its own.
+        return into_columns(loops) if parallel else loops, finish_regions
     if apart:
         function = _Apart().rewrite(function)
     return schedule_straight(function), split_into_lanes

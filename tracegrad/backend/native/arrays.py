@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import BOOL, I64, Array, Number, Scalar, Unsupported, View
 from tracegrad.backend.native.writer import Writer
@@ -116,13 +117,19 @@ class Arrays:
 
     Parameters
     ----------
+    lock : is taken before Python does anything.
     fail : ends the kernel with an exception; without a name, with the one that is already set.
+    checked : whether an index that is out of bounds is an exception.
     """
 
-    def __init__(self, writer: Writer, scalars: Scalars, fail: Fail) -> None:
+    def __init__(
+        self, writer: Writer, scalars: Scalars, lock: Lock, fail: Fail, *, checked: bool = False
+    ) -> None:
         self.writer = writer
         self.scalars = scalars
+        self.lock = lock
         self.fail = fail
+        self.checked = checked
 
     # --- elements
 
@@ -138,7 +145,7 @@ class Arrays:
 
     def place(self, view: View, indices: Sequence[Number]) -> str:
         """The address of an element (of a row, where indices are left out); negative indices count
-        from the end, and nothing is checked."""
+        from the end. Whether they are in bounds is checked if that was asked for."""
         if view.column_major:
             raise Unsupported("an element of a transposed array")
         op = self.writer.op
@@ -163,12 +170,17 @@ class Arrays:
         if index.type.is_float or index.type.kind == "u":
             raise Unsupported(f"an index of type {index.type.name}")
         index = self.scalars.cast(index, I64)
-        if index.natural:
-            return index.text
         op = self.writer.op
-        moved = op(f"add i64 {index.text}, {dim}")
-        below = op(f"icmp slt i64 {index.text}, 0")
-        return op(f"select i1 {below}, i64 {moved}, i64 {index.text}")
+        found = index.text
+        if not index.natural:
+            moved = op(f"add i64 {index.text}, {dim}")
+            below = op(f"icmp slt i64 {index.text}, 0")
+            found = op(f"select i1 {below}, i64 {moved}, i64 {index.text}")
+        if self.checked:
+            # A negative one is larger than all as a number without a sign.
+            outside = op(f"icmp uge i64 {found}, {dim}")
+            self.refuse(outside, "IndexError", "index is out of bounds")
+        return found
 
     def load(self, element: Scalar, place: str) -> Number:
         found = self.writer.op(f"load {element.memory}, ptr {place}, align {element.size}")
@@ -249,6 +261,7 @@ class Arrays:
         self.writer.start(fine)
 
     def _ndarray(self, type: Array, shape: Sequence[str], zero: bool, large: bool) -> View:
+        self.lock.take()
         self._define("ndarray", _NDARRAY, DESCR="PyArray_DescrFromType")
         self.writer.module.define("elements", _ELEMENTS)
         writer = self.writer
@@ -277,6 +290,7 @@ class Arrays:
         if owner == "null":
             return
         if shared:
+            self.lock.take()
             self._define("python_retain", _PYTHON_RETAIN, INCREF="Py_IncRef")
             self.writer.do(f"call void @python_retain(ptr {owner})")
         else:
@@ -288,6 +302,7 @@ class Arrays:
         if owner == "null":
             return
         if shared:
+            self.lock.take()
             self._define("python_release", _PYTHON_RELEASE, DECREF="Py_DecRef")
             self.writer.do(f"call void @python_release(ptr {owner})")
         else:

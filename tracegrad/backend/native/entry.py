@@ -15,8 +15,10 @@ import numpy as np
 
 from tracegrad.backend.native import webs
 from tracegrad.backend.native.externals import ENTRY
+from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
-from tracegrad.backend.native.program import Program
+from tracegrad.backend.native.parts import Parts
+from tracegrad.backend.native.program import PARTS, Failure, Program
 from tracegrad.backend.native.types import (
     BOOL,
     F64,
@@ -24,6 +26,7 @@ from tracegrad.backend.native.types import (
     Array,
     Number,
     Scalar,
+    Settings,
     Type,
     TypeChange,
     Unsupported,
@@ -46,7 +49,7 @@ class Text:
     addresses: tuple[str, ...]
 
 
-def write(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -> Text:
+def write(source: str, name: str, types: Sequence[Type], settings: Settings) -> Text:
     """The module of the function ``name`` of a printed text.
 
     Raises
@@ -60,15 +63,20 @@ def write(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -
     if function is None or function.decorator_list:
         raise Unsupported(f"no function {name}")
     meanings = _meanings(tree)
-    shown = "".join(f" {flag}" for flag in sorted(flags))
+    parts = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef) and n is not function}
+    meanings |= {part: f"{PARTS}.{part}" for part in parts}
     try:
-        return _write(function, types, meanings, shown)
+        return _write(function, types, meanings, parts, settings)
     except TypeChange:
-        return _write(webs.apart(function), types, meanings, shown)
+        return _write(webs.apart(function), types, meanings, parts, settings)
 
 
 def _write(
-    function: ast.FunctionDef, types: Sequence[Type], meanings: dict[str, str], flags: str
+    function: ast.FunctionDef,
+    types: Sequence[Type],
+    meanings: dict[str, str],
+    parts: dict[str, ast.FunctionDef],
+    settings: Settings,
 ) -> Text:
     module = Module()
     writer = Writer(module)
@@ -77,7 +85,17 @@ def _write(
         raise Unsupported("another number of parameters")
     given = zip(names, types, strict=True)
     ranks = {name: type.rank for name, type in given if isinstance(type, Array)}
-    program = Program(writer, flags, function, Names(function, ranks), meanings)
+    failures: list[Failure] = []
+    program = Program(
+        writer,
+        settings,
+        function,
+        Names(function, ranks, parts),
+        meanings,
+        Lock(writer, "given up" if settings.nogil else "held"),
+        failures,
+        Parts(module, parts, meanings, settings, failures),
+    )
     entry = _Entry(writer, program)
     entry.write(function, types)
     return Text(_text(writer, program), tuple(module.addresses))
@@ -275,12 +293,14 @@ class _Entry:
         count = len(self.program.failures)
         if not count:
             return
-        kinds, messages, lines = [], [], []
-        for exception, message, number in self.program.failures:
-            kinds.append(f"i64 {writer.module.address(f'exception.{exception}')}")
+        kinds, messages, lines, names = [], [], [], []
+        for failure in self.program.failures:
+            kinds.append(f"i64 {writer.module.address(f'exception.{failure.exception}')}")
+            message = failure.message
             said = "null" if message is None else writer.module.message(message)
             messages.append(f"ptr {said}")
-            lines.append(f"i32 {number}")
+            lines.append(f"i32 {failure.line}")
+            names.append(f"ptr {writer.module.message(failure.function)}")
         kind = op(f"load i64, ptr {self._entry_of('kinds', 'i64', kinds, status)}")
         kind = op(f"load ptr, ptr {op(f'getelementptr ptr, ptr @addresses, i64 {kind}')}")
         text = op(f"load ptr, ptr {self._entry_of('texts', 'ptr', messages, status)}")
@@ -297,7 +317,7 @@ class _Entry:
         writer.branch(op(f"icmp eq ptr {trace}, null"), end, traced)
         writer.start(traced)
         line = op(f"load i32, ptr {self._entry_of('lines', 'i32', lines, status)}")
-        name = writer.module.message(self.program.function.name)
+        name = op(f"load ptr, ptr {self._entry_of('names', 'ptr', names, status)}")
         file = writer.address("file")
         writer.do(f"call void {trace}(ptr {name}, ptr {file}, i32 {line})")
         writer.start(end)

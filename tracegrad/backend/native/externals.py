@@ -17,6 +17,7 @@ from typing import Any
 from tracegrad.backend import pool, special
 from tracegrad.backend.native import libraries
 from tracegrad.backend.native.types import Unsupported
+from tracegrad.backend.threads import pool as threads
 
 ENTRY = "entry"
 """The name of the function that CPython calls, in a module of LLVM."""
@@ -98,6 +99,7 @@ PROVIDERS: dict[str, Callable[[str], int]] = {
     "blas": lambda name: libraries.address(f"blas.{name}"),
     "lapack": lambda name: libraries.address(f"lapack.{name}"),
     "pool": pool.address,
+    "threads": threads.address,
     "capsule": capsule,
     "special": special.address,
 }

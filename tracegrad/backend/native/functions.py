@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracegrad.backend.helpers import External, Helper
 from tracegrad.backend.native import webs
+from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.types import (
     BOOL,
@@ -26,6 +27,7 @@ from tracegrad.backend.native.types import (
     Array,
     Number,
     Scalar,
+    Settings,
     Type,
     TypeChange,
     Unsupported,
@@ -156,17 +158,17 @@ def _results(node: ast.FunctionDef) -> tuple[Scalar, ...]:
 
 def _write(helper: Helper, wanted: tuple[Type, ...], symbol: str, module: Module) -> Written:
     node, meanings = _parsed(helper.function)
-    flags = "".join(f" {flag}" for flag in sorted(helper.flags))
+    settings = Settings(tuple(helper.flags))
     try:
-        return _write_as(node, meanings, flags, wanted, symbol, module)
+        return _write_as(node, meanings, settings, wanted, symbol, module)
     except TypeChange:
-        return _write_as(webs.apart(node), meanings, flags, wanted, symbol, module)
+        return _write_as(webs.apart(node), meanings, settings, wanted, symbol, module)
 
 
 def _write_as(
     node: ast.FunctionDef,
     meanings: dict[str, str],
-    flags: str,
+    settings: Settings,
     wanted: tuple[Type, ...],
     symbol: str,
     module: Module,
@@ -177,7 +179,8 @@ def _write_as(
     names = [each.arg for each in node.args.args]
     given = list(zip(names, wanted, strict=True))
     ranks = {name: type.rank for name, type in given if isinstance(type, Array)}
-    program = Program(writer, flags, node, Names(node, ranks), meanings)
+    lock = Lock(writer, "absent")
+    program = Program(writer, settings, node, Names(node, ranks), meanings, lock, [])
     results = _results(node)
     slots = [writer.slot(type.llvm) for type in results]
 
@@ -201,7 +204,7 @@ def _write_as(
             parameters[name] = Number(type, own)
             operands.append(f"{type.llvm} {own}")
     status = program.write(parameters, finish)
-    failures = tuple((kind, message) for kind, message, _ in program.failures)
+    failures = tuple((each.exception, each.message) for each in program.failures)
     made = Written(symbol, wanted, results, failures, program.fails)
     found = "undef"
     for number, (type, slot) in enumerate(zip(results, slots, strict=True)):

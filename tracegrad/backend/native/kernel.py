@@ -14,7 +14,7 @@ import numpy as np
 
 from tracegrad.backend import cache
 from tracegrad.backend.native import externals, machine
-from tracegrad.backend.native.types import Type, Unsupported, type_of
+from tracegrad.backend.native.types import Settings, Type, Unsupported, type_of
 
 if TYPE_CHECKING:
     from tracegrad.backend.native.entry import Text
@@ -50,6 +50,9 @@ def compile_native(
     flags: Sequence[str],
     stem: Path | None,
     filename: str,
+    *,
+    nogil: bool = False,
+    boundscheck: bool = False,
 ) -> NativeKernel:
     """Compile the function ``name`` of a printed text.
 
@@ -58,6 +61,7 @@ def compile_native(
     flags : LLVM's fast-math flags.
     stem : where object code is kept, without the end of the file's name; None to keep none.
     filename : the file that tracebacks name.
+    nogil, boundscheck : see `Settings`.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def compile_native(
     if stored is not None:
         addresses, code = stored
         return NativeKernel(machine.load(code, name, addresses, filename), True)
-    text = _written(source, name, types, flags)
+    text = _written(source, name, types, Settings(tuple(flags), nogil, boundscheck))
     for each in text.addresses:
         if each != externals.FILE:
             externals.address(each)
@@ -80,27 +84,25 @@ def compile_native(
 
 
 def optimised_text(
-    source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
+    source: str, name: str, signature: Sequence[Argument], settings: Settings
 ) -> str:
     """The LLVM text of a kernel, optimised."""
     types = [type_of(dtype, rank) for dtype, rank in signature]
     with machine.lock:
-        return str(machine.optimise(_written(source, name, types, flags).llvm))
+        return str(machine.optimise(_written(source, name, types, settings).llvm))
 
 
-def assembly_text(
-    source: str, name: str, signature: Sequence[Argument], flags: Sequence[str]
-) -> str:
+def assembly_text(source: str, name: str, signature: Sequence[Argument], settings: Settings) -> str:
     """The machine code of a kernel as assembly text."""
     types = [type_of(dtype, rank) for dtype, rank in signature]
-    return machine.assembly(_written(source, name, types, flags).llvm)
+    return machine.assembly(_written(source, name, types, settings).llvm)
 
 
-def _written(source: str, name: str, types: Sequence[Type], flags: Sequence[str]) -> Text:
+def _written(source: str, name: str, types: Sequence[Type], settings: Settings) -> Text:
     # What writes code is not imported where all of it comes from disk.
     from tracegrad.backend.native.entry import write
 
-    return write(source, name, types, flags)
+    return write(source, name, types, settings)
 
 
 # --- object code on disk ----------------------------------------------------------------------
@@ -128,4 +130,4 @@ def _write(path: Path, addresses: Sequence[str], code: bytes) -> None:
     cache.write_checked(path, _MAGIC, len(names).to_bytes(8, "little") + names + code)
 
 
-__all__ = ["Argument", "NativeKernel", "Unsupported", "assembly_text", "compile_native"]
+__all__ = ["Argument", "NativeKernel", "Settings", "Unsupported", "assembly_text", "compile_native"]

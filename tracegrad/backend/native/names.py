@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tracegrad.backend.native.types import Unsupported
 
@@ -16,32 +16,41 @@ class Names:
     Parameters
     ----------
     ranks : of those parameters that are arrays.
+    parts : the other functions of the text, which this one may call.
 
     Attributes
     ----------
     natural : integers that can't be negative: loop variables, sizes, and what is made of them.
     written : parameters whose memory the function may write to.
+    told : parameters that are only once given a value, which says that they are not negative.
     """
 
-    def __init__(self, function: ast.FunctionDef, ranks: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        function: ast.FunctionDef,
+        ranks: Mapping[str, int],
+        parts: Mapping[str, ast.FunctionDef] | None = None,
+    ) -> None:
         self._ranks = dict(ranks)
+        self._parts = dict(parts or {})
         self._same: dict[str, str] = {}
         self._returned: set[str] = set()
         self._views: set[str] = set()
         self._parameters = {each.arg for each in function.args.args}
-        counted: dict[str, bool] = {}
+        counted: dict[str, list[ast.expr | None]] = {}
         for node in _in_order(function.body):
             if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
                 name = node.target.id
-                counted[name] = counted.get(name, True) and _counts_naturally(node.iter)
+                counted.setdefault(name, []).append(_least(node.iter))
             elif isinstance(node, ast.Assign):
                 self._assigned(node)
             elif isinstance(node, ast.Return) and node.value is not None:
-                parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-                self._returned |= {each.id for each in parts if isinstance(each, ast.Name)}
-        stored = {self._root(name) for name in _stored_to(function)}
+                given = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                self._returned |= {each.id for each in given if isinstance(each, ast.Name)}
+        stored = {self._root(name) for name in self._stored_to(function)}
         self.written = {name for name in self._parameters if self._root(name) in stored}
-        self.natural = _natural(function, counted)
+        self.told = _told(function)
+        self.natural = _natural(function, counted, self.told)
 
     def _assigned(self, node: ast.Assign) -> None:
         if len(node.targets) != 1:
@@ -114,6 +123,35 @@ class Names:
         if first != second:
             self._same[first] = second
 
+    def _stored_to(self, function: ast.FunctionDef) -> Iterator[str]:
+        """The arrays that elements are stored to, or that a product is written to."""
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call):
+                part, given = _call_of_part(node)
+                if part in self._parts:
+                    yield from self._stored_by(self._parts[part], given)
+            elif isinstance(node, ast.Subscript):
+                if isinstance(node.ctx, ast.Store):
+                    yield from _names_in(node.value)
+            elif isinstance(node, ast.Expr) and not self._calls_part(node.value):
+                yield from _names_in(node.value)
+
+    def _calls_part(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Call) and _call_of_part(node)[0] in self._parts
+
+    def _stored_by(self, part: ast.FunctionDef, given: Sequence[ast.expr]) -> Iterator[str]:
+        """Of what a part is given, the arrays that it stores to."""
+        names = [each.arg for each in part.args.args][-len(given) :] if given else []
+        ranks = {}
+        for name, value in zip(names, given, strict=True):
+            rank = self._rank(value.elts[0] if isinstance(value, ast.Tuple) else value)
+            if rank is not None:
+                ranks[name] = rank
+        written = Names(part, ranks).written
+        for name, value in zip(names, given, strict=True):
+            if name in written:
+                yield from _names_in(value)
+
     def class_of(self, name: str) -> str:
         return self._root(name)
 
@@ -128,13 +166,16 @@ class Names:
         return not any(self._root(each) == root for each in self._views | self._parameters)
 
 
-def _stored_to(function: ast.FunctionDef) -> Iterator[str]:
-    """The arrays that elements are stored to, or that a product is written to."""
-    for node in ast.walk(function):
-        if not isinstance(node, (ast.Subscript, ast.Expr)):
-            continue
-        if not isinstance(node, ast.Subscript) or isinstance(node.ctx, ast.Store):
-            yield from _names_in(node.value)
+def _call_of_part(node: ast.Call) -> tuple[str, Sequence[ast.expr]]:
+    """The function that a call names, or that it runs in chunks, and what that is given."""
+    if not isinstance(node.func, ast.Name):
+        return "", ()
+    if node.func.id != "in_parallel" or len(node.args) != 6:
+        return node.func.id, node.args
+    part, given = node.args[0], node.args[4]
+    if not isinstance(part, ast.Name) or not isinstance(given, ast.Tuple):
+        return "", ()
+    return part.id, given.elts
 
 
 def _names_in(node: ast.AST) -> Iterator[str]:
@@ -149,12 +190,35 @@ def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _in_order(getattr(statement, field, ()))
 
 
-def _natural(function: ast.FunctionDef, counted: Mapping[str, bool]) -> set[str]:
+def _told(function: ast.FunctionDef) -> set[str]:
+    """Parameters with one assignment, by a statement such as ``k = natural(k)``."""
+    parameters = {each.arg for each in function.args.args}
+    found = {
+        node.targets[0].id
+        for node in function.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and _is_natural(node.value, set())
+    }
+    stores = [
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    return {name for name in found & parameters if stores.count(name) == 1}
+
+
+def _natural(
+    function: ast.FunctionDef,
+    counted: Mapping[str, Sequence[ast.expr | None]],
+    told: Collection[str],
+) -> set[str]:
     """The names that only non-negative integers are given to.
 
     Parameters
     ----------
-    counted : loop variables, and whether the ranges they run over have nothing below zero.
+    counted : loop variables, and the least numbers of the ranges they run over; None: unknown.
+    told : parameters that the function says are natural.
 
     Notes
     -----
@@ -162,7 +226,7 @@ def _natural(function: ast.FunctionDef, counted: Mapping[str, bool]) -> set[str]
     nothing changes.
     """
     given: dict[str, list[ast.expr | None]] = {}
-    refused = {each.arg for each in function.args.args}
+    refused = {each.arg for each in function.args.args if each.arg not in told}
     for node in ast.walk(function):
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             refused.add(node.target.id)
@@ -179,8 +243,9 @@ def _natural(function: ast.FunctionDef, counted: Mapping[str, bool]) -> set[str]
                 for each, value in zip(target.elts, values, strict=True):
                     if isinstance(each, ast.Name):
                         given.setdefault(each.id, []).append(value)
-    refused |= {name for name, naturally in counted.items() if not naturally}
-    found = (set(given) | set(counted)) - refused
+    for name, least in counted.items():
+        given.setdefault(name, []).extend(least)
+    found = set(given) - refused
     while True:
         kept = {
             name
@@ -207,26 +272,28 @@ def _is_natural(node: ast.expr, names: set[str]) -> bool:
         known = isinstance(node.op, ast.Add | ast.FloorDiv)
         return known and _is_natural(node.left, names) and _is_natural(node.right, names)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        if node.func.id in ("natural", "chunk_count"):
+            return True
         if node.func.id == "max":
             return any(_is_natural(each, names) for each in node.args)
         return node.func.id == "min" and all(_is_natural(each, names) for each in node.args)
     return False
 
 
-def _counts_naturally(node: ast.expr) -> bool:
-    """Whether ``range(…)`` gives nothing below zero, as far as its constants say."""
+def _least(node: ast.expr) -> ast.expr | None:
+    """What nothing that ``range(…)`` gives is below; None if that is not to be seen."""
     if not isinstance(node, ast.Call) or node.keywords:
-        return False
-    numbers = [_integer(each) for each in node.args]
-    if len(numbers) == 1:
-        return True
-    start, stop = numbers[0], numbers[1]
-    step = numbers[2] if len(numbers) == 3 else 1
+        return None
+    if len(node.args) == 1:
+        return ast.Constant(0)
+    start, stop = node.args[:2]
+    step = _integer(node.args[2]) if len(node.args) == 3 else 1
     if step is None or step == 0:
-        return False
+        return None
     if step > 0:
-        return start is not None and start >= 0
-    return stop is not None and stop >= -1
+        return start
+    last = _integer(stop)
+    return ast.Constant(0) if last is not None and last >= -1 else None
 
 
 def _integer(node: ast.expr) -> int | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracegrad.backend.native import blas
 from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
-from tracegrad.backend.native.functions import Failure
+from tracegrad.backend.native.functions import Failure as Passed
+from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.types import (
     I64,
     Array,
     Number,
+    Settings,
     Type,
     TypeChange,
     Unsupported,
@@ -22,6 +24,12 @@ from tracegrad.backend.native.types import (
     View,
 )
 from tracegrad.backend.native.writer import Writer
+
+if TYPE_CHECKING:
+    from tracegrad.backend.native.parts import Parts
+
+PARTS = "parts"
+"""The module, in full names, of what a text defines besides its entry."""
 
 
 @dataclass
@@ -32,33 +40,43 @@ class Loop:
     end: str
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An exception that is raised in a line of a function."""
+
+    exception: str
+    message: str | None
+    line: int
+    function: str
+
+
 class Program(Expressions):
     """Writes the body of one function.
 
     Parameters
     ----------
     function : its syntax tree.
-    parameters : the value of each parameter, in the text that comes before.
-
-    Attributes
-    ----------
-    failures : the exceptions it may raise: name, message and line; the number of each is its place.
-    results : what it returns, once it is written.
+    lock : whether the interpreter's is held.
+    failures : the exceptions that the module may raise; the number of each is its place.
+    parts : the other functions of the text, if there are any.
     """
 
     def __init__(
         self,
         writer: Writer,
-        flags: str,
+        settings: Settings,
         function: ast.FunctionDef,
         names: Names,
         meanings: dict[str, str],
+        lock: Lock,
+        failures: list[Failure],
+        parts: Parts | None = None,
     ) -> None:
-        super().__init__(writer, flags, names, meanings, self._fail)
+        super().__init__(writer, settings, names, meanings, lock, self._fail)
         self.function = function
-        self.failures: list[tuple[str, str | None, int]] = []
+        self.failures = failures
+        self.parts = parts
         self._line = function.lineno
-        self.results: list[Value] | None = None
         self._ways_out: list[tuple[int | str, str]] = []
         self._loops: list[Loop] = []
         self.leave = writer.label("leave")
@@ -76,7 +94,7 @@ class Program(Expressions):
             node.id
             for node in ast.walk(self.function)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
+        } - self.names.told
         for name, value in parameters.items():
             if name in assigned:
                 self._assign_name(name, value)
@@ -93,6 +111,8 @@ class Program(Expressions):
         if not ways:
             raise Unsupported("a function that never ends")
         status = writer.op(f"phi i32 {ways}")
+        if self.lock.mode == "given up":
+            self.lock.take()
         for variable in self.variables.values():
             if isinstance(variable.type, Array):
                 owner = writer.op(f"load ptr, ptr {variable.slots[1]}")
@@ -106,12 +126,12 @@ class Program(Expressions):
     def _number_of(self, kind: str, message: str | None) -> int:
         """The number of a failure in the line that is written."""
         name = kind if "." in kind else f"builtins.{kind}"
-        failure = (name, message, self._line)
+        failure = Failure(name, message, self._line, self.function.name)
         if failure not in self.failures:
             self.failures.append(failure)
         return 1 + self.failures.index(failure)
 
-    def pass_on(self, status: str, failures: Sequence[Failure]) -> None:
+    def pass_on(self, status: str, failures: Sequence[Passed]) -> None:
         writer, op = self.writer, self.writer.op
         failed, fine = writer.label("failed"), writer.label("fine")
         writer.branch(op(f"icmp ne i32 {status}, -1"), failed, fine, rare=True)
@@ -132,6 +152,14 @@ class Program(Expressions):
         if self.writer.open:
             self._ways_out.append((number, self.writer.block))
             self.writer.jump(self.leave)
+
+    def go_on_if_well(self, status: str) -> None:
+        """End as a part did, unless it ended well."""
+        failed, well = self.writer.label("failed"), self.writer.label("well")
+        self.writer.branch(self.writer.op(f"icmp eq i32 {status}, -1"), well, failed)
+        self.writer.start(failed)
+        self._go(status)
+        self.writer.start(well)
 
     # --- statements
 
@@ -219,6 +247,12 @@ class Program(Expressions):
             return
         self._assign_name(name, self.value(node))
 
+    def helped(self, node: ast.Call) -> list[Number] | None:
+        module, _, name = (self.path(node.func) or "").partition(".")
+        if module == PARTS and self.parts is not None:
+            return self.parts.call(self, name, node)
+        return super().helped(node)
+
     def _names_an_array(self, node: ast.IfExp) -> bool:
         """Whether a choice is between arrays, not numbers."""
         return any(
@@ -234,6 +268,9 @@ class Program(Expressions):
 
     def _assign_name(self, name: str, value: Value, *, counted: bool = False) -> None:
         """``counted``: the name takes over what already holds the array."""
+        if name in self.names.told:
+            self.numbers[name] = self.scalars.cast(_number(value), I64)
+            return
         variable = self._variable(name, value)
         if isinstance(value, View):
             if not counted:
@@ -295,9 +332,14 @@ class Program(Expressions):
         value = self.number(node.value)
         self.arrays.store(self.scalars.binary(operator, before, value), element, place)
 
+    def _begin_loop(self) -> None:
+        if not self._loops:
+            self.lock.leave()
+
     def _for(self, node: ast.For) -> None:
         if node.orelse or not isinstance(node.target, ast.Name):
             raise Unsupported("this for loop")
+        self._begin_loop()
         call = node.iter
         if (
             not isinstance(call, ast.Call)
@@ -368,6 +410,7 @@ class Program(Expressions):
     def _while(self, node: ast.While) -> None:
         if node.orelse:
             raise Unsupported("while … else")
+        self._begin_loop()
         writer = self.writer
         head, body, end = (writer.label(n) for n in ("head", "body", "end"))
         writer.start(head)
@@ -423,8 +466,11 @@ class Program(Expressions):
         if not isinstance(call, ast.Call) or call.keywords:
             raise Unsupported(ast.unparse(node))
         path = self.path(call.func)
-        if path == "numpy.dot" and len(call.args) == 3:
+        if path == "tracegrad.backend.threads.in_parallel" and self.parts is not None:
+            self.parts.run(self, call)
+        elif path == "numpy.dot" and len(call.args) == 3:
             a, b, out = (self.view(each) for each in call.args)
+            self.lock.leave()
             blas.dot(self.writer, self.arrays, a, b, out)
         elif path is None and isinstance(call.func, ast.Attribute) and call.func.attr == "fill":
             base, value = self.view(call.func.value), ast.unparse(call.args[0])
@@ -440,7 +486,10 @@ class Program(Expressions):
             parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             if isinstance(node.value, ast.Tuple) and len(parts) < 2:
                 raise Unsupported("a tuple of one result")
-        self._finish([self._result(each) for each in parts])
+        results = [self._result(each) for each in parts]
+        if self.lock.mode == "given up":
+            self.lock.take()
+        self._finish(results)
         self._go(-1)
 
     def _result(self, node: ast.expr) -> Value:
@@ -457,6 +506,11 @@ class Program(Expressions):
                 raise Unsupported(f"the result {ast.unparse(node)} is a part of an array")
             self.arrays.retain(value.owner, True)
         return value
+
+
+def _number(value: Value) -> Number:
+    assert isinstance(value, Number)
+    return value
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any], None]] = {

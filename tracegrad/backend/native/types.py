@@ -93,6 +93,31 @@ class Array:
 
 Type = Scalar | Array
 
+NATURAL = (1 << 62) - 1
+"""The bits of a number that is not negative. No index is as large as 2**62, so sums with it stay
+positive, which LLVM sees too."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a text is compiled.
+
+    Attributes
+    ----------
+    flags : LLVM's fast-math flags.
+    nogil : whether the interpreter's lock is given up while a kernel computes.
+    boundscheck : whether each index is checked, besides the checks in the text.
+    """
+
+    flags: tuple[str, ...] = ()
+    nogil: bool = False
+    boundscheck: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The flags as they stand in an instruction."""
+        return "".join(f" {flag}" for flag in sorted(self.flags))
+
 
 @dataclass(frozen=True, slots=True)
 class Number:

@@ -27,7 +27,7 @@ _word = ir.IntType(64)
 _int = ir.IntType(32)
 _address = ir.IntType(8).as_pointer()
 
-pool.start()
+pool.register()
 
 
 @type_callable(in_parallel)

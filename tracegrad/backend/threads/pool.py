@@ -1,8 +1,8 @@
 """A pool of threads that runs the chunks of one loop at a time, without Python.
 
-The pool is a small LLVM module, built when it is first asked for. Kernels find its function ``run``
-under the name `RUN`. There are no threads before the first loop that wants them; a child
-process starts its own.
+The pool is LLVM's text, compiled when it is first asked for. Kernels find its function ``run`` by
+`address`, those of Numba under the name `RUN`. There are no threads before the first loop that
+wants them; a child process starts its own.
 
 ``run(chunk, closure, chunks)`` calls ``chunk(closure, c)`` for each c in ``range(chunks)``. The
 calling thread takes chunks as the workers do, by counting up ``next``, so nothing waits for a
@@ -18,303 +18,305 @@ import ctypes
 import os
 import platform
 import sys
-from typing import Any
-
-import llvmlite.binding as llvm
-from llvmlite import ir
-from numba.core.registry import cpu_target
+import threading
 
 from tracegrad.backend.threads import _state, cores
 
-__all__ = ["RUN", "STATE", "start"]
+__all__ = ["RUN", "STATE", "address", "register"]
 
 RUN = "tracegrad_run_chunks"
 STATE = "tracegrad_threads"
 
 SPINS = 500
 
-_word = ir.IntType(64)
-_int = ir.IntType(32)
-_address = ir.IntType(8).as_pointer()
-_chunk = ir.FunctionType(ir.VoidType(), [_address, _word])
+# Of the pool's variables, `workers` says how many threads may help and `created` how many there
+# are; `busy`, whether there is a job, or one is being ended; `turn` counts jobs; `open` says
+# whether a worker may still join the present one, and `working` how many have; `chunk`, `closure`,
+# `chunks` and `next` are the job, and the next chunk that nobody has taken.
+_VARIABLES = ("workers", "created", "busy", "turn", "open", "working", "chunks", "next")
 
-#: Room for a mutex or a condition of any system.
-_room = ir.ArrayType(_word, 16)
+_ALONE = """
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(i64)
+declare i32 @pthread_mutex_init(ptr, ptr)
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_init(ptr, ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_signal(ptr)
+declare i32 @pthread_cond_broadcast(ptr)
 
-_started: list[Any] = []
+@chunk = global ptr null
+@closure = global ptr null
+; Room for a mutex or a condition of any system.
+@mutex = global [16 x i64] zeroinitializer, align 64
+@wake = global [16 x i64] zeroinitializer, align 64
+@done = global [16 x i64] zeroinitializer, align 64
+
+; All chunks, one after the other, by the calling thread.
+define internal void @alone(ptr %chunk, ptr %closure, i64 %chunks) {
+start:
+  br label %look
+look:
+  %c = phi i64 [ 0, %start ], [ %following, %call ]
+  %more = icmp slt i64 %c, %chunks
+  br i1 %more, label %call, label %end
+call:
+  call void %chunk(ptr %closure, i64 %c)
+  %following = add i64 %c, 1
+  br label %look
+end:
+  ret void
+}
+"""
+
+_TOGETHER = """
+; Runs chunks as long as there are any.
+define internal void @take(ptr %chunk, ptr %closure, i64 %chunks) {
+start:
+  br label %look
+look:
+  %c = atomicrmw add ptr @next, i64 1 seq_cst
+  %more = icmp slt i64 %c, %chunks
+  br i1 %more, label %call, label %end
+call:
+  call void %chunk(ptr %closure, i64 %c)
+  br label %look
+end:
+  ret void
+}
+
+; Waits a little, until the number at %place is no longer %before.
+define internal void @spin(ptr %place, i64 %before) {
+start:
+  br label %look
+look:
+  %n = phi i64 [ 0, %start ], [ %more, %again ]
+  %now = load atomic i64, ptr %place seq_cst, align 8
+  %same = icmp eq i64 %now, %before
+  br i1 %same, label %again, label %end
+again:
+  PAUSE
+  %more = add i64 %n, 1
+  %soon = icmp slt i64 %more, SPINS
+  br i1 %soon, label %look, label %end
+end:
+  ret void
+}
+
+; What a thread does, for ever.
+define internal ptr @worker(ptr %nothing) {
+start:
+  br label %look
+look:
+  %seen = phi i64 [ 0, %start ], [ %turn, %late ], [ %turn, %last ], [ %turn, %others ]
+  call void @spin(ptr @turn, i64 %seen)
+  call i32 @pthread_mutex_lock(ptr @mutex)
+  br label %asleep
+asleep:
+  %turn = load atomic i64, ptr @turn seq_cst, align 8
+  %same = icmp eq i64 %turn, %seen
+  br i1 %same, label %sleep, label %awake
+sleep:
+  call i32 @pthread_cond_wait(ptr @wake, ptr @mutex)
+  br label %asleep
+awake:
+  %helpers = load i64, ptr @working
+  %workers = load atomic i64, ptr @workers seq_cst, align 8
+  %open = load i64, ptr @open
+  %some = icmp ne i64 %open, 0
+  %room = icmp slt i64 %helpers, %workers
+  %joins = and i1 %some, %room
+  br i1 %joins, label %join, label %late
+late:
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  br label %look
+join:
+  %more = add i64 %helpers, 1
+  store atomic i64 %more, ptr @working seq_cst, align 8
+  %chunk = load ptr, ptr @chunk
+  %closure = load ptr, ptr @closure
+  %chunks = load i64, ptr @chunks
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  call void @take(ptr %chunk, ptr %closure, i64 %chunks)
+  call i32 @pthread_mutex_lock(ptr @mutex)
+  %before = load i64, ptr @working
+  %left = sub i64 %before, 1
+  store atomic i64 %left, ptr @working seq_cst, align 8
+  %none = icmp eq i64 %left, 0
+  br i1 %none, label %last, label %others
+last:
+  call i32 @pthread_cond_signal(ptr @done)
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  br label %look
+others:
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  br label %look
+}
+
+; Creates threads until there are %wanted, or as many as may work.
+define internal void @create(i64 %wanted) {
+start:
+  %thread = alloca i64
+  br label %look
+look:
+  %created = load i64, ptr @created
+  %workers = load atomic i64, ptr @workers seq_cst, align 8
+  %few = icmp slt i64 %created, %wanted
+  %allowed = icmp slt i64 %created, %workers
+  %both = and i1 %few, %allowed
+  br i1 %both, label %more, label %end
+more:
+  %failed = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %well = icmp eq i32 %failed, 0
+  br i1 %well, label %made, label %end
+made:
+  %handle = load i64, ptr %thread
+  call i32 @pthread_detach(i64 %handle)
+  %now = add i64 %created, 1
+  store i64 %now, ptr @created
+  br label %look
+end:
+  ret void
+}
+
+define void @run(ptr %chunk, ptr %closure, i64 %chunks) {
+start:
+  %workers = load atomic i64, ptr @workers seq_cst, align 8
+  %some = icmp sgt i64 %workers, 0
+  %several = icmp sgt i64 %chunks, 1
+  %both = and i1 %some, %several
+  br i1 %both, label %claim, label %refused
+claim:
+  %pair = cmpxchg ptr @busy, i64 0, i64 1 seq_cst seq_cst
+  %got = extractvalue { i64, i1 } %pair, 1
+  br i1 %got, label %ours, label %refused
+refused:
+  call void @alone(ptr %chunk, ptr %closure, i64 %chunks)
+  ret void
+ours:
+  %others = sub i64 %chunks, 1
+  call void @create(i64 %others)
+  call i32 @pthread_mutex_lock(ptr @mutex)
+  store ptr %chunk, ptr @chunk
+  store ptr %closure, ptr @closure
+  store i64 %chunks, ptr @chunks
+  store atomic i64 0, ptr @next seq_cst, align 8
+  store i64 1, ptr @open
+  %turn = load i64, ptr @turn
+  %following = add i64 %turn, 1
+  store atomic i64 %following, ptr @turn seq_cst, align 8
+  call i32 @pthread_cond_broadcast(ptr @wake)
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  call void @take(ptr %chunk, ptr %closure, i64 %chunks)
+  call i32 @pthread_mutex_lock(ptr @mutex)
+  store i64 0, ptr @open
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  br label %spin
+spin:
+  %n = phi i64 [ 0, %ours ], [ %more, %again ]
+  %helpers = load atomic i64, ptr @working seq_cst, align 8
+  %none = icmp eq i64 %helpers, 0
+  br i1 %none, label %over, label %again
+again:
+  PAUSE
+  %more = add i64 %n, 1
+  %soon = icmp slt i64 %more, SPINS
+  br i1 %soon, label %spin, label %over
+over:
+  call i32 @pthread_mutex_lock(ptr @mutex)
+  br label %asleep
+asleep:
+  %left = load i64, ptr @working
+  %ended = icmp eq i64 %left, 0
+  br i1 %ended, label %end, label %sleep
+sleep:
+  call i32 @pthread_cond_wait(ptr @done, ptr @mutex)
+  br label %asleep
+end:
+  call i32 @pthread_mutex_unlock(ptr @mutex)
+  store atomic i64 0, ptr @busy seq_cst, align 8
+  ret void
+}
+
+; No threads, no job: at the start, and in a forked child.
+define void @reset() {
+  store i64 0, ptr @created
+  store i64 0, ptr @turn
+  store i64 0, ptr @open
+  store i64 0, ptr @working
+  call i32 @pthread_mutex_init(ptr @mutex, ptr null)
+  call i32 @pthread_cond_init(ptr @wake, ptr null)
+  call i32 @pthread_cond_init(ptr @done, ptr null)
+  store atomic i64 0, ptr @busy seq_cst, align 8
+  ret void
+}
+"""
+
+_WITHOUT_THREADS = """
+define void @run(ptr %chunk, ptr %closure, i64 %chunks) {
+  call void @alone(ptr %chunk, ptr %closure, i64 %chunks)
+  ret void
+}
+
+define void @reset() {
+  ret void
+}
+"""
+
+_PAUSES = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
+}
+_PAUSES |= {"AMD64": _PAUSES["x86_64"], "arm64": _PAUSES["aarch64"]}
 
 
-def start() -> None:
-    """Make the pool known to the kernels of this process; it has no threads yet."""
-    if _started:
-        return
-    _ = cpu_target.target_context  # LLVM is set up
-    engine = _engine()
-    _started.append(engine)
-    # Workers may run until the process is gone: the machine code must stay.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+def _text() -> str:
+    declared, pause = _PAUSES.get(platform.machine(), ("", ""))
+    text = _WITHOUT_THREADS if sys.platform == "win32" else _TOGETHER
+    variables = [f"@{name} = global i64 0, align 64" for name in _VARIABLES]
+    parts = (*variables, declared, _ALONE, text)
+    return "\n".join(parts).replace("PAUSE", pause).replace("SPINS", str(SPINS))
+
+
+_once = threading.Lock()
+_found: dict[str, int] = {}
+
+
+def address(name: str) -> int:
+    """The address of ``run``, or of ``state``: how many threads are set, and the grain."""
+    with _once:
+        if not _found:
+            _found.update(_make())
+        return _found[name]
+
+
+def register() -> None:
+    """Tell LLVM where `RUN` and `STATE` are."""
+    import llvmlite.binding as llvm
+
+    llvm.add_symbol(RUN, address("run"))
+    llvm.add_symbol(STATE, address("state"))
+
+
+def _make() -> dict[str, int]:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        opt=0, codemodel="jitdefault", jit=True
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_text()), machine)
+    engine.finalize_object()
     reset = ctypes.CFUNCTYPE(None)(engine.get_function_address("reset"))
     workers = ctypes.c_int64.from_address(engine.get_global_value_address("workers"))
     workers.value = cores() - 1
-
     reset()
-    llvm.add_symbol(RUN, engine.get_function_address("run"))
-    llvm.add_symbol(STATE, ctypes.addressof(_state))
+    found = {"run": engine.get_function_address("run"), "state": ctypes.addressof(_state)}
+    # Workers may run until the process is gone: the machine code stays.
+    engine.detach()
     if hasattr(os, "register_at_fork"):
         # A child has none of its parent's threads, and mutexes as they happened to be.
         os.register_at_fork(after_in_child=reset)
-
-
-def _engine() -> Any:
-    module = llvm.parse_assembly(str(_Pool().module))
-    module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return engine
-
-
-class _Pool:
-    """Builds the module.
-
-    Attributes
-    ----------
-    state : the pool's variables. ``workers``: how many threads may help. ``created``: how many
-        there are. ``busy``: whether there is a job, or one is being ended. ``turn``: counts jobs.
-        ``open``: whether a worker may still join. ``working``: how many have. ``chunk``,
-        ``closure``, ``chunks``, ``next``: the job, and the next chunk that nobody has taken.
-    """
-
-    def __init__(self) -> None:
-        self.module = ir.Module("tracegrad_threads")
-        words = ("workers", "created", "busy", "turn", "open", "working", "chunks", "next")
-        self.state = {name: self.variable(name, _word) for name in words}
-        self.state["chunk"] = self.variable("chunk", _chunk.as_pointer())
-        self.state["closure"] = self.variable("closure", _address)
-        self.mutex, self.wake, self.done = (
-            self.variable(name, _room) for name in ("mutex", "wake", "done")
-        )
-        self.threads = sys.platform != "win32"
-        self.take = self.taking()
-        if self.threads:
-            self.worker = self.working()
-        self.running()
-        self.resetting()
-
-    def variable(self, name: str, kind: Any) -> Any:
-        made = ir.GlobalVariable(self.module, kind, name)
-        made.initializer = ir.Constant(kind, None)
-        made.align = 64
-        return made
-
-    def function(self, name: str, result: Any, *params: Any) -> tuple[Any, Any]:
-        made = ir.Function(self.module, ir.FunctionType(result, params), name)
-        return made, ir.IRBuilder(made.append_basic_block())
-
-    def system(self, build: Any, name: str, *arguments: Any) -> Any:
-        """Call a function of POSIX threads; addresses are given as such."""
-        arguments = tuple(
-            build.bitcast(a, _address) if isinstance(a, ir.GlobalVariable) else a for a in arguments
-        )
-        kind = ir.FunctionType(_int, [a.type for a in arguments])
-        found = self.module.globals.get(name) or ir.Function(self.module, kind, name)
-        return build.call(found, arguments)
-
-    def get(self, build: Any, name: str) -> Any:
-        return build.load_atomic(self.state[name], "seq_cst", 8)
-
-    def set(self, build: Any, name: str, value: Any) -> None:
-        value = _word(value) if isinstance(value, int) else value
-        build.store_atomic(value, self.state[name], "seq_cst", 8)
-
-    def pause(self, build: Any) -> None:
-        if platform.machine() in ("x86_64", "AMD64"):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse2.pause"
-            build.call(self.module.globals.get(name) or ir.Function(self.module, kind, name), [])
-
-    def spin(self, build: Any, over: Any) -> None:
-        """Wait a little, until ``over()`` is true; the builder stands behind it then."""
-        function = build.function
-        before = build.block
-        look, again, end = (function.append_basic_block(n) for n in ("look", "again", "end"))
-        build.branch(look)
-        build.position_at_end(look)
-        count = build.phi(_word)
-        count.add_incoming(_word(0), before)
-        build.cbranch(over(), end, again)
-        build.position_at_end(again)
-        self.pause(build)
-        more = build.add(count, _word(1))
-        count.add_incoming(more, again)
-        build.cbranch(build.icmp_signed("<", more, _word(SPINS)), look, end)
-        build.position_at_end(end)
-
-    def wait(self, build: Any, condition: Any, over: Any) -> None:
-        """With the mutex held: sleep until ``over()`` is true."""
-        function = build.function
-        look, sleep, end = (function.append_basic_block(n) for n in ("look", "sleep", "end"))
-        build.branch(look)
-        build.position_at_end(look)
-        build.cbranch(over(), end, sleep)
-        build.position_at_end(sleep)
-        self.system(build, "pthread_cond_wait", condition, self.mutex)
-        build.branch(look)
-        build.position_at_end(end)
-
-    # --- functions
-
-    def taking(self) -> Any:
-        """``take(chunk, closure, chunks)``: run chunks as long as there are any."""
-        kind = (_chunk.as_pointer(), _address, _word)
-        function, build = self.function("take", ir.VoidType(), *kind)
-        function.linkage = "internal"
-        chunk, closure, chunks = function.args
-        look, run, end = (function.append_basic_block(n) for n in ("look", "run", "end"))
-        build.branch(look)
-        build.position_at_end(look)
-        c = build.atomic_rmw("add", self.state["next"], _word(1), "seq_cst")
-        build.cbranch(build.icmp_signed("<", c, chunks), run, end)
-        build.position_at_end(run)
-        build.call(chunk, [closure, c])
-        build.branch(look)
-        build.position_at_end(end)
-        build.ret_void()
-        return function
-
-    def working(self) -> Any:
-        """``worker(nothing)``: what a thread does, for ever."""
-        function, build = self.function("worker", _address, _address)
-        function.linkage = "internal"
-        look = function.append_basic_block("for_ever")
-        entry = build.block
-        build.branch(look)
-        build.position_at_end(look)
-        seen = build.phi(_word)
-        seen.add_incoming(_word(0), entry)
-
-        def another() -> Any:
-            return build.icmp_signed("!=", self.get(build, "turn"), seen)
-
-        self.spin(build, another)
-        self.system(build, "pthread_mutex_lock", self.mutex)
-        self.wait(build, self.wake, another)
-        now = self.get(build, "turn")
-        helpers = self.get(build, "working")
-        room = build.icmp_signed("<", helpers, self.get(build, "workers"))
-        joins = build.and_(room, build.icmp_signed("!=", self.get(build, "open"), _word(0)))
-        self.set(build, "working", build.add(helpers, build.zext(joins, _word)))
-        job = [build.load(self.state[name]) for name in ("chunk", "closure", "chunks")]
-        self.system(build, "pthread_mutex_unlock", self.mutex)
-        with build.if_then(joins):
-            build.call(self.take, job)
-            self.system(build, "pthread_mutex_lock", self.mutex)
-            left = build.sub(self.get(build, "working"), _word(1))
-            self.set(build, "working", left)
-            with build.if_then(build.icmp_signed("==", left, _word(0))):
-                self.system(build, "pthread_cond_signal", self.done)
-            self.system(build, "pthread_mutex_unlock", self.mutex)
-        seen.add_incoming(now, build.block)
-        build.branch(look)
-        return function
-
-    def running(self) -> None:
-        kind = (_chunk.as_pointer(), _address, _word)
-        function, build = self.function("run", ir.VoidType(), *kind)
-        chunk, closure, chunks = function.args
-        alone = function.append_basic_block("alone")
-        if self.threads:
-            claim, ours = (function.append_basic_block(n) for n in ("claim", "ours"))
-            workers = self.get(build, "workers")
-            enough = build.and_(
-                build.icmp_signed(">", chunks, _word(1)), build.icmp_signed(">", workers, _word(0))
-            )
-            build.cbranch(enough, claim, alone)
-            build.position_at_end(claim)
-            got = build.cmpxchg(self.state["busy"], _word(0), _word(1), "seq_cst")
-            build.cbranch(build.extract_value(got, 1), ours, alone)
-            build.position_at_end(ours)
-            self.create(build, build.sub(chunks, _word(1)))
-            self.system(build, "pthread_mutex_lock", self.mutex)
-            for name, value in (("chunk", chunk), ("closure", closure), ("chunks", chunks)):
-                build.store(value, self.state[name])
-            self.set(build, "next", 0)
-            self.set(build, "open", 1)
-            self.set(build, "turn", build.add(self.get(build, "turn"), _word(1)))
-            self.system(build, "pthread_cond_broadcast", self.wake)
-            self.system(build, "pthread_mutex_unlock", self.mutex)
-            build.call(self.take, [chunk, closure, chunks])
-            self.system(build, "pthread_mutex_lock", self.mutex)
-            self.set(build, "open", 0)
-            self.system(build, "pthread_mutex_unlock", self.mutex)
-
-            def over() -> Any:
-                return build.icmp_signed("==", self.get(build, "working"), _word(0))
-
-            self.spin(build, over)
-            self.system(build, "pthread_mutex_lock", self.mutex)
-            self.wait(build, self.done, over)
-            self.system(build, "pthread_mutex_unlock", self.mutex)
-            self.set(build, "busy", 0)
-            build.ret_void()
-        else:
-            build.branch(alone)
-        build.position_at_end(alone)
-        before = build.block
-        look, call, end = (function.append_basic_block(n) for n in ("look", "call", "end"))
-        build.branch(look)
-        build.position_at_end(look)
-        c = build.phi(_word)
-        c.add_incoming(_word(0), before)
-        build.cbranch(build.icmp_signed("<", c, chunks), call, end)
-        build.position_at_end(call)
-        build.call(chunk, [closure, c])
-        c.add_incoming(build.add(c, _word(1)), build.block)
-        build.branch(look)
-        build.position_at_end(end)
-        build.ret_void()
-
-    def create(self, build: Any, wanted: Any) -> None:
-        """Create threads until there are ``wanted``, or as many as may work."""
-        function = build.function
-        look, more, made, end = (
-            function.append_basic_block(n) for n in ("threads", "more", "made", "end")
-        )
-        build.branch(look)
-        build.position_at_end(look)
-        created, workers = self.get(build, "created"), self.get(build, "workers")
-        few = build.and_(
-            build.icmp_signed("<", created, wanted), build.icmp_signed("<", created, workers)
-        )
-        build.cbranch(few, more, end)
-        build.position_at_end(more)
-        thread = build.alloca(_word)
-        nothing = ir.Constant(_address, None)
-        failed = self.system(
-            build,
-            "pthread_create",
-            build.bitcast(thread, _address),
-            nothing,
-            build.bitcast(self.worker, _address),
-            nothing,
-        )
-        build.cbranch(build.icmp_signed("==", failed, _int(0)), made, end)
-        build.position_at_end(made)
-        handle = build.load(thread)
-        detach = ir.Function(self.module, ir.FunctionType(_int, [_word]), "pthread_detach")
-        build.call(detach, [handle])
-        self.set(build, "created", build.add(created, _word(1)))
-        build.branch(look)
-        build.position_at_end(end)
-
-    def resetting(self) -> None:
-        """``reset()``: no threads, no job."""
-        _, build = self.function("reset", ir.VoidType())
-        for name in ("created", "busy", "turn", "open", "working"):
-            self.set(build, name, 0)
-        if self.threads:
-            nothing = ir.Constant(_address, None)
-            self.system(build, "pthread_mutex_init", self.mutex, nothing)
-            for condition in (self.wake, self.done):
-                self.system(build, "pthread_cond_init", condition, nothing)
-        build.ret_void()
+    return found
