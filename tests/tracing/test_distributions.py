@@ -11,9 +11,16 @@ from tracegrad.testing.numerics import assert_close, numerical_jvp
 from tracegrad.tracing.dispatch import METHODS
 from tracegrad.tracing.scipy_distributions import DISTRIBUTIONS
 
-X = np.array([-1.3, 0.2, 0.45, 0.9, 1.7, 4.1])
+X = np.array([-1.2, 0.2, 0.45, 0.9, 1.7, 4.1])
 SHAPES = {"s": 0.7, "c": 1.8, "b": 2.3, "a": 1.6, "df": 3.4, "mu": 2.2, "n": 5.0, "p": 0.3}
+SHAPES |= {"d": 1.3, "nu": 1.2, "dfn": 4.2, "dfd": 6.1, "beta": 1.4, "K": 1.1, "kappa": 1.7}
+SHAPES |= {"lambda_": 0.8, "M": 20.0, "N": 9.0}
+OF = {("genextreme", "c"): 0.2, ("genpareto", "c"): -0.15, ("hypergeom", "n"): 7.0}
+OF |= {("truncnorm", "a"): -0.8, ("truncnorm", "b"): 2.1}
 COUNTS = np.array([0, 1, 2, 3, 5])
+SHARES = np.array([0.07, 0.31, 0.47, 0.83])
+NO_DIFFERENCES = ("binom", "betabinom", "hypergeom")
+"""A number of trials is no place to take differences."""
 
 
 def call(name, method, x, shapes, loc, scale):
@@ -34,8 +41,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "method"), CASES)
 def test_values_and_gradients(name, method):
     what = DISTRIBUTIONS[name]
-    shapes = [SHAPES[each] for each in what.shapes]
-    x = COUNTS if what.discrete else X
+    shapes = [OF.get((name, each), SHAPES[each]) for each in what.shapes]
+    x = SHARES if method in ("ppf", "isf") else COUNTS if what.discrete else X
     weights = np.cos(np.arange(len(x)))
 
     def function(x, shapes, loc, scale):
@@ -65,7 +72,7 @@ def test_values_and_gradients(name, method):
         return unpacked(*full)
 
     slope = numerical_jvp(moved, [args[k] for k in argnums], dots)
-    if name == "binom":  # the number of trials is no place to take differences
+    if name in NO_DIFFERENCES:
         return
     assert_close(sum(np.sum(b * d) for b, d in zip(bars, dots, strict=True)), slope, 1e-6)
     same(stages.optimized(), (value, *bars), 1e-9, "optimized")
@@ -109,7 +116,78 @@ def test_compiled():
 
 
 def test_what_is_missing_is_refused_by_name():
-    with pytest.raises(UnsupportedError, match=r"ppf of scipy.stats.gamma.*"):
-        tg.grad(lambda x: scipy.stats.gamma.ppf(x, 2.0))(0.5)
+    with pytest.raises(UnsupportedError, match=r"ppf of scipy.stats.levy.*"):
+        tg.grad(lambda x: scipy.stats.levy.ppf(x))(0.5)
     with pytest.raises(UnsupportedError, match="custom_vjp"):
-        tg.grad(lambda x: scipy.stats.levy.pdf(x))(0.5)
+        tg.grad(lambda x: scipy.stats.moyal.pdf(x))(0.5)
+    with pytest.raises(UnsupportedError, match=r"mean of scipy.stats.norm.*"):
+        tg.grad(lambda m: scipy.stats.norm(m, 2.0).mean())(0.5)
+    fixed = scipy.stats.norm(0.0, 2.0)
+    with pytest.raises(UnsupportedError, match=r"expect of scipy.stats.norm.*"):
+        tg.grad(lambda x: fixed.expect(x))(0.5)
+
+
+FIXED = scipy.stats.norm(0.3, 2.0)
+
+
+def test_distributions_with_their_parameters():
+    """``norm(loc, scale)``, made inside with traced parameters or outside with known ones."""
+    x, rates = np.array([0.4, 1.3, -0.2]), np.array([1.0, 2.0, 3.0])
+    normal = scipy.stats.multivariate_normal([0.0, 1.0, 0.5], 1.5 * np.eye(3))
+
+    def inside(x, m, s):
+        one, other = scipy.stats.norm(m, scale=s), scipy.stats.poisson(np.exp(m))
+        return np.sum(one.logpdf(x) * one.cdf(x)) + np.sum(other.logpmf([0, 2])) + one.isf(0.2)
+
+    def outside(x, m, s):
+        expon = scipy.stats.expon(scale=rates)
+        return np.sum(FIXED.logcdf(x * m) + expon.logpdf(s + x * x)) + normal.logpdf(x)
+
+    for form in (inside, outside):
+        args = (x, 0.7, 1.3)
+        value, bars = tg.value_and_grad(form, argnums=(0, 1, 2))(*args)
+        assert_close(value, form(*args), 1e-12)
+        dots = (np.array([0.3, -1.0, 0.6]), 0.8, -0.4)
+        slope = numerical_jvp(form, args, dots)
+        assert_close(sum(np.sum(b * d) for b, d in zip(bars, dots, strict=True)), slope, 1e-7)
+
+
+def test_a_distribution_that_is_made_anew_is_seen():
+    global FIXED
+    kept = FIXED
+    f = tg.value_and_grad(lambda x: FIXED.logpdf(x))
+    try:
+        assert_close(f(0.7)[0], FIXED.logpdf(0.7), 1e-12)
+        FIXED = scipy.stats.norm(-1.0, 0.5)
+        assert_close(f(0.7)[0], FIXED.logpdf(0.7), 1e-12)
+    finally:
+        FIXED = kept
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ends_of_quantiles_and_far_tails_are_those_of_scipy():
+    q = np.array([0.0, 1.0, -0.1, 1.1, np.nan, 0.5])
+    far = np.array([-900.0, -30.0, 40.0, 900.0, np.nan])
+    for name in ("norm", "gamma", "beta", "expon", "t"):
+        distribution, shapes = getattr(scipy.stats, name), DISTRIBUTIONS[name].shapes
+        given = [SHAPES[each] for each in shapes]
+        for method in ("ppf", "isf"):
+            form = lambda q: getattr(distribution, method)(q, *given)  # noqa: B023, E731  # short
+            np.testing.assert_allclose(tg_values(form, (q,)), form(q), rtol=1e-12)
+    for name in ("norm", "logistic", "expon", "weibull_min", "gumbel_l"):
+        distribution, shapes = getattr(scipy.stats, name), DISTRIBUTIONS[name].shapes
+        given = [SHAPES[each] for each in shapes]
+        for method in ("logcdf", "logsf"):
+            form = lambda z: getattr(distribution, method)(z, *given)  # noqa: B023, E731  # short
+            np.testing.assert_allclose(tg_values(form, (far,)), form(far), rtol=1e-11, atol=1e-300)
+
+
+def test_generalised_distributions_have_their_limits():
+    """Where the shape is 0 the value is the limit, and so is the derivative by the shape."""
+    for name in ("genpareto", "genextreme"):
+        density = getattr(scipy.stats, name).logpdf
+        f = lambda c: density(0.8, c)  # noqa: B023, E731  # short
+        assert_close(tg.value_and_grad(f)(0.0)[0], f(1e-12), 1e-10)
+        near = tg.grad(f)
+        assert_close(near(0.0), (f(1e-4) - f(-1e-4)) / 2e-4, 1e-6)
+        assert_close(near(0.0), near(1e-9), 1e-7)

@@ -160,3 +160,15 @@ def test_logsumexp_with_weights_and_signs():
         moved = x.copy()
         moved[i, j] += step
         np.testing.assert_allclose(tg.grad(loss)(x)[i, j], (loss(moved) - loss(x)) / step, 1e-5)
+
+
+def test_powers_of_box_and_cox_have_their_limits():
+    """At exponent 0 the value is the logarithm, and derivatives by the exponent are its limits."""
+    for function, x in ((sp.boxcox, 1.7), (sp.inv_boxcox, 0.6), (sp.boxcox1p, 0.7)):
+        f = lambda p: function(x, p)  # noqa: B023, E731  # short
+        slope = tg.grad(f)
+        np.testing.assert_allclose(slope(0.0), (f(1e-4) - f(-1e-4)) / 2e-4, rtol=1e-7)
+        np.testing.assert_allclose(slope(0.0), slope(1e-9), rtol=1e-8)
+        second = tg.hessian(f)(0.0)
+        np.testing.assert_allclose(second, (slope(1e-4) - slope(-1e-4)) / 2e-4, rtol=1e-6)
+    np.testing.assert_allclose(tg.grad(tg.grad(tg.grad(sp.exprel)))(0.0), 0.25, rtol=1e-14)

@@ -277,12 +277,9 @@ def t_density(df: Value, t: Value) -> Value:
 
 def _stdtr_by_df(df: Value, t: Value) -> Value:
     """Through ``betainc(df / 2, 1 / 2, df / (df + t²)) / 2``, the smaller tail."""
-    whole = df + t * t
-    a, x = 0.5 * df, df / whole
-    half = full_like(a, 0.5)
-    square = t / whole
-    moved = beta_density(a, half, x) * square * square
-    found: Value = -0.5 * sign(t) * (0.5 * betainc_shape(a, half, x) + moved)
+    a = 0.5 * df
+    by_a = betainc_shape(a, full_like(a, 0.5), df / (df + t * t))
+    found: Value = -0.25 * sign(t) * by_a - 0.5 * t * t_density(df, t) / df
     return found
 
 

@@ -81,8 +81,10 @@ def handler_for(function: Any) -> Handler | None:
 def _by_name(function: Any) -> Handler | None:
     name = getattr(function, "__name__", None)
     owner = getattr(function, "__self__", None)
-    if owner is not None and type(owner).__module__.startswith("scipy.stats"):
-        return METHODS.get((type(owner).__name__, str(name)), _no_method(function))
+    if type(owner).__module__.startswith("scipy.stats"):
+        return _method(owner, str(name))
+    if type(function).__module__.startswith("scipy.stats") and _is_distribution(function):
+        return functools.partial(_freezing[0], function)
     for (module, known), handler in BY_NAME.items():
         loaded = sys.modules.get(module) if known == name else None
         if loaded is not None and getattr(loaded, known, None) is function:
@@ -90,20 +92,57 @@ def _by_name(function: Any) -> Handler | None:
     return None
 
 
-def _no_method(method: Any) -> Handler:
+_freezing: list[Handler] = []
+
+
+def freezes(handler: F) -> F:
+    """Register what calls of a distribution of scipy.stats give: ``norm(loc, scale)``."""
+    _freezing[:] = [handler]
+    return handler
+
+
+def _is_distribution(x: Any) -> bool:
+    names = {each.__name__ for each in type(x).__mro__}
+    return bool(names & {"rv_generic", "multi_rv_generic"})
+
+
+def _method(owner: Any, name: str) -> Handler:
+    """A method of a distribution of scipy.stats, or of one with its parameters."""
+    kind, args, kwargs = owner, (), {}
+    if hasattr(owner, "dist") and hasattr(owner, "kwds"):
+        kind, args, kwargs = owner.dist, owner.args, owner.kwds
+    elif hasattr(owner, "_dist"):  # of several variables
+        kind = owner._dist
+        kwargs = {key: getattr(owner, key) for key in _PARAMETERS if hasattr(owner, key)}
+    found = METHODS.get((type(kind).__name__, name))
+    if found is None:
+
+        def refusing(*args: Any, **kwargs: Any) -> Any:
+            raise no_method(type(kind).__name__, name)
+
+        return refusing
+    if kind is owner:
+        return found
+
+    def call(x: Any) -> Any:
+        return found(x, *args, **kwargs)
+
+    return call
+
+
+_PARAMETERS = ("mean", "cov", "alpha", "n", "p")
+"""What distributions of several variables remember of their parameters."""
+
+
+def no_method(owner: str, method: str) -> UnsupportedError:
     """Says that a method of a distribution of scipy.stats is not supported."""
-
-    def refusing(*args: Any, **kwargs: Any) -> Any:
-        owner = type(method.__self__).__name__
-        known = [name for cls, name in METHODS if cls == owner]
-        raise UnsupportedError(
-            f"{method.__name__} of scipy.stats.{owner.removesuffix('_gen')} is not supported",
-            way_out=f"supported are: {', '.join(known)}"
-            if known
-            else "write its density out, or give it a derivative with tracegrad.custom_vjp",
-        )
-
-    return refusing
+    known = [name for cls, name in METHODS if cls == owner]
+    return UnsupportedError(
+        f"{method} of scipy.stats.{owner.removesuffix('_gen')} is not supported",
+        way_out=f"supported are: {', '.join(known)}"
+        if known
+        else "write its density out, or give it a derivative with tracegrad.custom_vjp",
+    )
 
 
 def call_for(function: Any) -> Handler | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,22 +102,36 @@ def _beta(a: Tracer, b: Tracer) -> Any:
 
 def _boxcox(x: Tracer, p: Tracer) -> Any:
     """``(x**p - 1) / p``, and ``log(x)`` where p is 0."""
-    zero = p == 0
-    safe = np.where(zero, 1.0, p)
-    return np.where(zero, np.log(x), np.expm1(safe * np.log(x)) / safe)
+    depth = np.log(x)
+    return depth * _exprel(operand(p * depth))
 
 
 def _inv_boxcox(y: Tracer, p: Tracer) -> Any:
-    zero = p == 0
-    safe = np.where(zero, 1.0, p)
-    return np.where(zero, np.exp(y), np.exp(np.log1p(safe * y) / safe))
+    return np.exp(y * log1p_ratio(operand(p * y)))
 
 
 def _exprel(x: Tracer) -> Any:
     """``(exp(x) - 1) / x``, by its series near 0."""
-    near = np.abs(x) < 1e-5
-    safe = np.where(near, 1.0, x)
-    return np.where(near, 1.0 + x * (0.5 + x * (1.0 / 6.0)), np.expm1(safe) / safe)
+    near = np.abs(x) < 0.5
+    far, close = np.where(near, 1.0, x), np.where(near, x, 0.0)
+    series = _series(operand(close), [1.0 / math.factorial(k + 1) for k in range(16)])
+    quotient = np.where(far == np.inf, np.inf, np.expm1(far) / np.where(far == np.inf, 1.0, far))
+    return np.where(near, series, quotient)
+
+
+def log1p_ratio(y: Tracer) -> Any:
+    """``log1p(y) / y``, by its series near 0."""
+    near = np.abs(y) < 0.04
+    far, close = np.where(near, 1.0, y), np.where(near, y, 0.0)
+    series = _series(operand(close), [(-1.0) ** k / (k + 1.0) for k in range(14)])
+    return np.where(near, series, np.log1p(far) / far)
+
+
+def _series(x: Tracer, coefficients: Sequence[float]) -> Any:
+    total: Any = coefficients[-1]
+    for each in reversed(coefficients[:-1]):
+        total = total * x + each
+    return total
 
 
 def _huber(delta: Tracer, r: Tracer) -> Any:

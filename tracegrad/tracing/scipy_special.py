@@ -15,7 +15,7 @@ from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import BY_NAME, OPS_BY_NAME
 from tracegrad.tracing.values import cast, common_dtype, elementwise, operand
 
-__all__: list[str] = []
+__all__ = ["floats", "special_op"]
 
 _ONE_OP = (
     *("j0", "j1", "y0", "y1", "i0", "i1", "i0e", "i1e", "k0", "k1", "k0e", "k1e"),
@@ -40,7 +40,7 @@ _SEVERAL = {
 }
 
 
-def _floats(*given: Any) -> list[Tracer]:
+def floats(*given: Any) -> list[Tracer]:
     """Operands in the one float dtype that they promote to."""
     values = [operand(x) for x in given]
     dtype = common_dtype(values)
@@ -48,17 +48,18 @@ def _floats(*given: Any) -> list[Tracer]:
     return [cast(x, dtype) for x in values]
 
 
-def _op(name: str, *given: Any) -> Any:
-    return elementwise(name, _floats(*given))
+def special_op(name: str, *given: Any) -> Any:
+    """The op of a special function, of operands that promote to floats."""
+    return elementwise(name, floats(*given))
 
 
 def _several(*names: str) -> Any:
-    return lambda x: tuple(_op(name, x) for name in names)
+    return lambda x: tuple(special_op(name, x) for name in names)
 
 
 def _with_order(name: str) -> Any:
     """A function whose first operand SciPy takes as an integer too."""
-    return lambda n, x: _op(name, n, x)
+    return lambda n, x: special_op(name, n, x)
 
 
 BY_NAME.update({name: _several(*ops) for name, ops in _SEVERAL.items()})
@@ -68,15 +69,15 @@ BY_NAME.update(
         "kn": _with_order("kv"),
         "yn": _with_order("yv"),
         # Distribution functions in the words of Cephes.
-        "chdtr": lambda v, x: _op("gammainc", v / 2.0, x / 2.0),
-        "chdtrc": lambda v, x: _op("gammaincc", v / 2.0, x / 2.0),
-        "chdtri": lambda v, p: 2.0 * _op("gammainccinv", v / 2.0, p),
-        "gdtr": lambda a, b, x: _op("gammainc", b, a * x),
-        "gdtrc": lambda a, b, x: _op("gammaincc", b, a * x),
-        "pdtr": lambda k, m: _op("gammaincc", np.floor(k) + 1.0, m),
-        "pdtrc": lambda k, m: _op("gammainc", np.floor(k) + 1.0, m),
-        "fdtr": lambda n, d, x: _op("betainc", n / 2.0, d / 2.0, n * x / (d + n * x)),
-        "fdtrc": lambda n, d, x: _op("betainc", d / 2.0, n / 2.0, d / (d + n * x)),
+        "chdtr": lambda v, x: special_op("gammainc", v / 2.0, x / 2.0),
+        "chdtrc": lambda v, x: special_op("gammaincc", v / 2.0, x / 2.0),
+        "chdtri": lambda v, p: 2.0 * special_op("gammainccinv", v / 2.0, p),
+        "gdtr": lambda a, b, x: special_op("gammainc", b, a * x),
+        "gdtrc": lambda a, b, x: special_op("gammaincc", b, a * x),
+        "pdtr": lambda k, m: special_op("gammaincc", np.floor(k) + 1.0, m),
+        "pdtrc": lambda k, m: special_op("gammainc", np.floor(k) + 1.0, m),
+        "fdtr": lambda n, d, x: special_op("betainc", n / 2.0, d / 2.0, n * x / (d + n * x)),
+        "fdtrc": lambda n, d, x: special_op("betainc", d / 2.0, n / 2.0, d / (d + n * x)),
     }
 )
 
@@ -85,12 +86,12 @@ BY_NAME.update(
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
     if exact:
         raise refuse("scipy.special.comb", "with exact=True", "leave it out: floats are given")
-    n, k = _floats(N, k)
+    n, k = floats(N, k)
     if repetition:
         none = (k == 0) & (n >= 0)
-        return np.where(none, 1.0, _op("binom", np.where(none, 1.0, n + k - 1.0), k))
+        return np.where(none, 1.0, special_op("binom", np.where(none, 1.0, n + k - 1.0), k))
     inside = (k <= n) & (n >= 0) & (k >= 0)
-    found = _op("binom", np.where(inside, n, 1.0), np.where(inside, k, 0.0))
+    found = special_op("binom", np.where(inside, n, 1.0), np.where(inside, k, 0.0))
     return np.where(inside, found, 0.0)
 
 
@@ -98,18 +99,18 @@ def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> An
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
     if exact or extend != "zero":
         raise refuse("scipy.special.factorial", "with exact= or extend=")
-    (x,) = _floats(n)
+    (x,) = floats(n)
     found = elementwise("gamma", [operand(np.where(x >= 0, x, 0.0) + 1.0)])
     return np.where(x < 0, 0.0, np.where(np.isnan(x), x, found))
 
 
 @implements(np.i0)
 def i0(x: Any) -> Any:
-    return _op("i0", x)
+    return special_op("i0", x)
 
 
 @implements_by_name("scipy.special.zeta")
 def zeta(x: Any, q: Any = None, out: None = None) -> Any:
     if q is not None:
-        return _op("hurwitz", x, q)
-    return 1.0 + _op("zetac", x)
+        return special_op("hurwitz", x, q)
+    return 1.0 + special_op("zetac", x)
