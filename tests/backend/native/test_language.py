@@ -14,7 +14,7 @@ from tracegrad.backend.compile import (
     run_plain,
     scalar_type,
 )
-from tracegrad.backend.native.kernel import compile_native
+from tracegrad.backend.native.kernel import Settings, compile_native, optimised_text
 from tracegrad.backend.native.types import Unsupported
 
 IMPORTS = """\
@@ -345,3 +345,21 @@ def test_narrow_numbers_stay_narrow():
 def test_what_it_does_not_know_is_refused_beforehand(body):
     with pytest.raises(Unsupported):
         native(body, "x", VECTOR)
+
+
+def test_a_loop_that_counts_down_leaves_the_one_within_to_vectors():
+    # LLVM's question before both loops, "stride.check", has one answer where the outer counts down.
+    body = """
+        n, m = x.shape
+        y = np.zeros((n, m))
+        for i in range(n - 1, 0, -1):
+            for j in range(m):
+                y[0, j] += (y[i, j] + x[i, j]) * i
+        return y
+    """
+    x = np.arange(200.0).reshape(5, 40)
+    check(body, "x", x)
+    signature = [(x.dtype, 2)]
+    settings = Settings(tuple(DEFAULT_FASTMATH))
+    written = optimised_text(text(body, "x"), "f", signature, settings)
+    assert "stride.check" not in written

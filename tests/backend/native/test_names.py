@@ -25,6 +25,9 @@ def natural(body):
         "b = x.shape[0]\na = b + b // 3",
         "b = max(0, n)\nfor i in range(b):\n    a = b + i",
         "for a in range(3, n):\n    pass",
+        "b = 2\nfor a in range(b + 1, n):\n    pass",
+        "for b in range(n):\n    for a in range(n, b, -1):\n        pass",
+        "for a in range(n, -1, -1):\n    pass",
     ],
 )
 def test_these_are_never_negative(text):
@@ -48,6 +51,8 @@ def test_these_are_never_negative(text):
         "b = n\na = b",
         "for a in range(n, 3):\n    pass",
         "for a in range(3, n, -1):\n    pass",
+        "for a in range(3, -2, -1):\n    pass",
+        "for b in range(n, 3):\n    for a in range(b, 3):\n        pass",
         "a = 0\nfor a in range(n, 5):\n    pass",
     ],
 )

@@ -292,8 +292,8 @@ def _least(node: ast.expr) -> ast.expr | None:
         return None
     if step > 0:
         return start
-    last = _integer(stop)
-    return ast.Constant(0) if last is not None and last >= -1 else None
+    # It counts down to what is above ``stop``.
+    return ast.Constant(0) if _integer(stop) == -1 else stop
 
 
 def _integer(node: ast.expr) -> int | None:

@@ -367,7 +367,8 @@ class Program(Expressions):
         relation = "slt" if int(step) > 0 else "sgt"
         writer.branch(writer.op(f"icmp {relation} i64 {index}, {stop.text}"), body, end)
         writer.start(body)
-        self._assign_name(node.target.id, Number(I64, index))
+        shown = self._hidden(index) if int(step) < 0 and _holds_a_loop(node) else index
+        self._assign_name(node.target.id, Number(I64, shown))
         self._loops.append(Loop(latch, end))
         self.block(node.body)
         self._loops.pop()
@@ -376,6 +377,15 @@ class Program(Expressions):
         writer.do(f"{following} = add {wraps} i64 {index}, {step}")
         writer.jump(head)
         writer.start(end)
+
+    def _hidden(self, index: str) -> str:
+        """``index``, of which LLVM doesn't know that it counts.
+
+        LLVM asks once before two loops, not in each trip of the outer one, whether rows that the
+        inner one reads and writes overlap. Where the outer one counts down its question is wrong:
+        it takes the answer for yes, and the inner loop is not vectorised.
+        """
+        return self.writer.op(f'call i64 asm "", "=r,0"(i64 {index})')
 
     def _for_any_step(self, node: ast.For, start: Number, stop: Number, step: Number) -> None:
         """A loop whose step is known at run time: its trips are counted beforehand."""
@@ -511,6 +521,12 @@ class Program(Expressions):
 def _number(value: Value) -> Number:
     assert isinstance(value, Number)
     return value
+
+
+def _holds_a_loop(node: ast.For) -> bool:
+    return any(
+        isinstance(each, (ast.For, ast.While)) for each in ast.walk(node) if each is not node
+    )
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any], None]] = {
