@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tests.eager_threads import eager_threads
 from tracegrad.backend.compile import run_plain
 from tracegrad.inspect.memory import MemoryReport
 
@@ -143,3 +144,31 @@ def test_captured_arrays_give_sizes_too():
 def test_a_pullback_tells_what_it_keeps():
     _, pullback = tg.vjp(np.tanh, np.ones(100))
     assert pullback.nbytes == 800
+
+
+def histogram(x, at):
+    total = 0.0
+    for i in range(len(at)):
+        y = x[at[i]]
+        while y * y > 2.0:
+            y = 0.5 * y
+        total += y
+    return total
+
+
+def test_arrays_that_each_chunk_has_of_its_own_count_once_per_chunk():
+    x, at = 5.0 + rng.random(6), rng.integers(0, 6, 40)
+    with eager_threads(4):
+        gradient = tg.grad(histogram, parallel=True)
+        gradient(x, at)
+        report = gradient.memory_report(x, at, run=True)
+        (copies,) = (b for b in report.scratch if b.name == "x_bar_parts")
+        assert copies.formula == "8 * (chunks - 1) * n"
+        assert copies.nbytes == 3 * 6 * 8
+        own = [b for b in report.buffers if b.formula.startswith("8 * chunks")]
+        assert all(b.nbytes % 4 == 0 for b in own)
+        assert re.search(
+            r"x_bar_parts .* 144 bytes = 8 \* \(chunks - 1\) \* n +# each", str(report)
+        )
+        assert not any(b.nbytes == 0 for b in report.tapes)
+    assert not any("chunks" in b.formula for b in tg.grad(histogram).memory_report(x, at).buffers)

@@ -18,19 +18,52 @@ chunk and one with a row for each other. Then all is added up in order::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tracegrad.backend.expression import dim_text, dtype_text
 from tracegrad.backend.lines import Line
 from tracegrad.backend.values import Values
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import Dim, DType, f64, product
+from tracegrad.passes.values import dimension
 
 #: What a sum of no chunk is, as a float.
 _STARTS = {"add": "0.0", "multiply": "1.0", "maximum": "-np.inf", "minimum": "np.inf"}
 
 
+@dataclass(frozen=True)
+class Chunked:
+    """A loop in chunks, as it is printed.
+
+    Attributes
+    ----------
+    part : the function that runs it.
+    chunks : the variable that says how many there are.
+    trips, work, shared : what that is found from; ``trips`` is None where it is no size.
+    copies : the arrays of which each chunk has its own, and what those of all chunks but the first
+        are called.
+    """
+
+    part: str
+    chunks: str
+    trips: Dim | None
+    work: Dim
+    shared: Dim
+    copies: tuple[tuple[Value, str], ...]
+
+
 class ChunkCalls(Values):
-    """What stands where the loop stood."""
+    """What stands where the loop stood.
+
+    Attributes
+    ----------
+    chunked : the loops that were printed.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.chunked: list[Chunked] = []
 
     def _parallel(self, op: Operation, region: Region) -> None:
         """Run the loop, or its chunks; then put together what the chunks have."""
@@ -59,10 +92,21 @@ class ChunkCalls(Values):
             for name, result in zip(parts, op.results, strict=True):
                 self._line(f"{name} = np.empty({chunks}{_kind(result.dtype)})")
             copies = [self._copies(array, chunks) for array in own]
+            ends = (dimension(value) for value in op.operands[:2])
+            self.chunked.append(
+                Chunked(
+                    part,
+                    chunks,
+                    _difference(*ends),
+                    op.attributes["work"],
+                    shared,
+                    tuple(zip(own, copies, strict=True)),
+                )
+            )
             for k, copy in zip(op.attributes["own"], copies, strict=True):
                 captured[k] = f"({captured[k]}, {copy})"
-            ends = f"{part}, {chunks}, {lo}, {hi}"
-            run = f"in_parallel({ends}, {_tuple(captured)}, {_tuple(parts)})"
+            given = f"{part}, {chunks}, {lo}, {hi}"
+            run = f"in_parallel({given}, {_tuple(captured)}, {_tuple(parts)})"
             self._line(run).part = op.part
             self._sums(op, results, parts, chunks)
             for array, copy in zip(own, copies, strict=True):
@@ -109,6 +153,10 @@ class ChunkCalls(Values):
         self.lines.append(Line(f"for {c} in range({chunks} - 1):", below=[line]))
         for _ in (c, *indices):
             self.names.close_loop()
+
+
+def _difference(lo: Dim | None, hi: Dim | None) -> Dim | None:
+    return None if lo is None or hi is None else hi - lo
 
 
 def _tuple(texts: Sequence[str]) -> str:

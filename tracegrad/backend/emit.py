@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tracegrad
 from tracegrad.backend import lines as layout
 from tracegrad.backend import special
 from tracegrad.backend.body import Body
+from tracegrad.backend.chunks import Chunked
 from tracegrad.backend.expression import dim_text
 from tracegrad.backend.lines import Line
 from tracegrad.backend.names import RESERVED, Names, identifier
@@ -77,6 +78,9 @@ class Allocation:
     role : "tape", "result" or "scratch".
     note, place : of a tape, what it is a residual of, and where.
     loops : how many loops stand around the line that makes it.
+    function : whose variable it is, the kernel's or a part's.
+    chunked, without : of an array that there is once for each chunk of a loop, that loop, and how
+        many chunks do without: 1, because the first uses the array itself, or 0.
     """
 
     name: str
@@ -87,6 +91,9 @@ class Allocation:
     note: str
     place: str
     loops: int
+    function: str
+    chunked: Chunked | None = None
+    without: int = 0
 
 
 def allocations(function: Function) -> list[Allocation]:
@@ -190,7 +197,15 @@ class _Module:
             note, place = (made.line.note, made.line.place) if made.tape else ("", "")
             found.append(
                 Allocation(
-                    made.name, type.dtype, type.shape, tuple(texts), role, note, place, made.loops
+                    made.name,
+                    type.dtype,
+                    type.shape,
+                    tuple(texts),
+                    role,
+                    note,
+                    place,
+                    made.loops,
+                    self.entry,
                 )
             )
         names = dict(zip(self.function.results, self._result_names(), strict=True))
@@ -198,11 +213,25 @@ class _Module:
             texts = [self._dim(dim) for dim in result.shape]
             found.append(
                 Allocation(
-                    names[result], result.dtype, result.shape, tuple(texts), "result", "", "", 0
+                    names[result],
+                    result.dtype,
+                    result.shape,
+                    tuple(texts),
+                    "result",
+                    "",
+                    "",
+                    0,
+                    self.entry,
                 )
             )
+        for loop in body.chunked:
+            for array, name in loop.copies:
+                texts = [self._dim(dim) for dim in array.shape]
+                made_of = (name, array.dtype, array.shape, tuple(texts), "scratch", "", "", 0)
+                found.append(Allocation(*made_of, self.entry, loop, 1))
+        loops = {loop.part: loop for loop in body.chunked}
         for part in self._parts():
-            found += part.allocations()
+            found += (replace(each, chunked=loops[part.entry]) for each in part.allocations())
         return found
 
     def text(self) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.backend.chunks import Chunked
 from tracegrad.backend.compile import run_plain
 from tracegrad.backend.emit import Allocation, allocations, entry_name
+from tracegrad.backend.threads import chunk_count
 from tracegrad.ir.core import Function
 from tracegrad.ir.types import evaluate
 
@@ -162,7 +164,7 @@ def report(
     """
     made = allocations(function)
     sizes = {} if arguments is None else _sizes(function, arguments)
-    found: Mapping[str, int] = {}
+    found: Mapping[tuple[str, str], int] = {}
     if run and arguments is not None:
         found = _run(source, entry_name(function), arguments)
     return MemoryReport(
@@ -172,10 +174,15 @@ def report(
     )
 
 
-def _buffer(made: Allocation, sizes: Mapping[str, int], found: Mapping[str, int]) -> Buffer:
+def _buffer(
+    made: Allocation, sizes: Mapping[str, int], found: Mapping[tuple[str, str], int]
+) -> Buffer:
     itemsize = made.dtype.numpy.itemsize
     factor = itemsize
     factors = []
+    loop = made.chunked
+    if loop is not None:
+        factors.append(f"({loop.chunks} - 1)" if made.without else loop.chunks)
     for text in made.texts:
         if text.isdigit():
             factor *= int(text)
@@ -184,11 +191,14 @@ def _buffer(made: Allocation, sizes: Mapping[str, int], found: Mapping[str, int]
     nbytes: int | None
     try:
         nbytes = itemsize * math.prod(evaluate(dim, sizes) for dim in made.shape)
+        nbytes *= 1 if loop is None else max(_chunks(loop, sizes) - made.without, 0)
     except KeyError:  # a size that is known at run time only
-        nbytes = found.get(made.name)
+        nbytes = found.get((made.function, made.name))
     comment = "  ".join(filter(None, (made.note, made.place)))
     if made.loops and not comment:
         comment = "anew in each trip"
+    if loop is not None and not comment:
+        comment = "each chunk's own"
     return Buffer(
         made.name,
         made.role,
@@ -200,6 +210,13 @@ def _buffer(made: Allocation, sizes: Mapping[str, int], found: Mapping[str, int]
     )
 
 
+def _chunks(loop: Chunked, sizes: Mapping[str, int]) -> int:
+    """Into how many chunks a loop is split, with as many threads as are set now."""
+    if loop.trips is None:
+        raise KeyError(loop.chunks)
+    return chunk_count(*(evaluate(dim, sizes) for dim in (loop.trips, loop.work, loop.shared)))
+
+
 def _sizes(function: Function, arguments: Sequence[Any]) -> dict[str, int]:
     """The sizes that the parameters bind."""
     return {
@@ -208,18 +225,23 @@ def _sizes(function: Function, arguments: Sequence[Any]) -> dict[str, int]:
     }
 
 
-def _run(source: str, entry: str, arguments: Sequence[Any]) -> dict[str, int]:
-    """The bytes of the arrays that the function ``entry`` of ``source`` has when it returns."""
-    found: dict[str, int] = {}
+def _run(source: str, entry: str, arguments: Sequence[Any]) -> dict[tuple[str, str], int]:
+    """The bytes of the arrays that the functions of ``source`` have when they return.
+
+    By the name of the function, and the array's; of a part, those of all chunks together.
+    """
+    found: dict[tuple[str, str], int] = {}
 
     def watch(frame: FrameType, event: str, result: object) -> None:
         code = frame.f_code
-        if event == "return" and code.co_name == entry and code.co_filename.startswith("<"):
+        if event == "return" and code.co_filename == filename:
             for name, value in frame.f_locals.items():
                 if isinstance(value, np.ndarray):
-                    found[name] = value.nbytes
+                    key = (code.co_name, name)
+                    found[key] = found.get(key, 0) + value.nbytes
 
     function = run_plain(source, entry)
+    filename = f"<tracegrad {entry}, plain>"
     before = sys.getprofile()
     sys.setprofile(watch)
     try:

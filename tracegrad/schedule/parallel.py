@@ -41,7 +41,8 @@ from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.values import signs_of
 from tracegrad.schedule.work import Work, simple
 
-#: A loop with less of a function's work than one part in so many is left alone.
+#: A loop with less of a function's work than one part in so many is left alone. Most of all beside
+#: matrix products: BLAS has threads of its own, which stay awake for a while after each.
 SMALL = 16
 
 #: How many chunks' worth of work a loop within a loop must have.
@@ -397,6 +398,11 @@ class _Outline:
         region.ops[at : at + 1] = build.region.ops
         for old, value in new.items():
             read_instead(region, old, value)
+        # Each chunk makes these for itself.
+        users = self.function.body.users()
+        gone = {value.op for value in how.local if not users.get(value)}
+        for each in _regions(self.function.body):
+            each.ops = [op for op in each.ops if op not in gone]
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -42,9 +42,19 @@ class Work:
             return sum((self.of_region(region) for region in op.regions), 1)
         if op.name in COSTS:
             return COSTS[op.name]
+        if op.name == "gemm":
+            return self.of_product(op)
         if op.opdef.kind != "elementwise":
             return 1
         return round(op.opdef.cost)
+
+    def of_product(self, op: Operation) -> Dim:
+        """The work of a product of matrices, an operation for each multiplication."""
+        left, _, out = (value.shape for value in op.operands)
+        total: Dim = left[0] if op.attributes.get("transpose_a") else left[-1]
+        for dim in out:
+            total = total * dim
+        return self.visible(total)
 
     def of_region(self, region: Region) -> Dim:
         total: Dim = 0

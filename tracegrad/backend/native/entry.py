@@ -33,7 +33,7 @@ from tracegrad.backend.native.types import (
     Value,
     View,
 )
-from tracegrad.backend.native.writer import Module, Writer
+from tracegrad.backend.native.writer import FIRST_NOTE, Module, Writer
 
 # Offsets in NumPy's array object; part of its binary interface.
 _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 16, 24, 32, 56, 64
@@ -342,5 +342,6 @@ def _text(writer: Writer, program: Program) -> str:
         '!0 = !{!"branch_weights", i32 1, i32 2000}',
         "!1 = !{}",
         f"!2 = !{{i64 0, i64 {2**62}}}",
+        *(f"!{FIRST_NOTE + number} = {note}" for number, note in enumerate(writer.module.notes)),
     ]
     return "\n".join([writer.module.text(), *body, *notes])

@@ -22,6 +22,7 @@ class Names:
     ----------
     natural : integers that can't be negative: loop variables, sizes, and what is made of them.
     written : parameters whose memory the function may write to.
+    counts : numbers of chunks, which are never many.
     told : parameters that are only once given a value, which says that they are not negative.
     """
 
@@ -49,6 +50,13 @@ class Names:
                 self._returned |= {each.id for each in given if isinstance(each, ast.Name)}
         stored = {self._root(name) for name in self._stored_to(function)}
         self.written = {name for name in self._parameters if self._root(name) in stored}
+        self.counts = {
+            target.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and _calls(node.value, "chunk_count")
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
         self.told = _told(function)
         self.natural = _natural(function, counted, self.told)
 
@@ -188,6 +196,10 @@ def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
         yield statement
         for field in ("body", "orelse"):
             yield from _in_order(getattr(statement, field, ()))
+
+
+def _calls(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
 def _told(function: ast.FunctionDef) -> set[str]:

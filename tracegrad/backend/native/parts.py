@@ -268,7 +268,7 @@ class Parts:
         within.go_on_if_well(op(f"load i32, ptr {place}"))
         writer.start(latch)
         writer.do(f"{following} = add i64 {c}, 1")
-        writer.jump(head)
+        writer.jump_back(head)
         writer.start(end)
 
 

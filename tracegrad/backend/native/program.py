@@ -375,7 +375,10 @@ class Program(Expressions):
         writer.start(latch)
         wraps = "nuw nsw" if int(step) > 0 and start.natural else "nsw"
         writer.do(f"{following} = add {wraps} i64 {index}, {step}")
-        writer.jump(head)
+        if isinstance(call.args[-1], ast.Name) and call.args[-1].id in self.names.counts:
+            writer.jump_back(head)
+        else:
+            writer.jump(head)
         writer.start(end)
 
     def _hidden(self, index: str) -> str:

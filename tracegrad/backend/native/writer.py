@@ -7,6 +7,9 @@ from typing import Any
 
 from tracegrad.backend.native.types import Scalar
 
+FIRST_NOTE = 3
+"""How many kinds of metadata the entry has."""
+
 
 class Module:
     """What a module holds besides its entry: declarations, helpers, texts and addresses.
@@ -21,6 +24,7 @@ class Module:
         self.addresses: list[str] = []
         self.helpers: dict[Any, Any] = {}
         """What is written of helpers; see `functions`."""
+        self.notes: list[str] = []
         self._texts: dict[str, str] = {}
 
     def declare(self, name: str, result: str, operands: str, attributes: str = "") -> str:
@@ -38,6 +42,11 @@ class Module:
         if name not in self.addresses:
             self.addresses.append(name)
         return self.addresses.index(name)
+
+    def note(self, text: str) -> str:
+        """Metadata of one more kind; the first numbers are the entry's."""
+        self.notes.append(text)
+        return f"!{FIRST_NOTE + len(self.notes) - 1}"
 
     def message(self, text: str) -> str:
         """A C string."""
@@ -116,6 +125,18 @@ class Writer:
         self.reachable()
         weights = ", !prof !0" if rare else ""
         self.lines.append(f"  br i1 {condition}, label %{yes}, label %{no}{weights}")
+        self.open = False
+
+    def jump_back(self, label: str) -> None:
+        """To the head of a loop that has few trips: no vector code, no trips beside each other."""
+        self.reachable()
+        known = self.module.notes
+        if not known:
+            self.module.note('!{!"llvm.loop.vectorize.enable", i1 false}')
+            self.module.note('!{!"llvm.loop.unroll.disable"}')
+        own = f"!{FIRST_NOTE + len(known)}"
+        self.module.note(f"distinct !{{{own}, !{FIRST_NOTE}, !{FIRST_NOTE + 1}}}")
+        self.lines.append(f"  br label %{label}, !llvm.loop {own}")
         self.open = False
 
     def slot(self, type: str, first: str | None = None) -> str:
