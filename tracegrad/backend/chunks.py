@@ -26,7 +26,6 @@ from tracegrad.backend.lines import Line
 from tracegrad.backend.values import Values
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.types import Dim, DType, f64, product
-from tracegrad.passes.values import dimension
 
 #: What a sum of no chunk is, as a float.
 _STARTS = {"add": "0.0", "multiply": "1.0", "maximum": "-np.inf", "minimum": "np.inf"}
@@ -92,12 +91,12 @@ class ChunkCalls(Values):
             for name, result in zip(parts, op.results, strict=True):
                 self._line(f"{name} = np.empty({chunks}{_kind(result.dtype)})")
             copies = [self._copies(array, chunks) for array in own]
-            ends = (dimension(value) for value in op.operands[:2])
+            first, end = (_size(value) for value in op.operands[:2])
             self.chunked.append(
                 Chunked(
                     part,
                     chunks,
-                    _difference(*ends),
+                    None if first is None or end is None else end - first,
                     op.attributes["work"],
                     shared,
                     tuple(zip(own, copies, strict=True)),
@@ -155,8 +154,12 @@ class ChunkCalls(Values):
             self.names.close_loop()
 
 
-def _difference(lo: Dim | None, hi: Dim | None) -> Dim | None:
-    return None if lo is None or hi is None else hi - lo
+def _size(value: Value) -> Dim | None:
+    """The size that a number is; None if it is none."""
+    op = value.op
+    name = {"dim": "size", "const": "value"}.get("" if op is None else op.name)
+    found: Dim | None = None if op is None or name is None else op.attributes[name]
+    return found
 
 
 def _tuple(texts: Sequence[str]) -> str:
