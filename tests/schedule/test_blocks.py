@@ -18,7 +18,7 @@ LOGISTIC = """
 
 SOFTMAX = """
     func @f(%x: f64[n, m], %w: f64[m, k]) -> (f64, f64[m, k])
-        hints n = 1000, m = 40, k = 10 {
+        hints n = 1000, m = 2000, k = 10 {
       %z: f64[n, k] = dot(%x, %w)
       %e: f64[n, k] = exp(%z)
       %s: f64[n] = sum(%e) {axes=(1,)}

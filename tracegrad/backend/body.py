@@ -251,6 +251,19 @@ class Body(ChunkCalls):
             self._share(result, out)
             self._texts[result] = self._texts[out]
 
+    def _gemm_part(self, op: Operation, region: Region) -> None:
+        *arrays, start, count = op.operands
+        first, size = (self._take(v).at(SUM) for v in (start, count))
+        texts = [self._take(v).at(ATOM) for v in arrays]
+        for which, dimension, moving in op.attributes["parts"]:
+            part = f"{first} : {first} + {size}" if moving else f":{size}"
+            texts[which] += f"[:, {part}]" if dimension else f"[{part}]"
+        for which, name in enumerate(("transpose_a", "transpose_b")):
+            texts[which] += ".T" if op.attributes.get(name) else ""
+        self._settle_readers([self.root(arrays[2])])
+        call = "add_product" if op.attributes.get("add") else "put_product"
+        self._line(f"{call}({', '.join(texts)})", op)
+
     def _alias(self, op: Operation, region: Region) -> None:
         (buffer,) = op.operands
         self._share(op.result, buffer)
@@ -450,6 +463,7 @@ _HANDLERS: dict[str, Callable[[Body, Operation, Region], None]] = {
     "add_store": Body._store,
     "check_index": Body._check_index,
     "gemm": Body._gemm,
+    "gemm_part": Body._gemm_part,
     "alias": Body._alias,
     "parallel": Body._parallel,
     "for": Body._for,

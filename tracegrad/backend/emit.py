@@ -36,6 +36,8 @@ _IMPORTS = {
     "runtime": "from tracegrad.backend import runtime",
     "in_advance": "from tracegrad.backend.advance import in_advance",
     "large_empty": "from tracegrad.backend.memory import large_empty",
+    "add_product": "from tracegrad.backend.products import add_product",
+    "put_product": "from tracegrad.backend.products import put_product",
     "overlap": "from tracegrad.backend.memory import overlap",
     "in_parallel": "from tracegrad.backend.threads import chunk_count, in_parallel, natural",
     "GuardFailed": "from tracegrad.errors import GuardFailed",

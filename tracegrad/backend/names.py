@@ -18,7 +18,7 @@ from contextlib import contextmanager
 RESERVED = frozenset(
     {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "math", "numba", "njit", "prange"}
     | {"scipy", "runtime", "large_empty", "overlap", "in_advance", "GuardFailed", "self", "cls"}
-    | {"chunk_count", "in_parallel", "natural"}
+    | {"chunk_count", "in_parallel", "natural", "add_product", "put_product"}
 )
 
 #: Loop indices that nobody named, outermost first.

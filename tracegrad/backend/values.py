@@ -498,7 +498,7 @@ _SPELLINGS: dict[str, Callable[[Operation, Sequence[Text]], Text | None]] = {
 }
 
 #: Which operand an operation stores to.
-WRITES = {"store": 1, "add_store": 1, "gemm": 2}
+WRITES = {"store": 1, "add_store": 1, "gemm": 2, "gemm_part": 2}
 
 #: Operations whose effect is nothing but that they keep their order among stores.
 READING = frozenset({"alloc", "load"})

@@ -30,12 +30,13 @@ Symbols
 
 Forms
 12. Operations that write memory stand in loop form only: in array form there is no ``alloc``,
-    ``load``, ``store``, ``add_store``, ``gemm``, ``alias``, ``check_index`` or ``in_advance``.
+    ``load``, ``store``, ``add_store``, ``gemm``, ``gemm_part``, ``alias``, ``check_index`` or
+    ``in_advance``.
 13. In loop form memory is written only where it was allocated: the buffer of ``store``,
-    ``add_store`` and ``gemm`` is made by an operation, never a parameter of the function, unless
-    it is one that was given to be written, or the function is the part of another. A ``parallel``
-    names a part; that takes i64 scalars as the ends of a chunk, what is captured after them, and
-    gives the results; parts keep all invariants.
+    ``add_store``, ``gemm`` and ``gemm_part`` is made by an operation, never a parameter of the
+    function, unless it is one that was given to be written, or the function is the part of
+    another. A ``parallel`` names a part; that takes i64 scalars as the ends of a chunk, what is
+    captured after them, and gives the results; parts keep all invariants.
 
 Names
 14. The part is ``forward``, ``reverse`` or ``tangent``. ``result_names`` are none, or one per
@@ -60,11 +61,11 @@ from tracegrad.ir.types import ArrayType, DType, Size, boolean, i64, is_symbol, 
 
 PARTS = ("forward", "reverse", "tangent")
 REGIONS = {"for": 1, "while": 2, "if": 2, "custom": 1}
-BUFFER_OPERAND = {"store": 1, "add_store": 1, "gemm": 2}
+BUFFER_OPERAND = {"store": 1, "add_store": 1, "gemm": 2, "gemm_part": 2}
 LOOP_FORM = frozenset(
     (
-        *("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "in_advance"),
-        "parallel",
+        *("alloc", "load", "store", "add_store", "gemm", "gemm_part", "alias", "check_index"),
+        *("in_advance", "parallel"),
     )
 )
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracegrad.ir.core import Operation
-from tracegrad.ir.types import ArrayType, i64, scalar
+from tracegrad.ir.types import ArrayType, Dim, i64, scalar
 from tracegrad.ops.constants import checked_dtype, checked_shape
 from tracegrad.ops.registry import structural
 
@@ -237,6 +237,70 @@ gemm = structural(
     doc="A product of matrices (or a matrix and a vector) into a buffer, by BLAS.",
     infer=_gemm_type,
     reference=_gemm_reference,
+    effects=True,
+)
+
+
+def _part_type(
+    a: ArrayType,
+    b: ArrayType,
+    out: ArrayType,
+    start: ArrayType,
+    count: ArrayType,
+    *,
+    parts: Any,
+    transpose_a: Any = False,
+    transpose_b: Any = False,
+    add: Any = False,
+) -> tuple[()]:
+    if start != scalar(i64) or count != scalar(i64):
+        raise TypeError(f"gemm_part: i64 scalars are needed, not {start} and {count}")
+    if not all(isinstance(each, bool) for each in (transpose_a, transpose_b, add)):
+        raise TypeError("gemm_part: transpose_a, transpose_b and add must be bools")
+    if any(x.rank != 2 or x.dtype is not out.dtype or not x.dtype.is_float for x in (a, b, out)):
+        raise TypeError(f"gemm_part: float matrices are needed, not {a}, {b} and {out}")
+    sizes: list[list[Dim | None]] = [list(x.shape) for x in (a, b, out)]
+    for which, dimension, _ in parts:
+        sizes[which][dimension] = None  # as many as ``count`` says
+    left = sizes[0][::-1] if transpose_a else sizes[0]
+    right = sizes[1][::-1] if transpose_b else sizes[1]
+    if left[1] != right[0] or [left[0], right[1]] != sizes[2] or len(parts) != 2:
+        raise TypeError(f"gemm_part: the parts of {a}, {b} and {out} don't fit")
+    return ()
+
+
+def _part_reference(
+    a: np.ndarray,
+    b: np.ndarray,
+    out: np.ndarray,
+    start: Any,
+    count: Any,
+    *,
+    parts: Any,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    add: bool = False,
+) -> tuple[()]:
+    arrays = [a, b, out]
+    for which, dimension, moving in parts:
+        first = int(start) if moving else 0
+        taken = slice(first, first + int(count))
+        arrays[which] = arrays[which][taken] if dimension == 0 else arrays[which][:, taken]
+    left, right, target = arrays
+    product = np.dot(left.T if transpose_a else left, right.T if transpose_b else right)
+    target[...] = target + product if add else product
+    return ()
+
+
+gemm_part = structural(
+    "gemm_part",
+    doc="""A product of matrices of which two are taken in part, by BLAS.
+
+    ``parts`` says of which (0, 1 and 2 are ``a``, ``b`` and ``out``), along which dimension, and
+    whether the part begins at ``start`` or at 0; it has ``count`` rows or columns. With ``add`` the
+    product is added to ``out``.""",
+    infer=_part_type,
+    reference=_part_reference,
     effects=True,
 )
 

@@ -30,7 +30,10 @@ COMMUTATIVE = frozenset(
 )
 """Operations with the same bits for exchanged operands: ``maximum(0.0, -0.0)`` has not."""
 UNSHARED = frozenset(
-    ("alloc", "load", "store", "add_store", "gemm", "alias", "check_index", "for", "while", "if")
+    (
+        *("alloc", "load", "store", "add_store", "gemm", "gemm_part", "alias", "check_index"),
+        *("for", "while", "if"),
+    )
 )
 """Operations that are never merged: memory, and what holds regions."""
 

@@ -22,7 +22,10 @@ Edge: TypeAlias = tuple[Place, Place]
 class Axes:
     """The axis class, a small number, of each dimension of each live node."""
 
-    def __init__(self, graph: Graph, live: Iterable[Node]) -> None:
+    def __init__(
+        self, graph: Graph, live: Iterable[Node], summed_together: Iterable[Node] = ()
+    ) -> None:
+        """``summed_together``: products whose operands are gone along at once."""
         self._parent: dict[Place, Place] = {}
         self._owners: dict[Place, set[Node]] = {}
         self._extent: dict[Place, Dim] = {}
@@ -41,6 +44,7 @@ class Axes:
                     late.append(edge)
                 else:
                     self._unite(*edge)
+        late += [((node.operands[0], 1), (node.operands[1], 0)) for node in summed_together]
         for edge in late:
             self._unite(*edge)
         numbers: dict[Place, int] = {}
@@ -102,7 +106,7 @@ def edges(node: Node) -> Iterator[Edge]:
         kept = [d for d in range(operands[0].rank) if d not in node.attributes["axes"]]
         for d, source in enumerate(kept):
             yield (node, d), (operands[0], source)
-    elif node.kind in ("scan", "part"):
+    elif node.kind in ("scan", "part", "place"):
         for x in operands:
             for d in range(node.rank):
                 yield (node, d), (x, d)

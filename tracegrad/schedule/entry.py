@@ -12,8 +12,10 @@ from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.parallel import in_chunks, verdicts
+from tracegrad.schedule.pipeline import explain as explain_tree
 from tracegrad.schedule.pipeline import schedule_straight
 from tracegrad.schedule.regions import finish_regions, lower_regions
+from tracegrad.schedule.strips import strips_if
 from tracegrad.schedule.windows import open_windows
 
 
@@ -32,13 +34,22 @@ def schedule(function: Function, parallel: bool = False) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
-    loops, finish = _loops(function, parallel)
+    with strips_if(not parallel):
+        loops, finish = _loops(function, parallel)
     return in_chunks(loops, finish) if parallel else finish(loops)
+
+
+def explain(function: Function) -> str:
+    """The loop tree of ``function``, with the storage of each value."""
+    prepared = open_windows(function)
+    apart = any(map(_adds_to_computed, prepared.body.ops))
+    return explain_tree(_Apart().rewrite(prepared) if apart else prepared)
 
 
 def explain_threads(function: Function) -> str:
     """Which loops of ``function``, in array form, are split into chunks, and why others are not."""
-    loops, _ = _loops(function, True)
+    with strips_if(False):
+        loops, _ = _loops(function, True)
     lines = []
     for verdict in verdicts(loops):
         place = f" ({verdict.place})" if verdict.place else ""

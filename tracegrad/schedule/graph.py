@@ -8,8 +8,8 @@ Reading array form, this module unites what the scheduler need not tell apart:
 - `concatenate` and a strided `pad` become *assemble*: a buffer written part by part;
 - a `reshape` that only moves dimensions of size 1 is a view.
 
-Node kinds: ``input const table size iota ew view pad reduce gemm gather assemble part scatter
-scan alias whole result``.
+Node kinds: ``input const table size iota ew view pad reduce gemm gather place assemble part
+scatter scan alias whole result``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType, Dim, DType, Shape, boolean
 from tracegrad.schedule.contractions import sum_of
+from tracegrad.schedule.picked import added_to_rows
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
 SCANS = frozenset({"cumsum", "cumprod", "recurrence"})
@@ -423,6 +424,9 @@ class Graph:
         )
 
     def _scatter(self, op: Operation, operands: list[Node], value: Value) -> Node:
+        chosen = added_to_rows(self, op, operands, value)
+        if chosen is not None:
+            return chosen
         base, v, *indices = operands
         start = self.copy(base)
         start.location, start.part = op.location, op.part

@@ -21,7 +21,7 @@ from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, dim_max, dim_min
 from tracegrad.schedule.lower import Lowering, start_value
 from tracegrad.schedule.statements import Stmt
-from tracegrad.schedule.tree import BLOCK, Item, Loop, statements_in
+from tracegrad.schedule.tree import Item, Loop, statements_in
 from tracegrad.schedule.values import Binding, guarded_non_negative, non_negative
 from tracegrad.schedule.writer import Register
 
@@ -293,12 +293,15 @@ def _write_blocks(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
     axis, writer = loop.key.axis, low.writer
     extent = stmts[0].extents[axis]
     block = writer.open_loop("block")
-    start = writer.emit("multiply", (block, writer.dim(BLOCK)), hint=f"{low.names.get(axis, 'i')}0")
+    start = writer.emit(
+        "multiply", (block, writer.dim(loop.block)), hint=f"{low.names.get(axis, 'i')}0"
+    )
     left = writer.emit("subtract", (writer.dim(extent), start))
-    count = writer.emit("minimum", (writer.dim(BLOCK), left), hint="count")
+    count = writer.emit("minimum", (writer.dim(loop.block), left), hint="count")
     low.blocks[axis] = (start, count)
     write_items(low, loop.items)
-    _close(low, axis, writer.dim(0), writer.dim((extent + BLOCK - 1) // BLOCK), stmts, "block")
+    blocks = writer.dim((extent + loop.block - 1) // loop.block)
+    _close(low, axis, writer.dim(0), blocks, stmts, "block")
     del low.blocks[axis]
 
 

@@ -17,6 +17,7 @@ from tracegrad.ir.types import ArrayType, DType
 from tracegrad.schedule.graph import Node, captures, counts_along, is_transpose
 from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, moved
 from tracegrad.schedule.storage import Storage
+from tracegrad.schedule.strips import base_of, parts_of
 from tracegrad.schedule.tree import Item, Loop, statements_in
 from tracegrad.schedule.values import Evaluator
 from tracegrad.schedule.writer import Register, Writer
@@ -33,8 +34,8 @@ COMBINE = {
 
 def start_value(name: str, dtype: DType) -> Any:
     """What a reduction of nothing is."""
-    if name in ("sum", "prod"):
-        return 0 if name == "sum" else 1
+    if name in ("sum", "dot", "prod"):
+        return 1 if name == "prod" else 0
     if name in ("any", "all"):
         return name == "all"
     low = name == "max"
@@ -184,7 +185,7 @@ class Lowering(Evaluator):
         if node.kind == "scatter":
             self.buffers[node] = self.buffers[node.operands[0]]
             return
-        if node.kind == "gemm":
+        if node.kind == "gemm" and stmt.whole:
             shape = node.shape
         elif storage.dims is None or stmt.whole:
             return
@@ -198,7 +199,7 @@ class Lowering(Evaluator):
         if pool and self.users.get(node, number) < len(self.tree):
             self.buffers[node] = pool.pop()
             return
-        zero = storage.memory and storage.first == 0 and node.name == "sum"
+        zero = storage.memory and storage.first == 0 and node.name in ("sum", "dot")
         if zero:
             self.zeroed.add(stmt)
         self.buffers[node] = self._new_buffer(type, 0 if zero else None, node.hint, storage.home)
@@ -231,6 +232,8 @@ class Lowering(Evaluator):
             self.accumulate(stmt)
         elif kind == "part":
             self._write_part(stmt)
+        elif kind == "gemm":
+            self._write_strip(stmt)
         elif kind == "scatter":
             self._write_scatter(stmt)
         elif kind == "scan":
@@ -509,6 +512,39 @@ class Lowering(Evaluator):
         elif node.kind == "whole":
             self._write_operation(node)
         writer.location, writer.part = None, "forward"
+
+    def _write_strip(self, stmt: Stmt) -> None:
+        """A product of the strips of this block."""
+        node, writer = stmt.node, self.writer
+        assert stmt.strip is not None
+        along = self.program.strips[node]
+        parts = dict(parts_of(along))
+        matrices, turned, places = [], [], []
+        for which, x in enumerate((*node.operands, node)):
+            base = base_of(x) if which < 2 else x
+            turn = base is not x
+            made = self.program.of_node.get(base)
+            storage = None if made is None or made.whole else self.storage[made]
+            dims = (0, 1) if storage is None or storage.dims is None else storage.dims
+            if which in parts:
+                dimension = parts[which] ^ turn
+                blocked = storage is not None and dimension in storage.blocked
+                places.append((which, dims.index(dimension), not blocked))
+            matrices.append(self.whole_operand(base))
+            turned.append(turn ^ (dims != (0, 1)))
+        if turned[2]:  # out.T = b.T @ a.T
+            matrices[:2], turned = matrices[1::-1], [not turned[1], not turned[0], False]
+            places = [((1, 0, 2)[which], at, moving) for which, at, moving in places]
+        attributes = {
+            "transpose_a": turned[0],
+            "transpose_b": turned[1],
+            "parts": tuple(places),
+            "add": along == "sums",
+        }
+        saved = writer.location, writer.part
+        writer.location, writer.part = node.location, node.part
+        writer.effect("gemm_part", (*matrices, *self.blocks[stmt.strip]), attributes)
+        writer.location, writer.part = saved
 
     def _write_operation(self, node: Node) -> None:
         op = node.op

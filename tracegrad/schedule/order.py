@@ -53,4 +53,6 @@ def loop_order(program: Program) -> dict[int, int]:
     for stmt in program.statements:
         loops = [a for a in stmt.extents if a not in program.unrolled]
         stmt.loops = tuple(sorted(loops, key=position.__getitem__))
+        if stmt.strip is not None:
+            stmt.loops = (stmt.strip,)
     return position

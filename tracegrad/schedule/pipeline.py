@@ -14,6 +14,7 @@ from tracegrad.schedule.pairs import visit_pairs_once
 from tracegrad.schedule.refine import refine
 from tracegrad.schedule.statements import Program, Stmt
 from tracegrad.schedule.storage import Storage, plan
+from tracegrad.schedule.strips import NotInStrips, idle, products_in_strips
 from tracegrad.schedule.tree import Item, TreeBuilder
 from tracegrad.schedule.values import signs_of
 from tracegrad.schedule.writer import Writer
@@ -44,16 +45,29 @@ def make_plan(region: Region, hints: Mapping[str, int], *, top: bool = True) -> 
     visit_pairs_once(graph, hints)
     forced: set[Node] = set()
     packed: dict[tuple[Node, Node], Node] = {}
+    strips = products_in_strips(graph, hints)
+
+    def decide() -> tuple[Program, dict[int, int], list[Item]]:
+        while True:
+            program = Program(graph, hints, forced, packed, strips)
+            position = loop_order(program)
+            try:
+                tree = TreeBuilder(program, position).build()
+            except NotInStrips:
+                strips.clear()
+                continue
+            whole = idle(program, tree)
+            if not whole:
+                return program, position, tree
+            for node in whole:
+                del strips[node]
+
     for _ in range(ROUNDS):
-        program = Program(graph, hints, forced, packed)
-        position = loop_order(program)
-        tree = TreeBuilder(program, position).build()
+        program, position, tree = decide()
         if not refine(program, tree, forced, packed):
             break
     else:
-        program = Program(graph, hints, forced, packed)
-        position = loop_order(program)
-        tree = TreeBuilder(program, position).build()
+        program, position, tree = decide()
     return Plan(program, tree, plan(program, tree), _names(position))
 
 

@@ -41,7 +41,7 @@ def refine(
                 # The place of a split axis is that of its innermost part.
                 inner = (*(a for a in path if a != axis), axis)
                 visit(item.items, inner, within, block or item.key.part == "o")
-            elif not item.whole:
+            elif not item.whole and item.strip is None:
                 for node in _read_across(program, item, path):
                     across.setdefault((within, node, block), []).append(item)
                 _store_repeated(program, item, path, forced)

@@ -270,7 +270,7 @@ def shared_memories(function: Function) -> set[Value]:
     """Arrays that may be, or may become, one with another that goes by another name."""
     found: set[Value] = set()
     for op in function.walk():
-        if op.name in ("alias", "ensure", "gemm", "if"):
+        if op.name in ("alias", "ensure", "gemm", "gemm_part", "if"):
             arms = (v for region in op.regions for v in region.yields)
             found.update(v for v in (*op.operands, *op.results, *arms) if v.rank)
     return found

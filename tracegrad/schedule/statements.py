@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 from tracegrad.ir.types import Dim, Shape, evaluate, symbols
 from tracegrad.schedule.axes import Axes
-from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, counts_along, is_transpose
+from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, counts_along
+from tracegrad.schedule.strips import Along, base_of, taken_in_strips
 
 DEFAULT_SIZE = 1000
 MOST_UNROLLED = 64
@@ -70,6 +71,8 @@ class Stmt:
     below : of a sum over pairs, the axes of its ends: the index along the second is smaller.
     pair : the same for whatever else nothing but such sums reads.
     margined : values that pads inside it read from a buffer with margins of zeros.
+    strip : of a product in strips, the axis that these go along (see `strips`).
+    apart : has a loop over a block of its own: it checks an index.
     whole : a whole-array operation or a marker; it has no loops and stands at the top.
     keep : its buffer must exist in full, in NumPy layout (a result, an operand of a whole).
     """
@@ -88,6 +91,8 @@ class Stmt:
     below: tuple[int, int] | None = None
     pair: tuple[int, int] | None = None
     margined: set[Node] = field(default_factory=set)
+    strip: int | None = None
+    apart: bool = False
     whole: bool = False
     keep: bool = False
     guarded: bool = False
@@ -101,7 +106,7 @@ class Stmt:
 
 
 WHOLE_KINDS = frozenset({"gemm", "whole", "result", "alias", "assemble"})
-STATEMENT_KINDS = WHOLE_KINDS | {"reduce", "part", "scatter", "scan"}
+STATEMENT_KINDS = WHOLE_KINDS | {"reduce", "part", "place", "scatter", "scan"}
 
 
 class Program:
@@ -114,6 +119,7 @@ class Program:
     packed : (statement node, array) pairs: that statement reads a copy of the array, which
         is laid out in the order of its loops.
     hints : sizes for costs.
+    strips : products that go in strips, and along which axis.
     """
 
     def __init__(
@@ -122,10 +128,12 @@ class Program:
         hints: Mapping[str, int],
         forced: Iterable[Node] = (),
         packed: Mapping[tuple[Node, Node], Node] | None = None,
+        strips: Mapping[Node, Along] | None = None,
     ) -> None:
         self.graph = graph
         self.hints = hints
         self.packed = {} if packed is None else packed
+        self.strips: Mapping[Node, Along] = {} if strips is None else strips
         self.statements: list[Stmt] = []
         self.of_node: dict[Node, Stmt] = {}
         self._forced = {*forced, *self.packed.values()}
@@ -134,7 +142,11 @@ class Program:
         self._sizes: dict[Dim, int] = {}
         self._require(graph)
         self._force_long(graph)
-        self.axes = Axes(graph, self._live)
+        live = set(self._live)
+        self.strips = {node: along for node, along in self.strips.items() if node in live}
+        sums = [node for node, along in self.strips.items() if along == "sums"]
+        self.axes = Axes(graph, self._live, sums)
+        self._apart = self._force_checks()
         self.unrolled: set[int] = set()
         self.margins: dict[Node, Margins] = {}
         self._place(graph)
@@ -175,6 +187,7 @@ class Program:
             seen.add(node)
             for operand in self._buffers(node):
                 self._want(operand)
+            self._forced.update(self._strips_of(node))
             stack.extend(graph.needs(node))
         seen.update(self.packed.values())
         self._live = sorted(seen, key=lambda n: n.number)
@@ -190,12 +203,30 @@ class Program:
     def _buffers(self, node: Node) -> list[Node]:
         """Operands that ``node`` reads as whole arrays."""
         if node.kind == "gemm":
-            return [x.operands[0] if is_transpose(x) else x for x in node.operands]
+            strips = self._strips_of(node)
+            return [base for base in map(base_of, node.operands) if base not in strips]
         if node.kind in ("whole", "alias"):
             return list(node.operands)
         if node.kind == "scatter":
             return [node.operands[0]]
         return []
+
+    def _strips_of(self, node: Node) -> list[Node]:
+        """What a product reads strip by strip: elements of a buffer, in any layout."""
+        along = self.strips.get(node)
+        return [] if along is None else [base for base, _ in taken_in_strips(node, along)]
+
+    def _force_checks(self) -> set[Node]:
+        """What picks elements along strips is computed apart: its checks are not for lanes."""
+        along = {self.axes.of(node)[0] for node, a in self.strips.items() if a == "rows"}
+        along |= {self.axes.of(node)[1] for node, a in self.strips.items() if a == "columns"}
+        found = {
+            node
+            for node in self._live
+            if node.kind in ("gather", "place") and along & {*self.axes.of(node)}
+        }
+        self._forced |= found
+        return found
 
     def _force_long(self, graph: Graph) -> None:
         """Make statements of values that are made of many others.
@@ -261,6 +292,10 @@ class Program:
         self.of_node[node] = stmt
         stmt.keep = node in self._kept
         stmt.out = self.axes.of(node)
+        stmt.apart = node in self._apart
+        if node in self.strips:
+            self._make_strip(stmt, self.strips[node])
+            return
         if node.kind in WHOLE_KINDS:
             stmt.whole = True
             stmt.keep = True
@@ -282,6 +317,17 @@ class Program:
         elif node.kind in ("part", "scan"):
             stmt.keep = True
         stmt.extents = dict(zip(stmt.domain, source.shape, strict=True))
+
+    def _make_strip(self, stmt: Stmt, along: Along) -> None:
+        a, _ = stmt.node.operands
+        rows, columns = stmt.out
+        summed = self.axes.of(a)[1]
+        if summed in stmt.out:
+            summed = self.axes.fresh()
+        stmt.domain = (rows, summed, columns)
+        stmt.extents = dict(zip(stmt.domain, (*a.shape, stmt.node.shape[1]), strict=True))
+        stmt.strip = {"rows": rows, "columns": columns, "sums": summed}[along]
+        stmt.reduced = frozenset((summed,))
 
     def _reduce_domain(self, stmt: Stmt, source: Node) -> None:
         """The axes of the result, and between them those that are reduced.
@@ -310,6 +356,7 @@ class Program:
         small = {
             axis
             for stmt in self.statements
+            if stmt.strip is None
             for axis, extent in stmt.extents.items()
             if isinstance(extent, int) and extent <= UNROLL_LIMIT
         }
@@ -318,7 +365,10 @@ class Program:
                 small -= {stmt.domain[stmt.node.attributes["axis"]]}
         for stmt in self.statements:
             inside = sorted((a for a in stmt.extents if a in small), key=lambda a: stmt.extents[a])
-            while self.volume(tuple(stmt.extents[a] for a in inside)) > MOST_UNROLLED:
+            while (
+                stmt.strip is None
+                and self.volume(tuple(stmt.extents[a] for a in inside)) > MOST_UNROLLED
+            ):
                 small.discard(inside.pop())
         self.unrolled = small
 
@@ -365,8 +415,10 @@ class Program:
         seen: set[tuple[Node, Index]] = set()
         stack: list[tuple[Node, Index]] = []
         node = stmt.node
-        if stmt.whole:
+        if stmt.whole or stmt.strip is not None:
             self._read_whole(stmt)
+            if stmt.strip is not None:
+                self._read_strips(stmt)
             return
         if node.kind in ("reduce", "part", "scan"):
             stack.extend((x, index) for x in node.operands)
@@ -408,6 +460,12 @@ class Program:
             else:
                 stack.extend(node.operands)
 
+    def _read_strips(self, stmt: Stmt) -> None:
+        for base, dimension in taken_in_strips(stmt.node, self.strips[stmt.node]):
+            index = [Entry(axis) for axis in self.axes.of(base)]
+            index[dimension] = Entry(stmt.strip)
+            stmt.reads.append((base, tuple(index)))
+
     def below(self, stmt: Stmt | None, node: Node, index: Index) -> list[tuple[Node, Index]]:
         """What an inlined ``node`` at ``index`` reads, and at which indices."""
         kind = node.kind
@@ -426,6 +484,8 @@ class Program:
                     elif axis is not None and not isinstance(axis, int):
                         stmt.guarded = True
             return [(node.operands[0], inner)]
+        if kind == "place":
+            return [(node.operands[0], index)]
         if kind == "gather":
             data, inner = through_gather(node, index)
             return [*data, (node.operands[0], inner)]

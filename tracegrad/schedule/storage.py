@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tracegrad.ir.types import Dim
 from tracegrad.schedule.statements import Margins, Program, Stmt
-from tracegrad.schedule.tree import BLOCK, Item, Key, Loop
+from tracegrad.schedule.tree import Item, Key, Loop
 
 
 @dataclass(eq=False)
@@ -76,7 +76,19 @@ def plan(program: Program, tree: Sequence[Item]) -> dict[Stmt, Storage]:
                     moving = e.axis is not None and e.axis not in program.unrolled
                     if moving or not isinstance(e.offset, int):
                         data_read.add((other, d))
-    return {t: _storage(program, t, paths[t], common[t], data_read) for t in program.statements}
+    orders = {t: paths[_longest_path(program, t, paths)] for t in program.statements}
+    return {
+        t: _storage(program, t, paths[t], common[t], data_read, orders[t])
+        for t in program.statements
+    }
+
+
+def _longest_path(program: Program, stmt: Stmt, paths: dict[Stmt, tuple[Loop, ...]]) -> Stmt:
+    """In whose loops' order a buffer is kept: of a product in strips, a reader's."""
+    if stmt.strip is None:
+        return stmt
+    readers = [t for t in program.statements if stmt in t.deps]
+    return max([stmt, *readers], key=lambda t: len(paths[t]))
 
 
 def _storage(
@@ -85,6 +97,7 @@ def _storage(
     path: tuple[Loop, ...],
     common: int,
     data_read: set[tuple[Stmt, int]],
+    loops: tuple[Loop, ...],
 ) -> Storage:
     storage = Storage(path)
     if stmt.whole:
@@ -102,6 +115,12 @@ def _storage(
             home = min(home, storage.first)
         else:
             home = min(home, register)
+    elif stmt.strip is not None:
+        storage.register = len(path)
+        storage.memory = stmt.strip in stmt.reduced
+        storage.first = 0
+        if storage.memory:
+            home = 0
     elif stmt.node.kind == "scatter":
         home = 0
     storage.home = home
@@ -112,7 +131,7 @@ def _storage(
     bound = {loop.key for loop in path[:home]}
     dims: list[int] = []
     blocked: set[int] = set()
-    must = stmt.keep
+    must = stmt.keep or stmt.strip is not None
     for d, axis in enumerate(stmt.out):
         if stmt.keep:
             dims.append(d)
@@ -133,12 +152,13 @@ def _storage(
     if not stmt.keep:
         # Buffers of our own take the order of the loops, unrolled dimensions outermost: what
         # neighbouring iterations read lies together.
-        order = {loop.key.axis: depth for depth, loop in enumerate(path)}
+        order = {loop.key.axis: depth for depth, loop in enumerate(loops)}
         dims.sort(key=lambda d: order.get(stmt.out[d], -1))
     storage.dims = tuple(dims)
     storage.blocked = frozenset(blocked)
     storage.margins = program.margins.get(stmt.node)
-    storage.shape = tuple(BLOCK if d in blocked else stmt.node.shape[d] for d in dims)
+    sizes = {loop.key.axis: loop.block for loop in path if loop.key.part == "o"}
+    storage.shape = tuple(sizes[stmt.out[d]] if d in blocked else stmt.node.shape[d] for d in dims)
     if storage.margins is not None:
         around = [sum(sides) for sides in storage.margins]
         assert all(not width or d in dims for d, width in enumerate(around)), "margins are nowhere"

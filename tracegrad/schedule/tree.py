@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from tracegrad.schedule.statements import Data, Index, Program, Stmt
+from tracegrad.schedule.strips import STRIP, NotInStrips
 
 BLOCK = 128
 SHORT = 32
@@ -38,11 +39,13 @@ class Key(NamedTuple):
 
 @dataclass(eq=False)
 class Loop:
-    """A loop and what it holds, in order. ``kind`` is for the printer and for lowering."""
+    """A loop and what it holds, in order. ``kind`` is for the printer and for lowering; ``block``
+    is how many trips one block of it has."""
 
     key: Key
     kind: str
     items: list[Item] = field(default_factory=list)
+    block: int = BLOCK
 
 
 Item: TypeAlias = "Loop | Stmt"
@@ -125,7 +128,10 @@ class TreeBuilder:
             split = None if bound else self._split(axis, group)
             if split is not None:
                 body = self._build(group, {**bound, axis: split})
-                return [Loop(Key(axis, "o"), "block", body)]
+                strips = any(t.strip is not None for t in group)
+                return [Loop(Key(axis, "o"), "block", body, STRIP if strips else BLOCK)]
+            if any(t.strip is not None for t in group):
+                raise NotInStrips
             vectors = self._apart(axis, group, bound)
             if vectors:
                 self.vectors |= vectors
@@ -142,6 +148,8 @@ class TreeBuilder:
 
     def _unbound(self, stmt: Stmt, bound: dict[int, str]) -> list[Key]:
         """The loops that ``stmt`` still needs, outermost first."""
+        if stmt.strip is not None:
+            return [] if stmt.strip in bound else [Key(stmt.strip)]
         keys: list[Key] = []
         last: list[Key] = []
         for axis in stmt.loops:
@@ -164,6 +172,8 @@ class TreeBuilder:
             axis = stmt.domain[stmt.node.attributes["axis"]]
             if key.axis == axis:
                 return "reverse" if stmt.node.attributes.get("reverse") else "plain"
+        if key.part == "b" and stmt.apart:
+            return "picks"
         if key.part == "b" and bound.get(key.axis) == "rows":
             return "lanes" if len(unbound) == 1 else "rows"
         if bound.get(key.axis) == "apart":
@@ -229,7 +239,7 @@ class TreeBuilder:
         ):
             return False  # the zeros around it are elsewhere
         exact = (axis, 1, 0)
-        if any(isinstance(e.axis, Data) for index in indices for e in index):
+        if not reader.apart and any(isinstance(e.axis, Data) for i in indices for e in i):
             return False  # picked elements would keep what computes them from being vectorised
         return all(tuple(index[dimension]) == exact for index in indices)
 
@@ -260,14 +270,17 @@ class TreeBuilder:
             return None
         if any(t.guarded or t.pair or t.node.kind in ("scan", "scatter") for t in group):
             return None
+        strips = any(t.strip is not None for t in group)
         inner = [a for t in group for a in t.loops if a != axis]
-        if not inner:
+        if not inner and not strips:
             return None
         longest = max(
             (program.size(t.extents[a]) for t in group for a in t.loops if a != axis), default=0
         )
-        if longest < SHORT and self._reuse(axis, group) >= REUSE:
+        if longest < SHORT and (strips or self._reuse(axis, group) >= REUSE):
             return "lanes"
+        if strips:
+            return "rows"
         if any(t.node.heavy and t.loops == (axis,) for t in group):
             return "rows"
         return None

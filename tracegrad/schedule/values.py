@@ -176,6 +176,9 @@ class Evaluator:
             return self.value(node.operands[0], through_view(node, index))
         if kind == "pad":
             return self._pad(node, index)
+        if kind == "place":
+            size, dimension = (node.attributes[name] for name in ("size", "dimension"))
+            return self._checked(Data(node.operands[0], index, size, dimension))
         if kind == "gather":
             return self.value(node.operands[0], through_gather(node, index)[1])
         if kind == "input":

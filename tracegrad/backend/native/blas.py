@@ -51,8 +51,30 @@ def dot(writer: Writer, arrays: Arrays, a: View, b: View, out: View) -> None:
     writer.start(end)
 
 
-def _matrices(writer: Writer, a: View, b: View, out: View) -> None:
-    """In Fortran's order all three are transposed: out.T = b.T @ a.T."""
+def part(writer: Writer, a: View, b: View, out: View, add: bool) -> None:
+    """``put_product(a, b, out)`` or ``add_product(a, b, out)`` of parts of matrices that fit."""
+    element = out.type.element
+    ranks = {x.type.rank for x in (a, b, out)}
+    if element not in (F64, F32) or any(x.type.element is not element for x in (a, b)):
+        raise Unsupported("a product of these dtypes")
+    if out.column_major or sys.byteorder != "little" or ranks != {2}:
+        raise Unsupported("a product of these arrays")
+    # Of a sum of nothing BLAS makes zeros; only of nothing at all it has nothing to write.
+    op = writer.op
+    total = op(f"mul i64 {out.shape[0]}, {out.shape[1]}")
+    some, end = writer.label("some"), writer.label("end")
+    writer.branch(op(f"icmp ne i64 {total}, 0"), some, end)
+    writer.start(some)
+    _matrices(writer, a, b, out, add)
+    writer.jump(end)
+    writer.start(end)
+
+
+def _matrices(writer: Writer, a: View, b: View, out: View, add: bool = False) -> None:
+    """In Fortran's order all three are transposed: out.T = b.T @ a.T.
+
+    With ``add`` the product is added to what ``out`` holds.
+    """
     fortran.call(
         writer,
         "blas.gemm",
@@ -64,12 +86,12 @@ def _matrices(writer: Writer, a: View, b: View, out: View) -> None:
         a.shape[1],
         Real(1.0),
         Place(b.data),
-        _width(b),
+        _width(writer, b),
         Place(a.data),
-        _width(a),
-        Real(0.0),
+        _width(writer, a),
+        Real(1.0 if add else 0.0),
         Place(out.data),
-        out.shape[1],
+        _width(writer, out),
     )
 
 
@@ -84,7 +106,7 @@ def _vector(writer: Writer, a: View, b: View, out: View) -> None:
         columns,
         Real(1.0),
         Place(a.data),
-        _width(a),
+        _width(writer, a),
         Place(b.data),
         "1",
         Real(0.0),
@@ -93,6 +115,9 @@ def _vector(writer: Writer, a: View, b: View, out: View) -> None:
     )
 
 
-def _width(x: View) -> str:
-    """How far a row in memory is from the next."""
-    return x.shape[0] if x.column_major else x.shape[1]
+def _width(writer: Writer, x: View) -> str:
+    """How far a row in memory is from the next; BLAS wants one, though there should be no row."""
+    if x.width is None:
+        return x.shape[0] if x.column_major else x.shape[1]
+    some = writer.op(f"icmp sgt i64 {x.width}, 1")
+    return writer.op(f"select i1 {some}, i64 {x.width}, i64 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tracegrad.backend.native import blas
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PARTS = "parts"
 """The module, in full names, of what a text defines besides its entry."""
+
+PRODUCTS = ("tracegrad.backend.products.put_product", "tracegrad.backend.products.add_product")
+"""Products of parts of matrices: the first writes, the second adds."""
 
 
 @dataclass
@@ -485,6 +488,9 @@ class Program(Expressions):
             a, b, out = (self.view(each) for each in call.args)
             self.lock.leave()
             blas.dot(self.writer, self.arrays, a, b, out)
+        elif path in PRODUCTS and len(call.args) == 3:
+            a, b, out = (self._part(each) for each in call.args)
+            blas.part(self.writer, a, b, out, add=path == PRODUCTS[1])
         elif path is None and isinstance(call.func, ast.Attribute) and call.func.attr == "fill":
             base, value = self.view(call.func.value), ast.unparse(call.args[0])
             if value not in ("0", "0.0") or base.column_major:
@@ -492,6 +498,39 @@ class Program(Expressions):
             self.arrays.clear(base)
         elif self.helped(call) is None:
             raise Unsupported(ast.unparse(node))
+
+    def _part(self, node: ast.expr) -> View:
+        """A matrix, rows ``[lo:hi]`` or columns ``[:, lo:hi]`` of one, or the transpose of these.
+
+        The part is in range: like other places, it is not checked.
+        """
+        if isinstance(node, ast.Attribute) and node.attr == "T":
+            whole = self._part(node.value)
+            return replace(whole, shape=whole.shape[::-1], column_major=not whole.column_major)
+        if not isinstance(node, ast.Subscript):
+            whole = self.view(node)
+            return replace(whole, width=whole.shape[1]) if whole.type.rank == 2 else whole
+        whole, place = self.view(node.value), node.slice
+        along = 0
+        if isinstance(place, ast.Tuple):
+            before, place = place.elts
+            along = 1
+            if not isinstance(before, ast.Slice) or before.lower or before.upper:
+                raise Unsupported(ast.unparse(node))
+        if not isinstance(place, ast.Slice) or place.upper is None or place.step is not None:
+            raise Unsupported(ast.unparse(node))
+        if whole.type.rank != 2 or whole.column_major:
+            raise Unsupported(ast.unparse(node))
+        end = self.scalars.cast(self.number(place.upper), I64)
+        first = self.scalars.constant(0)
+        if place.lower is not None:
+            first = self.scalars.cast(self.number(place.lower), I64)
+        size = self.writer.op(f"sub i64 {end.text}, {first.text}")
+        zero = self.scalars.constant(0)
+        at = [zero, first] if along else [first, zero]
+        data = self.arrays.place(whole, at)
+        shape = (whole.shape[0], size) if along else (size, whole.shape[1])
+        return replace(whole, data=data, shape=shape, owner="null", width=whole.shape[1])
 
     def _return(self, node: ast.Return) -> None:
         parts: Sequence[ast.expr] = ()

@@ -136,7 +136,8 @@ class View:
     """An array value: where its elements are, its sizes, and who keeps them alive.
 
     ``owner`` is the operand of what is counted, "null" for an argument's memory. ``shared`` says
-    whether Python sees it: an ndarray, not scratch memory.
+    whether Python sees it: an ndarray, not scratch memory. ``width`` is how many elements lie from
+    a row in memory to the next, where that is not the length of a row.
     """
 
     type: Array
@@ -145,6 +146,7 @@ class View:
     owner: str = "null"
     shared: bool = False
     column_major: bool = False
+    width: str | None = None
 
 
 Value = Number | View
