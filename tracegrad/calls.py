@@ -1,10 +1,10 @@
 """The direct way of a call: a Python function, made for one version, from arguments to result.
 
-It looks at types only as far as Numba doesn't (a Python float would be taken for an int's place),
-takes trees apart by their keys, fetches captured arrays, and builds the result by an expression.
-Whatever it did not expect, it leaves to the general way. Its text holds no value of the user's:
-those enter as constants. Parameters are called as the user's function calls them, where no argument
-may be left out: so Python itself brings arguments given by name into order.
+It looks at types only as far as the kernel doesn't (a Python float would be taken for an int's
+place), takes trees apart by their keys, fetches captured arrays, and builds the result by an
+expression. Whatever it did not expect, it leaves to the general way. Its text holds no value of the
+user's: those enter as constants. Parameters are called as the user's function calls them, where no
+argument may be left out: so Python itself brings arguments given by name into order.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class _Text:
 
     miss: str = ""
     """The line that leaves the call to the general way."""
+    trusting: bool = False
+    """Whether the kernel refuses by itself what is no array: our compiler's does."""
     names: dict[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[str] = dataclasses.field(default_factory=list)
     locals: int = 0
@@ -180,6 +182,7 @@ def _return_or_miss(text: _Text, result: str, after: str | None = None) -> None:
 def _name_kernel(text: _Text, compiled: CompiledKernel, careful: bool) -> None:
     # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
     text.names["kernel"] = compiled.entry_point if careful else compiled.checked
+    text.trusting = compiled.native and not careful
     text.names |= {"ndarray": np.ndarray, "kernel_array": kernel_array, "GuardFailed": GuardFailed}
 
 
@@ -333,7 +336,8 @@ def _array(
         text.add(f"{name} = {name}[()]", level + 1)
         text.miss_unless(f"type({name}) is {text.constant(dtype.type)}", level)
         return name
-    text.miss_unless(f"type({name}) is ndarray", level)
+    if not text.trusting:
+        text.miss_unless(f"type({name}) is ndarray", level)
     if careful:
         text.add(f"{name} = kernel_array({name})", level)
         text.miss_unless(f"{name}.ndim == {rank} and {name}.dtype == {text.constant(dtype)}", level)

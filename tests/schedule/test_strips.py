@@ -7,11 +7,14 @@ import pytest
 
 from tests.schedule.support import assert_same_results, counts, scheduled
 from tracegrad import ops
+from tracegrad.backend.compile import KernelOptions
 from tracegrad.backend.emit import emit_loop_form, entry_name
 from tracegrad.ir.builder import Builder
+from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.text import parse
 from tracegrad.ir.types import ArrayType, f64, symbol
 from tracegrad.ops import access
+from tracegrad.pipeline import compile_function
 from tracegrad.schedule import explain, tree
 
 REGRESSION = """
@@ -98,6 +101,19 @@ def test_single_precision():
     assert np.allclose(value, np.log(e.sum(axis=1)).sum(), rtol=1e-4)
     assert w_bar.dtype == np.float32
     assert np.allclose(w_bar, x.T @ (e * (y / e.sum(axis=1))[:, None]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_machine_code_gives_the_same(dtype):
+    text = REGRESSION if dtype is np.float64 else REGRESSION.replace("f64", "f32")
+    function = parse(text)
+    kernel = compile_function(function, KernelOptions(cache=False))
+    tolerance = 1e-9 if dtype is np.float64 else 1e-4
+    for n, m in ((0, 3), (1, 1), (257, 3), (600, 0)):
+        given = regression(n, m, 7, dtype)
+        found = kernel.entry_point(*given)
+        for right, left in zip(evaluate(function, *given), found, strict=True):
+            np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
 
 
 def test_a_strip_that_is_also_a_result_is_written_where_it_belongs():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tracegrad.backend.native import results
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import BOOL, I64, Array, Number, Scalar, Unsupported, View
@@ -99,13 +100,6 @@ _ELEMENTS = """define internal noalias ptr @elements(ptr %array) noinline nounwi
   %place = getelementptr i8, ptr %array, i64 16
   %data = load ptr, ptr %place
   ret ptr %data
-}"""
-
-_NDARRAY = """define internal ptr @ndarray(i32 %rank, ptr %shape, i32 %number, ptr %make) noinline {
-  %find = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 DESCR)
-  %descr = call ptr %find(i32 %number)
-  %array = call ptr %make(i32 %rank, ptr %shape, ptr %descr, i32 0)
-  ret ptr %array
 }"""
 
 _PLAIN = ("PyMem_RawCalloc", "PyMem_RawMalloc", "PyMem_RawFree")
@@ -262,9 +256,15 @@ class Arrays:
 
     def _ndarray(self, type: Array, shape: Sequence[str], zero: bool, large: bool) -> View:
         self.lock.take()
-        self._define("ndarray", _NDARRAY, DESCR="PyArray_DescrFromType")
-        self.writer.module.define("elements", _ELEMENTS)
+        names = {"DESCR": "PyArray_DescrFromType", "DECREF": "Py_DecRef"}
+        self._define("ndarray", results.NDARRAY, **names)
         writer = self.writer
+        writer.module.define("elements", _ELEMENTS)
+        writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
+        slot = "null"
+        if results.KEEPS and not large:
+            name = f"kept{len(writer.module.definitions)}"
+            slot = writer.module.define(name, f"@{name} = {results.SLOT}")
         where = writer.slot(f"[{max(1, type.rank)} x i64]")
         for axis, dim in enumerate(shape):
             place = writer.op(f"getelementptr i64, ptr {where}, i64 {axis}")
@@ -274,7 +274,8 @@ class Arrays:
             if large
             else ("PyArray_Zeros" if zero else "PyArray_Empty")
         )
-        given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, ptr {maker}"
+        given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, ptr {maker}, ptr {slot}"
+        given += f", i64 {type.element.size}, i64 {int(zero)}"
         array = writer.op(f"call ptr @ndarray({given})")
         self.refuse(writer.op(f"icmp eq ptr {array}, null"), "", None)
         data = writer.op(f"call noalias ptr @elements(ptr {array})")
