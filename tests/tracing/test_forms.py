@@ -1,6 +1,6 @@
 """Every form of the NumPy functions that tracing takes, against NumPy itself.
 
-Each line of `forms_numeric` and `forms_other` is the body of a function that is written to a
+Each line of the modules `forms_*` is the body of a function that is written to a
 source file, staged, traced, verified, run by the IR interpreter, and compared in value, shape and
 dtype. Each is run again, from the same trace, for other sizes: it must agree, or a guard must fail.
 """
@@ -16,13 +16,14 @@ import scipy.linalg
 import scipy.special
 
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
+from tests.tracing.forms_arguments import ARGUMENTS
 from tests.tracing.forms_numeric import NUMERIC
 from tests.tracing.forms_other import OTHER
 from tracegrad.errors import GuardFailed
 
 CASES = [
     pytest.param(text.strip(), id=f"{group}: {text.strip()}")
-    for group, texts in (NUMERIC | OTHER).items()
+    for group, texts in (NUMERIC | OTHER | ARGUMENTS).items()
     for text in texts.strip().splitlines()
 ]
 
@@ -97,7 +98,7 @@ def test_a_trace_serves_other_sizes_or_says_so(text):
         pytest.skip("NumPy itself does not take these sizes")
     traced = trace(function, *first)
     assert_like_numpy(run(traced, *first), expected)
-    if text.startswith(("[", "A.tolist", "dict", "list")):
+    if text.startswith(("[", "A.tolist", "dict", "list", "np.array_split(x,3)", "np.unstack")):
         with pytest.raises(GuardFailed):
             run(traced, *second)  # unrolled
     else:

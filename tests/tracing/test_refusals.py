@@ -82,6 +82,22 @@ def c_function(x):
     return np.array(x).tobytes()  # here
 
 
+def where_without_out(x):
+    return np.exp(x, where=x > 0)  # here
+
+
+def memory_order(x):
+    return np.outer(x, x).ravel("K")  # here
+
+
+def inserted_outside(x):
+    return np.insert(x, 7, 1.0)  # here
+
+
+def deleted_outside(x):
+    return np.delete(x, [0, 5])  # here
+
+
 CASES = [
     (branch, errors.UnsupportedError, "same kind of value", NotImplementedError),
     (to_float, errors.NeedsValue, "", TypeError),
@@ -100,6 +116,10 @@ CASES = [
     (mask, errors.IndexOutOfRange, "corresponding boolean axis is 2", IndexError),
     (float_index, errors.IndexOutOfRange, "integer or boolean arrays", IndexError),
     (concatenated, errors.ShapeError, "the array at index 1 has 2 dimension(s)", ValueError),
+    (where_without_out, errors.UnsupportedError, "give out=", NotImplementedError),
+    (memory_order, errors.UnsupportedError, "how an array lies in memory", NotImplementedError),
+    (inserted_outside, errors.IndexOutOfRange, "index 7 is out of bounds", IndexError),
+    (deleted_outside, errors.IndexOutOfRange, "index 5 is out of bounds", IndexError),
     (c_function, errors.UnsupportedError, "tobytes", NotImplementedError),
 ]
 

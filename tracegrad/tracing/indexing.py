@@ -38,10 +38,10 @@ class _Item:
 def read(x: Tracer, key: Any) -> Any:
     """``x[key]``."""
     part, is_view = selection(x, key)
-    if not is_view or not part.shape:
-        # One element is a scalar, positions from an array make a copy: neither is a view.
+    if not is_view or not part.shape or x.memory is None:
+        # One element is a scalar, positions from an array make a copy, and so does an axis that
+        # is added to a scalar: none is a view.
         return wrap(_read_value(x, part))
-    assert x.memory is not None
     trace = current_trace()
     base = x.memory.get(trace)
     view = part_of(x.memory, trace.run(joined, (*x.stages, part), base.shape))

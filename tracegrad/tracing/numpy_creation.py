@@ -183,20 +183,20 @@ def linspace(
         made = native(start, stop, num, endpoint, retstep, dtype, axis)
         return (_constants(made[0]), made[1]) if retstep else _constants(made)
     low, high = operand(start), operand(stop)
-    if low.ndim or high.ndim or axis not in (0, -1):
-        raise refuse("np.linspace", "between arrays", "use start + steps[:, None] * (stop - start)")
     kind = np.result_type(low.dtype, high.dtype, np.float64)
     low, high = cast(low, kind), cast(high, kind)
     count = num if is_integer(num) else int(num)
     if count < 0:
         raise ValueError(f"Number of samples, {count}, must be non-negative.")
     parts = count - 1 if endpoint else count
-    steps = _steps(as_dim(count))
+    rank = max(low.ndim, high.ndim)
+    steps: Any = _steps(as_dim(count))[(slice(None), *(None,) * rank)]
     step: Any = (high - low) / parts if parts > 0 else (high - low) * np.nan
     result: Any = cast(steps, kind) * step + low if parts > 0 else cast(steps, kind) + low
     if endpoint and parts > 0:
         result = np.where(steps == parts, high, result)
     result = result if dtype is None else cast(result, dtype)
+    result = np.moveaxis(result, 0, axis) if rank else result
     return (result, step) if retstep else result
 
 

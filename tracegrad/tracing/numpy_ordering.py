@@ -85,19 +85,50 @@ def median(
     return _kept(result, axes, keepdims)
 
 
+# The place of a quantile in the sorted array, by the two numbers of Hyndman and Fan, "Sample
+# quantiles in statistical packages", The American Statistician 50, 1996.
+_SPOTS = {
+    "interpolated_inverted_cdf": (0.0, 1.0),
+    "hazen": (0.5, 0.5),
+    "weibull": (0.0, 0.0),
+    "linear": (1.0, 1.0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+}
+_ROUNDED = ("lower", "higher", "midpoint", "nearest")
+
+
+def _rounded(x: Any, spot: Any, method: str) -> Any:
+    """Quantiles that are elements, or lie in the middle between two."""
+    low, high = (np.floor(spot).astype(np.int64), np.ceil(spot).astype(np.int64))
+    if method == "midpoint":
+        found = 0.5 * (x[low] + x[high])
+    elif method == "nearest":
+        found = x[np.rint(spot).astype(np.int64)]
+    else:
+        found = x[low if method == "lower" else high]
+    return np.where(np.isnan(x[-1]), np.nan, found)
+
+
 @implements(np.quantile)
 def quantile(
     a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
     method: str = "linear", keepdims: bool = False,
 ) -> Any:  # fmt: skip
     no_out(out, "np.quantile")
-    if method != "linear":
+    if method not in _SPOTS and method not in _ROUNDED:
         raise refuse("np.quantile", f"with method={method!r}", "use method='linear'")
     if not hasattr(q, "value") and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
         raise ValueError("Quantiles must be in the range [0, 1]")
     x, axes = _in_order(a, axis)
     level = operand(q)
-    spot = level * (x.shape[0] - 1)
+    a, b = _SPOTS.get(method, (1.0, 1.0))
+    count = x.shape[0]
+    spot = level * (count - 1) if a == b == 1 else count * level + (a + level * (1 - a - b)) - 1
+    if a != 1 or b != 1:
+        spot = np.clip(spot, 0, count - 1)
+    if method in _ROUNDED:
+        return _kept(_rounded(x, spot, method), axes, keepdims, level.ndim)
     below = np.floor(spot)
     low = below.astype(np.int64)
     high = np.minimum(low + 1, x.shape[0] - 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracegrad.errors import ShapeError
 from tracegrad.tracing.axes import no_out, normal_axis
-from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.indexing import take_along
 from tracegrad.tracing.integers import as_dim, is_integer
 from tracegrad.tracing.state import current_trace
@@ -19,12 +19,16 @@ from tracegrad.tracing.values import fresh, operand, wrap
 @implements(np.take)
 def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "raise") -> Any:
     no_out(out, "np.take")
-    if mode != "raise":
-        raise refuse("np.take", f"with mode={mode!r}", "clip or wrap the indices yourself")
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f"clipmode must be one of 'clip', 'raise', or 'wrap' (got {mode!r})")
     x = operand(a)
     if axis is None:
         x, axis = np.ravel(x), 0
     which = normal_axis(axis, x.ndim)
+    if mode == "wrap":
+        indices = np.mod(operand(indices), x.shape[which])
+    elif mode == "clip":
+        indices = np.clip(operand(indices), 0, x.shape[which] - 1)
     if is_integer(indices):
         return x[(*(slice(None),) * which, indices)]
     index = operand(indices)

@@ -143,6 +143,16 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     return np.sum(operand(x1) * operand(x2), axis=axis)
 
 
+for _name in ("matvec", "vecmat"):
+    if hasattr(np, _name):  # from NumPy 2.2 on
+
+        @implements(getattr(np, _name))
+        def matrix_and_vector(x1: Any, x2: Any, /, *, _first: bool = _name == "vecmat") -> Any:
+            if _first:
+                return (operand(x1)[..., None, :] @ operand(x2))[..., 0, :]
+            return (operand(x1) @ operand(x2)[..., None])[..., 0]
+
+
 @implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     x, y = _pair(a, b)
@@ -265,7 +275,7 @@ def einsum(
 ) -> Any:  # fmt: skip
     no_out(out, "np.einsum")
     if not operands or not isinstance(operands[0], str):
-        raise refuse("np.einsum", "without a subscript string", "write the subscripts as a string")
+        operands = _with_subscripts(operands)
     xs = [operand(x) for x in operands[1:]]
     if dtype is not None:
         xs = [cast(x, dtype) for x in xs]
@@ -280,6 +290,17 @@ def einsum(
     x = np.sum(x, axis=gone, dtype=x.dtype) if gone else x
     labels = [label for label in labels if label in result]
     return Tracer(operand(np.transpose(x, [labels.index(label) for label in result])).value)
+
+
+def _with_subscripts(given: Sequence[Any]) -> tuple[Any, ...]:
+    """``einsum``'s other form, ``(x, [0, 1], y, [1, 2], [0, 2])``, with a string of subscripts."""
+
+    def text(labels: Sequence[Any]) -> str:
+        return "".join("..." if k is ... else string.ascii_letters[int(k)] for k in labels)
+
+    pairs, result = list(zip(given[::2], given[1::2], strict=False)), given[len(given) // 2 * 2 :]
+    left = ",".join(text(labels) for _, labels in pairs)
+    return (f"{left}->{text(result[0])}" if result else left, *(x for x, _ in pairs))
 
 
 def _subscripts(text: str, xs: Sequence[Tracer]) -> tuple[list[list[str]], list[str]]:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import NeedsValue, ShapeError
-from tracegrad.ir.types import product
-from tracegrad.ops import access
+from tracegrad.ir.core import Value
+from tracegrad.ir.types import i64, product
+from tracegrad.ops import access, index, update
+from tracegrad.ops.control import for_loop
+from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
-from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import dim_or_int
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
@@ -350,19 +353,54 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> An
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     x = operand(a)
     which = normal_axis(axis, x.ndim)
-    if prepend is not None or append is not None:
-        raise refuse("np.diff", "with prepend or append", "use np.concatenate before it")
+    if n < 0:
+        raise ValueError(f"order must be non-negative but got {n}")
     head = (slice(None),) * which
+    if n and (prepend is not None or append is not None):
+        x = np.concatenate([*_beside(prepend, x, which), x, *_beside(append, x, which)], axis=which)
     for _ in range(n):
         x = x[(*head, slice(1, None))] - x[(*head, slice(None, -1))]
     return x
 
 
+def _beside(given: Any, x: Any, axis: int) -> list[Any]:
+    """What is put before or after ``x`` along an axis: nothing, a number, or an array."""
+    if given is None:
+        return []
+    y = operand(given)
+    if not y.ndim:
+        y = np.broadcast_to(y, [1 if d == axis else x.shape[d] for d in range(x.ndim)])
+    return [y]
+
+
 @implements(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    if to_end is not None or to_begin is not None:
-        raise refuse("np.ediff1d", "with to_end or to_begin", "use np.concatenate")
-    return np.diff(np.ravel(operand(ary)))
+    x = np.ravel(operand(ary))
+    ends = [
+        [] if given is None else [np.ravel(cast(operand(given), x.dtype))]
+        for given in (to_begin, to_end)
+    ]
+    steps: Any = np.diff(x)
+    return np.concatenate([*ends[0], steps, *ends[1]]) if ends[0] or ends[1] else steps
+
+
+def running_extreme(ufunc: np.ufunc, a: Any, axis: Any) -> Any:
+    """``np.maximum.accumulate`` and ``np.minimum.accumulate``: a loop along the axis."""
+    x = operand(a)
+    which = normal_axis(axis, x.ndim)
+    rows: Any = np.moveaxis(x, which, 0) if which else x
+    opdef = REGISTRY[ufunc.__name__]
+
+    def loop() -> Value:
+        def trip(k: Value, out: Value) -> list[Value]:
+            return [update(out, opdef(index(out, k - 1), index(rows.value, k)), k)]
+
+        size = current_trace().size_value(rows.value.shape[0])
+        (out,) = for_loop(constant(1, i64), size, [rows.value], trip)
+        return out
+
+    found: Any = wrap(current_trace().run(loop))
+    return np.moveaxis(found, 0, which) if which else found
 
 
 @implements(np.trapezoid)
@@ -412,6 +450,22 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if len(axes) == 2:
         return _matrix_norm(x, ord, axes, keepdims)
     raise ValueError("Improper number of dimensions to norm.")
+
+
+if hasattr(np.linalg, "matrix_norm"):  # from NumPy 2.0 on
+
+    @implements(np.linalg.matrix_norm)
+    def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+        return norm(x, ord, (-2, -1), keepdims)
+
+    @implements(np.linalg.vector_norm)
+    def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+        x = operand(x)
+        which = normal_axes(axis, x.ndim)
+        rest = [d for d in range(x.ndim) if d not in which]
+        flat = np.reshape(np.transpose(x, [*which, *rest]), [-1, *(x.shape[d] for d in rest)])
+        found = norm(flat, ord, 0)
+        return np.expand_dims(found, which) if keepdims else found
 
 
 def _vector_norm(x: Tracer, ord: Any, axis: int, keepdims: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import ShapeError
+from tracegrad.errors import IndexOutOfRange, ShapeError
 from tracegrad.ir.types import Dim, Shape, floor_div, product
 from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
@@ -48,11 +48,19 @@ def reshape(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None
 ) -> Any:
     x = operand(a)
-    wanted: Any = as_shape(newshape if shape is None else shape)
+    wanted = as_shape(newshape if shape is None else shape)
     if order == "F":
-        return np.transpose(np.reshape(np.transpose(x), wanted[::-1]))
-    if order not in ("C", "A"):
-        raise refuse("np.reshape", f"with order={order!r}")
+        return np.transpose(_in_order(np.transpose(x), wanted[::-1]))
+    if order != "C" and x.ndim > 1:
+        raise refuse(
+            "np.reshape",
+            f"with order={order!r}, which depends on how an array lies in memory,",
+            "write order='C' or order='F'",
+        )
+    return _in_order(x, wanted)
+
+
+def _in_order(x: Any, wanted: Shape) -> Any:
     return viewed(x, access.reshaped, _reshaped_shape(x, wanted))
 
 
@@ -85,7 +93,7 @@ def _no_reshape(x: Tracer, wanted: Shape) -> ShapeError:
 
 @implements(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
-    return np.reshape(operand(a), -1, order="F" if order == "F" else "C")
+    return reshape(a, -1, order)
 
 
 @implements(np.transpose, np.permute_dims)
@@ -324,6 +332,59 @@ def column_stack(tup: Any) -> Any:
 @implements(np.append)
 def append(arr: Any, values: Any, axis: Any = None) -> Any:
     return joined([operand(arr), operand(values)], axis)
+
+
+@implements(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
+    x, which = _flat_or_axis(arr, axis)
+    if not is_integer(obj):
+        raise refuse("np.insert", "at several places", "use np.concatenate of slices")
+    _check_place(obj, x, which, x.shape[which])
+    new: Any = cast(operand(values), x.dtype)
+    new = np.moveaxis(np.expand_dims(new, tuple(range(x.ndim - new.ndim))), 0, which)
+    shape = [new.shape[d] if d == which else x.shape[d] for d in range(x.ndim)]
+    head = (slice(None),) * which
+    before, after = x[(*head, slice(None, obj))], x[(*head, slice(obj, None))]
+    return joined([before, np.broadcast_to(new, shape), after], which)
+
+
+@implements(np.delete)
+def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
+    x, which = _flat_or_axis(arr, axis)
+    places = [obj] if is_integer(obj) else obj
+    known = isinstance(places, list | tuple | np.ndarray) and all(
+        isinstance(k, int | np.integer) and not isinstance(k, bool) for k in places
+    )
+    if not known:
+        raise refuse("np.delete", "at places that aren't given as integers", "use a boolean mask")
+    gone = sorted({int(k) for k in places})
+    if gone and gone[0] < 0 <= gone[-1]:
+        raise refuse("np.delete", "at places from both ends", "count all places from one end")
+    for k in gone:
+        _check_place(k, x, which, x.shape[which] - 1)
+    head = (slice(None),) * which
+    starts = [None, *(k + 1 for k in gone)]
+    if gone and gone[-1] == -1:
+        starts.pop()
+    stops = [*gone, None][: len(starts)]
+    pieces = [
+        x[(*head, slice(a, b))] for a, b in zip(starts, stops, strict=True) if a is None or a != b
+    ]
+    return joined(pieces, which)
+
+
+def _flat_or_axis(arr: Any, axis: Any) -> tuple[Any, int]:
+    x = operand(arr)
+    if axis is None:
+        return np.ravel(x), 0
+    return x, normal_axis(axis, x.ndim)
+
+
+def _check_place(place: Any, x: Any, axis: int, last: Any) -> None:
+    if place > last or place < -x.shape[axis]:
+        raise IndexOutOfRange(
+            f"index {place} is out of bounds for axis {axis} with size {x.shape[axis]}"
+        )
 
 
 @implements(np.block)

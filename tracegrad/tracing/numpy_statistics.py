@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.tracing.axes import no_out, normal_axes
+from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
@@ -289,7 +289,10 @@ for _name, _sum in (("cumulative_sum", np.cumsum), ("cumulative_prod", np.cumpro
             y = operand(x)
             found = _sum(y, 0 if axis is None and y.ndim == 1 else axis, dtype)
             if include_initial:
-                raise refuse("np.cumulative_sum", "with include_initial=True")
+                which = 0 if axis is None else normal_axis(axis, y.ndim)
+                first = operand(found)[(*(slice(None),) * which, slice(0, 1))]
+                start = np.zeros_like(first) if _sum is np.cumsum else np.ones_like(first)
+                return np.concatenate([start, found], axis=which)
             return found
 
 

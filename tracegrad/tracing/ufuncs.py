@@ -186,7 +186,11 @@ def call_ufunc(
         from tracegrad.tracing.writing import put_out
 
         out = kwargs.pop("out")
-        return put_out(out, call_ufunc(ufunc, method, inputs, kwargs), ufunc.__name__)
+        chosen = kwargs.pop("where", None) if method == "__call__" else None
+        result = call_ufunc(ufunc, method, inputs, kwargs)
+        if chosen is not None:
+            result = _where(ufunc, chosen, result, out)
+        return put_out(out, result, ufunc.__name__)
     if method == "at":
         return _at(ufunc, *inputs)
     if method == "__call__":
@@ -203,9 +207,31 @@ def call_ufunc(
             array, axis, dtype, *_ = (*inputs, *(None,) * 3)
             axis = kwargs.get("axis", 0 if axis is None else axis)
             return _function(function, array, axis=axis, dtype=kwargs.get("dtype", dtype))
+        if ufunc in (np.maximum, np.minimum):
+            array, axis, *_ = (*inputs, None)
+            from tracegrad.tracing.numpy_reductions import running_extreme
+
+            return running_extreme(ufunc, array, kwargs.get("axis", 0 if axis is None else axis))
     raise UnsupportedError(
         f"{name} is not supported", way_out="use np.sum, np.prod, np.max, np.min or np.cumsum"
     )
+
+
+def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any) -> Any:
+    """``result`` where ``chosen`` is true; elsewhere ``out`` keeps what it has."""
+    (kept,) = out if isinstance(out, tuple) else (out,)
+    mask = lift(chosen)
+    if mask.dtype.kind != "b":
+        raise DTypeError(
+            f"Cannot cast array data from {mask.dtype!r} to {np.dtype(bool)!r} according to the "
+            "rule 'safe'"
+        )
+    if isinstance(result, tuple):
+        raise UnsupportedError(f"np.{ufunc.__name__} with where= is not supported")
+    kept, made = lift(kept), lift(result)
+    if not np.can_cast(made.dtype, kept.dtype, "same_kind"):
+        return made  # `put_out` says what does not fit
+    return _function(np.where, mask, cast(made, kept.dtype), kept)
 
 
 def _at(ufunc: np.ufunc, x: Any, indices: Any, value: Any = None) -> None:
@@ -253,19 +279,26 @@ def _reduce(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
 
 def _call(ufunc: np.ufunc, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if ufunc in (np.matmul, np.vecdot, np.divmod, np.modf, np.frexp):
+    if ufunc in (*_PRODUCTS, np.divmod, np.modf, np.frexp):
         return _function(ufunc, *inputs, **kwargs)
     dtype = kwargs.pop("dtype", None)
     where = kwargs.pop("where", None)
     if where is not None:
         raise UnsupportedError(
-            f"{name} with where= leaves the other elements undefined",
-            way_out="use np.where(condition, a, b)",
+            f"{name} with where= and without out= leaves the other elements undefined",
+            way_out="give out=, or use np.where(condition, a, b)",
         )
     kwargs.pop("casting", None)
+    if kwargs.get("order") in ("C", "A"):
+        del kwargs["order"]
     if kwargs:
         raise UnsupportedError(f"{name} with {', '.join(kwargs)} is not supported")
     return apply(ufunc, inputs, dtype)
+
+
+_PRODUCTS = tuple(
+    getattr(np, name) for name in ("matmul", "vecdot", "matvec", "vecmat") if hasattr(np, name)
+)
 
 
 def _outer(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
