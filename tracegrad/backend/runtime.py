@@ -75,8 +75,8 @@ def recurrence(
 
 
 @helper
-def solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
-    """The solution of ``a @ out = b``; only the lower (or upper) triangle of ``a`` is read."""
+def _substituted(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
+    """The solution of ``a @ out = b``, row by row."""
     n = a.shape[0]
     out = np.empty_like(b)
     for k in range(n):
@@ -91,6 +91,38 @@ def solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
 
 
 @helper
+def solve_triangular(
+    a: np.ndarray, b: np.ndarray, lower: bool, transposed: bool = False, right: bool = False
+) -> np.ndarray:
+    """The solution of ``a @ out = b``, or ``out @ a = b`` if ``right``.
+
+    Only the lower (or upper) triangle of ``a`` is read; it is transposed if ``transposed``.
+    """
+    turned = transposed != right
+    matrix = np.ascontiguousarray(a.T) if turned else a
+    rows = np.ascontiguousarray(b.T) if right else b
+    found = _substituted(matrix, rows, lower != turned)
+    return np.ascontiguousarray(found.T) if right else found
+
+
+@helper
+def symmetric(a: np.ndarray) -> np.ndarray:
+    """``(a + a.T) / 2``."""
+    n = a.shape[0]
+    out = np.empty_like(a)
+    for i in range(n):
+        for j in range(n):
+            out[i, j] = (a[i, j] + a[j, i]) * 0.5
+    return out
+
+
+@helper
+def cholesky(a: np.ndarray) -> np.ndarray:
+    """``np.linalg.cholesky`` of the symmetric part of ``a``."""
+    return np.linalg.cholesky(symmetric(a))
+
+
+@helper
 def slogdet(a: np.ndarray) -> np.ndarray:
     """The sign of the determinant and the logarithm of its magnitude, as one array."""
     out = np.empty(2, a.dtype)
@@ -102,9 +134,9 @@ def slogdet(a: np.ndarray) -> np.ndarray:
 
 @helper
 def eigh(a: np.ndarray) -> np.ndarray:
-    """Eigenvalues of a symmetric matrix in the first row, eigenvectors as columns below."""
+    """Eigenvalues of the symmetric part of ``a``, below them its eigenvectors as columns."""
     n = a.shape[0]
-    values, vectors = np.linalg.eigh(a)
+    values, vectors = np.linalg.eigh(symmetric(a))
     out = np.empty((n + 1, n), a.dtype)
     out[0] = values
     out[1:] = vectors
@@ -124,9 +156,10 @@ def svd(a: np.ndarray) -> np.ndarray:
 
 
 @helper
-def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def solve(a: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
     """``np.linalg.solve``, its rows side by side: Numba's lie the other way."""
-    return np.ascontiguousarray(np.linalg.solve(a, b))
+    matrix = np.ascontiguousarray(a.T) if transposed else a
+    return np.ascontiguousarray(np.linalg.solve(matrix, b))
 
 
 @helper

@@ -46,12 +46,26 @@ def triangle(x: Value, *, lower: bool = True, diagonal: float = 1.0) -> Value:
     n, m = x.shape
     row = view_of(REGISTRY["iota"](size=n, dtype=i64), x.shape, [(0, 0, 1)])
     column = view_of(REGISTRY["iota"](size=m, dtype=i64), x.shape, [(1, 0, 1)])
-    inside = REGISTRY["greater"](row, column) if lower else REGISTRY["greater"](column, row)
+    pair = (row, column) if lower else (column, row)
     zero = constant(0.0, x.dtype)
-    on = zero if diagonal == 0.0 else x * constant(diagonal, x.dtype) if diagonal != 1.0 else x
-    rest = REGISTRY["select"](REGISTRY["equal"](row, column), on, zero)
+    rest: Value = zero
+    inside = REGISTRY["greater_equal" if diagonal == 1.0 else "greater"](*pair)
+    if diagonal not in (0.0, 1.0):
+        on = x * constant(diagonal, x.dtype)
+        rest = REGISTRY["select"](REGISTRY["equal"](row, column), on, zero)
     result: Value = REGISTRY["select"](inside, x, rest)
     return result
+
+
+def mirrored(x: Value) -> Value:
+    """The symmetric matrix whose lower triangle is that of ``x``."""
+    half = triangle(x, diagonal=0.5)
+    return half + transpose(half)
+
+
+def symmetric_part(x: Value) -> Value:
+    """(x + xᵀ) / 2."""
+    return (x + transpose(x)) * constant(0.5, x.dtype)
 
 
 def identity(n: Dim, dtype: Any) -> Value:
@@ -77,22 +91,47 @@ def _matrices(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(rng.normal(size=(n, n)) + 3.0 * np.eye(n))
 
 
+def _turned(x: Value, transposed: bool) -> Value:
+    return transpose(x) if transposed else x
+
+
+def _true(**flags: bool) -> dict[str, bool]:
+    """The flags that are set; the others are left to their default."""
+    return {name: flag for name, flag in flags.items() if flag}
+
+
+def _call(name: str, *flags: str, **always: Any) -> Any:
+    """The text of a call: its flags are printed where they are True, others always."""
+
+    def text(operands: list[str], result: ArrayType, attributes: Any, dims: Any) -> str:
+        shown = [f"{flag}={attributes[flag]}" for flag in always]
+        shown += [f"{flag}=True" for flag in flags if attributes.get(flag, False)]
+        return f"{name}({', '.join([*operands, *shown])})"
+
+    return text
+
+
 # --- solve ------------------------------------------------------------------------------------
 
 
-def solve_vjp(out_bar: Value, out: Value, a: Value, b: Value) -> tuple[Value, Value]:
+def solve_vjp(
+    out_bar: Value, out: Value, a: Value, b: Value, *, transposed: bool = False
+) -> tuple[Value, Value]:
     """b_bar = a⁻ᵀ out_bar and a_bar = -b_bar · outᵀ."""
-    b_bar = solve(transpose(a), out_bar)
-    return -_across(b_bar, out), b_bar
+    b_bar = solve(a, out_bar, **_true(transposed=not transposed))
+    pair = (out, b_bar) if transposed else (b_bar, out)
+    return -_across(*pair), b_bar
 
 
-def solve_jvp(tangents: Sequence[Value | None], out: Value, a: Value, b: Value) -> Value | None:
+def solve_jvp(
+    tangents: Sequence[Value | None], out: Value, a: Value, b: Value, *, transposed: bool = False
+) -> Value | None:
     a_dot, b_dot = tangents
     right = b_dot
     if a_dot is not None:
-        moved = -_product(a_dot, out)
+        moved = -_product(_turned(a_dot, transposed), out)
         right = moved if right is None else right + moved
-    return None if right is None else solve(a, right)
+    return None if right is None else solve(a, right, **_true(transposed=transposed))
 
 
 def _right_samples(rng: np.random.Generator) -> list[Sample]:
@@ -102,15 +141,21 @@ def _right_samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
+def _solve_samples(rng: np.random.Generator) -> list[Sample]:
+    turned = [Sample(each.operands, {"transposed": True}) for each in _right_samples(rng)]
+    return [*_right_samples(rng), *turned]
+
+
 solve = general(
     "solve",
-    doc="The solution of a · out = b for a square matrix and one or more columns b.",
-    infer=lambda a, b: _right_side("solve", a, b),
-    reference=lambda a, b: np.linalg.solve(a, b),
-    array="runtime.solve({0}, {1})",
+    doc="""The solution of a · out = b, or aᵀ · out = b if ``transposed``, for a square matrix and
+    one or more columns b.""",
+    infer=lambda a, b, *, transposed=False: _right_side("solve", a, b),
+    reference=lambda a, b, *, transposed=False: np.linalg.solve(a.T if transposed else a, b),
+    array=_call("runtime.solve", "transposed"),
     vjp=solve_vjp,
     jvp=solve_jvp,
-    samples=_right_samples,
+    samples=_solve_samples,
     cost=64.0,
     source=GILES,
 )
@@ -119,44 +164,96 @@ solve = general(
 # --- solve_triangular -------------------------------------------------------------------------
 
 
-def _triangular_reference(a: np.ndarray, b: np.ndarray, *, lower: bool) -> np.ndarray:
-    solution: np.ndarray = np.linalg.solve(np.tril(a) if lower else np.triu(a), b)
+def _triangular_type(
+    a: ArrayType, b: ArrayType, *, lower: bool, transposed: bool = False, right: bool = False
+) -> ArrayType:
+    if not right:
+        return _right_side("solve_triangular", a, b)
+    _square("solve_triangular", a)
+    if b.rank != 2 or b.shape[1] != a.shape[0] or b.dtype is not a.dtype:
+        raise TypeError(f"solve_triangular: rows as long as those of {a} are needed, not {b}")
+    return b
+
+
+def _triangular_reference(
+    a: np.ndarray, b: np.ndarray, *, lower: bool, transposed: bool = False, right: bool = False
+) -> np.ndarray:
+    matrix = np.tril(a) if lower else np.triu(a)
+    if transposed:
+        matrix = matrix.T
+    solution: np.ndarray = np.linalg.solve(matrix.T, b.T).T if right else np.linalg.solve(matrix, b)
     return solution
 
 
 def solve_triangular_vjp(
-    out_bar: Value, out: Value, a: Value, b: Value, *, lower: bool
+    out_bar: Value,
+    out: Value,
+    a: Value,
+    b: Value,
+    *,
+    lower: bool,
+    transposed: bool = False,
+    right: bool = False,
 ) -> tuple[Value, Value]:
     """As for `solve`; what the other triangle holds has no part in it."""
-    b_bar = solve_triangular(transpose(a), out_bar, lower=not lower)
-    return triangle(-_across(b_bar, out), lower=lower), b_bar
+    flags = _true(transposed=not transposed, right=right)
+    b_bar = solve_triangular(a, out_bar, lower=lower, **flags)
+    if right:
+        pair = (b_bar, out) if transposed else (out, b_bar)
+        return triangle(-_product(transpose(pair[0]), pair[1]), lower=lower), b_bar
+    pair = (out, b_bar) if transposed else (b_bar, out)
+    return triangle(-_across(*pair), lower=lower), b_bar
 
 
 def solve_triangular_jvp(
-    tangents: Sequence[Value | None], out: Value, a: Value, b: Value, *, lower: bool
+    tangents: Sequence[Value | None],
+    out: Value,
+    a: Value,
+    b: Value,
+    *,
+    lower: bool,
+    transposed: bool = False,
+    right: bool = False,
 ) -> Value | None:
     a_dot, b_dot = tangents
-    right = b_dot
+    rest = b_dot
     if a_dot is not None:
-        moved = -_product(triangle(a_dot, lower=lower), out)
-        right = moved if right is None else right + moved
-    return None if right is None else solve_triangular(a, right, lower=lower)
+        factor = _turned(triangle(a_dot, lower=lower), transposed)
+        moved = -(_product(out, factor) if right else _product(factor, out))
+        rest = moved if rest is None else rest + moved
+    if rest is None:
+        return None
+    flags = _true(transposed=transposed, right=right)
+    found: Value = solve_triangular(a, rest, lower=lower, **flags)
+    return found
 
 
 def _triangular_samples(rng: np.random.Generator) -> list[Sample]:
-    return [
-        Sample(sample.operands, {"lower": lower})
+    left = [
+        Sample(sample.operands, {"lower": lower, **turned})
         for sample in _right_samples(rng)
         for lower in (True, False)
+        for turned in ({}, {"transposed": True})
     ]
+    right = [
+        Sample(
+            (_matrices(rng, n), np.asarray(rng.normal(size=(m, n)))),
+            {"lower": lower, "transposed": turned, "right": True},
+        )
+        for n, m in ((3, 2), (2, 1))
+        for lower in (True, False)
+        for turned in (True, False)
+    ]
+    return [*left, *right]
 
 
 solve_triangular = general(
     "solve_triangular",
-    doc="As `solve`, for a triangular matrix; its other triangle is not read.",
-    infer=lambda a, b, *, lower: _right_side("solve_triangular", a, b),
+    doc="""As `solve`, for a triangular matrix; its other triangle is not read. With ``right`` the
+    matrix stands on the other side: out · a = b.""",
+    infer=_triangular_type,
     reference=_triangular_reference,
-    array="runtime.solve_triangular({0}, {1}, {lower})",
+    array=_call("runtime.solve_triangular", "transposed", "right", lower=True),
     vjp=solve_triangular_vjp,
     jvp=solve_triangular_jvp,
     samples=_triangular_samples,
@@ -334,27 +431,26 @@ slogdet = general(
 # --- cholesky ---------------------------------------------------------------------------------
 
 
-def _half(x: Value) -> Value:
-    """The lower triangle with half the diagonal: Φ in the literature."""
-    return triangle(x, diagonal=0.5)
-
-
 def cholesky_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
-    """X + Xᵀ with X = L⁻ᵀ Φ(Lᵀ L_bar) L⁻¹, of which a's lower triangle is read."""
-    inner = _half(_product(transpose(out), triangle(out_bar)))
-    left = solve_triangular(transpose(out), inner, lower=False)
-    both = transpose(solve_triangular(transpose(out), transpose(left), lower=False))
-    return (triangle(both + transpose(both), diagonal=0.5),)
+    """L⁻ᵀ P L⁻¹, where P is Lᵀ L_bar's lower triangle, mirrored and halved: symmetric as a is."""
+    inner = _product(transpose(out), triangle(out_bar))
+    half = mirrored(inner) * constant(0.5, inner.dtype)
+    left = solve_triangular(out, half, lower=True, transposed=True)
+    return (solve_triangular(out, left, lower=True, right=True),)
 
 
 def cholesky_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
+    """L Φ(L⁻¹ a_dot L⁻ᵀ), where Φ takes the lower triangle with half the diagonal."""
     (a_dot,) = tangents
     if a_dot is None:
         return None
-    lower = triangle(a_dot, diagonal=0.5)
-    left = solve_triangular(out, lower + transpose(lower), lower=True)
-    inner = transpose(solve_triangular(out, transpose(left), lower=True))
-    return _product(out, _half(inner))
+    left = solve_triangular(out, symmetric_part(a_dot), lower=True)
+    inner = solve_triangular(out, left, lower=True, transposed=True, right=True)
+    return _product(out, triangle(inner, diagonal=0.5))
+
+
+def _symmetric(a: np.ndarray) -> np.ndarray:
+    return np.asarray((a + a.T) * np.asarray(0.5, a.dtype))
 
 
 def _positive(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -363,15 +459,16 @@ def _positive(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _positive_samples(rng: np.random.Generator) -> list[Sample]:
-    return [Sample((_positive(rng, n),)) for n in (1, 2, 4)]
+    uneven = np.asarray(_positive(rng, 3) + rng.normal(size=(3, 3)) * 0.1)
+    return [*(Sample((_positive(rng, n),)) for n in (1, 2, 4)), Sample((uneven,))]
 
 
 cholesky = general(
     "cholesky",
-    doc="The lower triangular L with L · Lᵀ = a; only the lower triangle of a is read.",
+    doc="The lower triangular L with L · Lᵀ = (a + aᵀ) / 2.",
     infer=lambda a: _square("cholesky", a),
-    reference=lambda a: np.linalg.cholesky(a),
-    array="np.linalg.cholesky({0})",
+    reference=lambda a: np.linalg.cholesky(_symmetric(a)),
+    array="runtime.cholesky({0})",
     vjp=cholesky_vjp,
     jvp=cholesky_jvp,
     samples=_positive_samples,
@@ -384,7 +481,7 @@ cholesky = general(
 
 
 def _eigh_reference(a: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(a)
+    values, vectors = np.linalg.eigh(_symmetric(a))
     return np.concatenate([values[None, :], vectors])
 
 
@@ -414,12 +511,11 @@ def _on_diagonal(values: Value) -> Value:
 
 
 def eigh_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
-    """v (diag(w_bar) + F ∘ vᵀ v_bar) vᵀ, of which a's lower triangle is read."""
+    """The symmetric part of v (diag(w_bar) + F ∘ vᵀ v_bar) vᵀ."""
     values, v = eigen_parts(out)
     values_bar, v_bar = eigen_parts(out_bar)
     inner = _on_diagonal(values_bar) + _inverse_differences(values) * _product(transpose(v), v_bar)
-    both = _product(_product(v, inner), transpose(v))
-    return (triangle(both + transpose(both), diagonal=0.5),)
+    return (_product(_product(v, symmetric_part(inner)), transpose(v)),)
 
 
 def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
@@ -427,8 +523,7 @@ def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | 
     if a_dot is None:
         return None
     values, v = eigen_parts(out)
-    lower = triangle(a_dot, diagonal=0.5)
-    turned = _product(_product(transpose(v), lower + transpose(lower)), v)
+    turned = _product(_product(transpose(v), symmetric_part(a_dot)), v)
     (n,) = values.shape
     values_dot = REGISTRY["sum"](turned * identity(n, v.dtype), axes=(0,))
     v_dot = _product(v, _inverse_differences(values) * turned)
@@ -437,8 +532,8 @@ def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | 
 
 eigh = general(
     "eigh",
-    doc="""Eigenvalues of a symmetric matrix in ascending order in the first row, below them the
-    eigenvectors as columns. Only the lower triangle is read.""",
+    doc="""Eigenvalues of (a + aᵀ) / 2 in ascending order in the first row, below them the
+    eigenvectors as columns.""",
     infer=lambda a: ArrayType(_square("eigh", a).dtype, (a.shape[0] + 1, a.shape[0])),
     reference=_eigh_reference,
     array="runtime.eigh({0})",
@@ -467,7 +562,7 @@ def orthonormal_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
     inner = _product(transpose(out), out_bar)
     lower = triangle(inner - transpose(inner), diagonal=0.0)
     outside = out_bar - _product(out, inner) + _product(out, lower)
-    return (transpose(solve_triangular(r, transpose(outside), lower=False)),)
+    return (solve_triangular(r, outside, lower=False, transposed=True, right=True),)
 
 
 def orthonormal_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
@@ -475,7 +570,7 @@ def orthonormal_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> V
     if a_dot is None:
         return None
     r = triangle(_product(transpose(out), a), lower=False)
-    scaled = transpose(solve_triangular(transpose(r), transpose(a_dot), lower=True))
+    scaled: Value = solve_triangular(r, a_dot, lower=False, right=True)
     inner = _product(transpose(out), scaled)
     lower = triangle(inner, diagonal=0.0)
     return scaled - _product(out, inner) + _product(out, lower - transpose(lower))

@@ -95,13 +95,6 @@ def _turned(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
-def _symmetric(x: Any, uplo: str) -> Any:
-    """A matrix of which one triangle counts, as the symmetric matrix it stands for."""
-    if uplo not in ("L", "U"):
-        raise ValueError("UPLO argument must be 'L' or 'U'")
-    return (x + _turned(x)) * 0.5
-
-
 @implements(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
     x, y = _floats(a, b)
@@ -144,14 +137,16 @@ def slogdet(a: Any) -> Any:
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     (x,) = _floats(a)
-    found = _apply("cholesky", [_symmetric(_square(x, "cholesky"), "L")], [2])
+    found = _apply("cholesky", [_square(x, "cholesky")], [2])
     return _turned(found) if upper else found
 
 
 @implements(np.linalg.eigh)
 def eigh(a: Any, UPLO: str = "L") -> Any:
     (x,) = _floats(a)
-    found = _apply("eigh", [_symmetric(_square(x, "eigh"), UPLO)], [2])
+    if UPLO not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    found = _apply("eigh", [_square(x, "eigh")], [2])
     return _result("eigh")(found[..., 0, :], found[..., 1:, :])
 
 
@@ -286,11 +281,10 @@ def solve_triangular(
     if unit_diagonal:
         rest = np.tril(x, -1) if lower else np.triu(x, 1)
         x = rest + _unit(x)
-    if trans in (1, 2, "T", "C"):
-        x, lower = _turned(x), not lower
     columns = 1 if y.ndim == 1 else 2
     y = _as_long(y, columns, x)
-    return _apply("solve_triangular", [x, y], [2, columns], lower=bool(lower))
+    flags = {"transposed": True} if trans in (1, 2, "T", "C") else {}
+    return _apply("solve_triangular", [x, y], [2, columns], lower=bool(lower), **flags)
 
 
 @implements_by_name("scipy.linalg.cholesky")

@@ -124,6 +124,8 @@ class Arrays:
         self.lock = lock
         self.fail = fail
         self.checked = checked
+        self.unnamed: list[tuple[str, bool]] = []
+        """Where arrays are held that no name holds; for each, whether Python sees it."""
 
     # --- elements
 
@@ -309,6 +311,21 @@ class Arrays:
         else:
             self.writer.module.define("release", _RELEASE)
             self.writer.do(f"call void @release(ptr {owner})")
+
+    def hold(self, view: View) -> str:
+        """Keep an array that no name holds, until it is let go; every way out of the kernel
+        releases it. The place that holds it."""
+        slot = self.writer.slot("ptr", "null")
+        self.writer.do(f"store ptr {view.owner}, ptr {slot}")
+        self.unnamed.append((slot, view.shared))
+        return slot
+
+    def let_go(self, slot: str, *, release: bool = True) -> None:
+        """Release what is held; without ``release`` somebody else has taken it over."""
+        if release:
+            shared = dict(self.unnamed)[slot]
+            self.release(self.writer.op(f"load ptr, ptr {slot}"), shared)
+        self.writer.do(f"store ptr null, ptr {slot}")
 
     # --- whole arrays
 

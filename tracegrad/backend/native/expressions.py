@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.backend import helpers
-from tracegrad.backend.native import functions, vectormath
+from tracegrad.backend.native import functions, lapack, vectormath
 from tracegrad.backend.native.arrays import Arrays
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
@@ -367,6 +367,8 @@ class Expressions:
             return self.make(node, shared=False)
         if module == "numpy":
             return self._numpy(name, node)
+        if path == lapack.DETERMINANT:
+            return lapack.determinant(self, node)
         if node.keywords:
             raise Unsupported(ast.unparse(node))
         if module == "builtins":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from tracegrad.backend.native.lapack import RANKS
 from tracegrad.backend.native.types import Unsupported
 
 
@@ -104,6 +105,9 @@ class Names:
                 return self._rank(node.args[0])
             if node.func.attr == "flatnonzero":
                 return 1
+            if node.func.attr in RANKS:
+                rank = RANKS[node.func.attr]
+                return self._rank(node.args[1]) if rank is None else rank
         return None
 
     def _same_memory(self, node: ast.expr) -> Iterator[tuple[str, bool]]:

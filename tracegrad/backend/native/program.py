@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracegrad.backend.native import blas
+from tracegrad.backend.native import blas, lapack
 from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
 from tracegrad.backend.native.functions import Failure as Passed
 from tracegrad.backend.native.lock import Lock
@@ -120,6 +120,8 @@ class Program(Expressions):
             if isinstance(variable.type, Array):
                 owner = writer.op(f"load ptr, ptr {variable.slots[1]}")
                 self.arrays.release(owner, variable.shared)
+        for slot, shared in self.arrays.unnamed:
+            self.arrays.release(writer.op(f"load ptr, ptr {slot}"), shared)
         return status
 
     def _fail(self, kind: str, message: str | None) -> None:
@@ -229,6 +231,10 @@ class Program(Expressions):
             if path in MAKERS:
                 made = self.make(node, shared=self.names.is_returned(name))
                 self._assign_name(name, made, counted=True)
+                return
+            if path in lapack.ARRAYS:
+                shared = self.names.is_returned(name)
+                self._assign_name(name, lapack.array(self, path, node, shared), counted=True)
                 return
             if path == "tracegrad.backend.runtime.ensure":
                 if len(node.args) != 2 or node.keywords:

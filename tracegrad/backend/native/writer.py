@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from tracegrad.backend.native.types import Scalar
@@ -138,6 +140,22 @@ class Writer:
         self.module.note(f"distinct !{{{own}, !{FIRST_NOTE}, !{FIRST_NOTE + 1}}}")
         self.lines.append(f"  br label %{label}, !llvm.loop {own}")
         self.open = False
+
+    @contextlib.contextmanager
+    def loop(self, stop: str, start: str = "0") -> Iterator[str]:
+        """What is written within is done for each index from ``start`` on below ``stop``."""
+        head, body, latch, end = (self.label(n) for n in ("head", "body", "latch", "end"))
+        before = self.reachable()
+        self.start(head)
+        following = self.fresh()
+        index = self.op(f"phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]")
+        self.branch(self.op(f"icmp slt i64 {index}, {stop}"), body, end)
+        self.start(body)
+        yield index
+        self.start(latch)
+        self.do(f"{following} = add nsw i64 {index}, 1")
+        self.jump(head)
+        self.start(end)
 
     def slot(self, type: str, first: str | None = None) -> str:
         """A variable of the function; ``first`` is its value at the start."""

@@ -13,5 +13,6 @@ from tracegrad.passes.rules import selection as selection
 from tracegrad.passes.rules import quotients as quotients
 from tracegrad.passes.rules import reductions as reductions
 from tracegrad.passes.rules import products as products
+from tracegrad.passes.rules import solutions as solutions
 from tracegrad.passes.rules import symmetry as symmetry
 from tracegrad.passes.rules import writes as writes

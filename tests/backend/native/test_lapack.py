@@ -1,0 +1,226 @@
+"""Linear algebra by LAPACK: what printed text means, its errors, and what it leaves behind."""
+
+import itertools
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tracegrad.backend.compile import run_plain
+from tracegrad.backend.native import externals, libraries
+from tracegrad.backend.native.kernel import compile_native
+from tracegrad.backend.native.types import Unsupported
+
+rng = np.random.default_rng(5)
+HEAD = "import numpy as np\n\nfrom tracegrad.backend import runtime\n\n\n"
+SIZES = (0, 1, 2, 7, 19)
+
+
+def text(body, parameters):
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return f"{HEAD}def f({parameters}):\n{lines}\n"
+
+
+def native(body, parameters, *arguments, stem=None):
+    signature = [(a.dtype, a.ndim) for a in map(np.asarray, arguments)]
+    return compile_native(text(body, parameters), "f", signature, [], stem, "<text>").call
+
+
+def check(call, parameters, cases, tolerance=1e-10):
+    """One kernel on many arguments, against the text as plain Python."""
+    body = f"out = {call}\nreturn out"
+    plain = run_plain(text(body, parameters), "f")
+    kernels = {}
+    for arguments in cases:
+        before = [a.copy() for a in arguments]
+        kinds = tuple((a.dtype, a.ndim) for a in arguments)
+        if kinds not in kernels:
+            kernels[kinds] = native(body, parameters, *arguments)
+        found, expected = kernels[kinds](*arguments), plain(*arguments)
+        single = arguments[0].dtype == np.float32
+        limit = 2e-3 if single else tolerance
+        np.testing.assert_allclose(found, expected, rtol=limit, atol=limit)
+        assert np.shape(found) == np.shape(expected)
+        assert np.asarray(found).dtype == arguments[0].dtype or not np.ndim(found)
+        assert not np.ndim(found) or found.flags.c_contiguous
+        for a, b in zip(arguments, before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def general(n, dtype=np.float64):
+    return (rng.normal(size=(n, n)) + 3.0 * np.eye(n)).astype(dtype)
+
+
+def positive(n, dtype=np.float64):
+    x = rng.normal(size=(n, n))
+    return (x @ x.T + n * np.eye(n)).astype(dtype)
+
+
+def sides(n, dtype=np.float64):
+    return [rng.normal(size=s).astype(dtype) for s in ((n,), (n, 1), (n, 4), (n, 0))]
+
+
+DTYPES = (np.float64, np.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_and_inverses(dtype):
+    square = [(general(n, dtype),) for n in SIZES]
+    check("runtime.cholesky(a)", "a", [(positive(n, dtype),) for n in SIZES])
+    check("runtime.inv(a)", "a", square)
+    check("runtime.slogdet(a)", "a", square)
+    check("np.linalg.det(a)", "a", square)
+
+
+def test_only_the_symmetric_part_counts():
+    a = positive(9)
+    uneven = a + np.triu(rng.normal(size=(9, 9)), 1) * 0.1
+    check("runtime.cholesky(a)", "a", [(uneven,)])
+    check("runtime.eigh(a)", "a", [(uneven,)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_decompositions_have_numpys_signs(dtype):
+    # Signs depend on rounding, which is not the same in NumPy's library.
+    shapes = [(5, 3), (1, 1), (4, 4), *([(30, 17)] if dtype is np.float64 else [])]
+    tall = [(rng.normal(size=s).astype(dtype),) for s in shapes]
+    sizes = SIZES if dtype is np.float64 else SIZES[:4]
+    check("runtime.eigh(a)", "a", [(positive(n, dtype),) for n in sizes])
+    check("runtime.orthonormal(a)", "a", tall)
+    check("runtime.svd(a)", "a", tall)
+    wide = [(rng.normal(size=s).astype(dtype),) for s in ((3, 5), (2, 2), (6, 2), (1, 4))]
+    check("runtime.pinv(a, 1e-15)", "a", wide)
+
+
+def test_small_singular_values_count_as_zero():
+    a = np.outer(np.arange(1.0, 5.0), np.arange(1.0, 4.0)) + 1e-9 * rng.normal(size=(4, 3))
+    check("runtime.pinv(a, 1e-6)", "a", [(a,), (np.zeros((3, 2)),)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_solutions(transposed, dtype):
+    cases = [(general(n, dtype), b) for n in SIZES for b in sides(n, dtype)]
+    flag = ", transposed=True" if transposed else ""
+    check(f"runtime.solve(a, b{flag})", "a, b", cases, 1e-8)
+
+
+@pytest.mark.parametrize(("lower", "transposed"), list(itertools.product([True, False], repeat=2)))
+def test_triangular_solutions_read_one_triangle(lower, transposed):
+    flags = f"lower={lower}, transposed={transposed}"
+    cases = [(general(n), b) for n in SIZES for b in sides(n)]
+    cases = [(a + n * np.eye(n), b) for a, b in cases for n in [len(a)]]
+    check(f"runtime.solve_triangular(a, b, {flags})", "a, b", cases)
+    turned = [(a, np.ascontiguousarray(b.T)) for a, b in cases if b.ndim == 2]
+    check(f"runtime.solve_triangular(a, b, {flags}, right=True)", "a, b", turned)
+
+
+ERRORS = {
+    "runtime.cholesky(a)": ("not positive definite", -np.eye(3)),
+    "runtime.inv(a)": ("Singular", np.ones((3, 3))),
+    "runtime.solve(a, a)": ("Singular", np.zeros((2, 2))),
+    "runtime.solve_triangular(a, a, lower=True)": ("Singular", np.diag([1.0, 0.0])),
+    "runtime.svd(a)": ("converge", np.full((4, 3), np.nan)),
+    "runtime.pinv(a, 1e-15)": ("converge", np.full((4, 3), np.nan)),
+}
+
+
+@pytest.mark.parametrize("call", ERRORS)
+def test_what_lapack_refuses_raises_and_leaves_nothing_behind(call):
+    message, a = ERRORS[call]
+    f = native(f"out = {call}\nreturn out", "a", a)
+    g = native(f"total = 0.0\nfor i in range(3):\n    out = {call}\n    total += out[0, 0]\n"
+               "return total", "a", a)  # fmt: skip
+    fine = np.tril(positive(40)) if "lower" in call else positive(40)
+
+    def many(count):
+        for _ in range(count):
+            for each in (f, g):
+                with pytest.raises(np.linalg.LinAlgError, match=message):
+                    each(a)
+                each(fine)
+
+    many(3)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    many(20)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    # A matrix of the larger size has 12,800 bytes.
+    assert after - before < 12_000
+
+
+def test_a_singular_matrix_has_a_determinant():
+    a = np.zeros((3, 3))
+    check("runtime.slogdet(a)", "a", [(a,), (np.diag([1.0, -2.0, 3.0]),)])
+    check("np.linalg.det(a)", "a", [(a,), (np.diag([1.0, -2.0, 3.0]),)])
+
+
+def test_nan_is_passed_on():
+    a = np.array([[np.nan, 1.0], [1.0, 2.0]])
+    f = native("out = runtime.solve(a, b)\nreturn out", "a, b", a, np.ones(2))
+    assert np.isnan(f(a, np.ones(2))).any()
+
+
+def test_in_loops_and_in_parts_of_arrays():
+    body = """\
+total = np.linalg.det(a[0])
+for i in range(a.shape[0]):
+    x = runtime.solve(a[i], b)
+    row = x[0]
+    total += row[0] * row[1]
+    if i == 1:
+        z = runtime.eigh(a[i])
+        values = z[0]
+        y = runtime.inv(a[0])
+        total += values[2]
+    else:
+        y = runtime.inv(a[i])
+return total, y"""
+    a, b = np.stack([positive(3) for _ in range(3)]), rng.normal(size=(3, 2))
+    found, expected = native(body, "a, b", a, b)(a, b), run_plain(text(body, "a, b"), "f")(a, b)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+def test_a_part_of_a_result_is_no_result():
+    a = positive(3)
+    with pytest.raises(Unsupported):
+        native("out = runtime.eigh(a)\nvalues = out[0]\nreturn values", "a", a)
+    with pytest.raises(Unsupported):
+        native("out = runtime.inv(a.T)\nreturn out", "a", a)
+
+
+def test_kernels_come_back_from_disk(tmp_path):
+    a, b = general(6), rng.normal(size=(6, 3))
+    body = "out = runtime.solve(a, b)\nreturn out"
+    made, again = (native(body, "a, b", a, b, stem=tmp_path / "f") for _ in range(2))
+    assert len(list(tmp_path.iterdir())) == 1
+    np.testing.assert_array_equal(made(a, b), again(a, b))
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        again(0.0 * a, b)
+
+
+@pytest.fixture
+def other_library(monkeypatch):
+    """NumPy's library, whose integers have another size than SciPy's."""
+    files = [path for path in libraries._files() if "numpy" in str(path.parent)]
+    if not files:
+        pytest.skip("NumPy brings no library")
+    monkeypatch.setattr(libraries, "_files", lambda: iter(files))
+    libraries._library.cache_clear()
+    externals.address.cache_clear()
+    yield
+    libraries._library.cache_clear()
+    externals.address.cache_clear()
+
+
+def test_integers_of_either_size(other_library):
+    assert libraries.address("lapack.integer_size") == 8
+    a, b = general(7), rng.normal(size=(7, 3))
+    check("runtime.solve(a, b)", "a, b", [(a, b), (a, b[:, 0].copy())])
+    check("runtime.slogdet(a)", "a", [(a,)])
+    check("runtime.eigh(a)", "a", [(positive(7),)])
+    check("runtime.svd(a)", "a", [(a,)])
+    with pytest.raises(np.linalg.LinAlgError):
+        native("out = runtime.inv(a)\nreturn out", "a", a)(np.zeros((3, 3)))
