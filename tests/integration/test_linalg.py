@@ -121,3 +121,86 @@ def test_a_singular_matrix_raises_as_in_numpy():
 def test_a_matrix_that_is_not_square_is_refused():
     with pytest.raises(np.linalg.LinAlgError, match="square"):
         tg.grad(lambda a: np.sum(np.linalg.inv(a)))(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (3, 40), (5, 5)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_counts_as_rank_is_numpys(shape, dtype):
+    """By default a singular value counts if it exceeds the longer side times epsilon."""
+    few = min(shape)
+    u, v = np.linalg.qr(rng.normal(size=shape))[0], np.linalg.qr(rng.normal(size=shape[::-1]))[0]
+    for factor in (0.3, 4.0):
+        s = np.ones(few)
+        s[-1] = factor * max(shape) * np.finfo(dtype).eps
+        a, b = ((u[:, :few] * s) @ v[:, :few].T).astype(dtype), np.ones(shape[0], dtype)
+        rank = tg.jit(lambda a, b: np.linalg.lstsq(a, b)[2])(a, b)
+        assert rank == few - (factor < 1.0)
+        if dtype is np.float64:  # NumPy takes float32 for float64 here
+            assert rank == np.linalg.lstsq(a, b)[2]
+        p = tg.jit(lambda a: scipy.linalg.pinv(a))(a)
+        assert (np.linalg.norm(p) > 100.0) == (factor > 1.0)
+        assert (np.linalg.norm(scipy.linalg.pinv(a)) > 100.0) == (factor > 1.0)
+
+
+def test_limits_of_rank_may_be_computed():
+    a = np.diag([1.0, 0.1, 0.001])
+    f = tg.value_and_grad(lambda a, limit: np.sum(np.linalg.pinv(a, limit)), argnums=(0, 1))
+    for limit in (1e-6, 0.01, 0.5):
+        value, (_, limit_bar) = f(a, limit)
+        assert value == pytest.approx(np.sum(np.linalg.pinv(a, limit)))
+        assert limit_bar == 0.0
+    negative = tg.jit(lambda a: np.linalg.lstsq(a, np.ones(3), -1)[0])(a)
+    assert_close(negative, np.linalg.lstsq(a, np.ones(3), -1)[0], 1e-10)
+
+
+def test_transposes_are_flags_of_the_solution():
+    A, b = V, B[:, 0].copy()
+    programs = (
+        lambda a, b: np.sum(np.linalg.solve(a.T, b) ** 2),
+        lambda a, b: np.sum(scipy.linalg.solve_triangular(a.T, b, lower=False) ** 2),
+        lambda a, b: np.sum(scipy.linalg.solve_triangular(a, b, trans=1, lower=True) ** 2),
+        lambda a, b: np.sum(scipy.linalg.solve_triangular(a, np.outer(b, b).T, lower=True).T ** 3),
+    )
+    for program in programs:
+        f = tg.value_and_grad(program, argnums=(0, 1))
+        value, _ = f(A, b)
+        assert value == pytest.approx(program(A, b))
+        code = [line.partition("#")[0] for line in f.inspect_source().splitlines()]
+        assert ".T" not in "".join(code)
+        tg.check_grads(program, (A, b), order=1)
+
+
+def test_batches_of_every_factorization():
+    def program(a, b):
+        even = (a + np.swapaxes(a, -1, -2)) * 0.5
+        L = np.linalg.cholesky(even)
+        w, v = np.linalg.eigh(even)
+        return (
+            mixed(L) + mixed(w) + mixed(v**2) + mixed(np.linalg.slogdet(a)[1])
+            + mixed(np.linalg.solve(a, b)) + mixed(np.linalg.inv(a)) + mixed(np.linalg.qr(b)[0])
+        )  # fmt: skip
+
+    b = rng.normal(size=(3, n, 2))
+    tg.check_grads(program, (BATCH, b), order=1, modes=["rev"])
+    value = tg.jit(program)(BATCH, b)
+    assert value == pytest.approx(program(BATCH, b))
+
+
+def test_other_layouts_and_dtypes():
+    f = tg.grad(lambda a, b: np.sum(np.linalg.solve(a, b) ** 2), argnums=(0, 1))
+    expected = f(V, B)
+    wide = np.repeat(V, 2, axis=1)
+    for a in (np.asfortranarray(V), wide[:, ::2], V[::-1][::-1]):
+        for found, right in zip(f(a, np.asfortranarray(B)), expected, strict=True):
+            assert_close(found, right, 1e-9)
+    single = f(V.astype(np.float32), B.astype(np.float32))
+    for found, right in zip(single, expected, strict=True):
+        assert found.dtype == np.float32
+        assert_close(found, right, 1e-3)
+
+
+def test_empty_matrices():
+    f = tg.value_and_grad(lambda a, b: np.sum(np.linalg.solve(a, b)) + np.linalg.slogdet(a)[1])
+    value, bar = f(np.zeros((0, 0)), np.zeros((0, 2)))
+    assert value == 0.0
+    assert bar.shape == (0, 0)

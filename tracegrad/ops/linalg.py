@@ -297,15 +297,15 @@ inv = general(
 # --- pinv -------------------------------------------------------------------------------------
 
 
-def _pinv_type(a: ArrayType, *, rcond: Any) -> ArrayType:
+def _pinv_type(a: ArrayType, rcond: ArrayType) -> ArrayType:
     if a.rank != 2 or not a.dtype.is_float:
         raise TypeError(f"pinv: a matrix of floats is needed, not {a}")
-    if not isinstance(rcond, float):
-        raise TypeError(f"pinv: rcond must be a float, not {rcond!r}")
+    if rcond.rank or rcond.dtype is not a.dtype:
+        raise TypeError(f"pinv: rcond must be a number of the matrix's dtype, not {rcond}")
     return a.with_shape(a.shape[::-1])
 
 
-def pinv_vjp(out_bar: Value, out: Value, a: Value, *, rcond: float) -> tuple[Value]:
+def pinv_vjp(out_bar: Value, out: Value, a: Value, rcond: Value) -> tuple[Value, None]:
     """The transpose of `pinv_jvp`."""
     p, pt = out, transpose(out)
     bar = transpose(out_bar)
@@ -313,14 +313,12 @@ def pinv_vjp(out_bar: Value, out: Value, a: Value, *, rcond: float) -> tuple[Val
     first = -_product(_product(pt, out_bar), pt)
     second = _product(_product(left(bar), p), pt)
     third = _product(_product(pt, p), right(bar))
-    return (first + second + third,)
+    return first + second + third, None
 
 
-def pinv_jvp(
-    tangents: Sequence[Value | None], out: Value, a: Value, *, rcond: float
-) -> Value | None:
+def pinv_jvp(tangents: Sequence[Value | None], out: Value, a: Value, rcond: Value) -> Value | None:
     """-P A' P + P Pᵀ A'ᵀ (1 - A P) + (1 - P A) A'ᵀ Pᵀ P, for a matrix that keeps its rank."""
-    (a_dot,) = tangents
+    a_dot, _ = tangents
     if a_dot is None:
         return None
     p, pt, turned = out, transpose(out), transpose(a_dot)
@@ -344,15 +342,15 @@ def _outside_rows(a: Value, p: Value) -> Any:
 
 def _any_samples(rng: np.random.Generator) -> list[Sample]:
     shapes = ((3, 3), (4, 2), (2, 4), (1, 1))
-    return [Sample((np.asarray(rng.normal(size=s)),), {"rcond": 1e-15}) for s in shapes]
+    return [Sample((np.asarray(rng.normal(size=s)), np.asarray(1e-4))) for s in shapes]
 
 
 pinv = general(
     "pinv",
     doc="The pseudo-inverse; singular values up to ``rcond`` times the largest count as zero.",
     infer=_pinv_type,
-    reference=lambda a, *, rcond: np.linalg.pinv(a, rcond),
-    array="runtime.pinv({0}, {rcond})",
+    reference=lambda a, rcond: np.linalg.pinv(a, rcond),
+    array="runtime.pinv({0}, {1})",
     vjp=pinv_vjp,
     jvp=pinv_jvp,
     samples=_any_samples,

@@ -198,12 +198,26 @@ def svdvals(x: Any, /) -> Any:
     return svd(x, compute_uv=False)
 
 
+def _precision(x: Any) -> Any:
+    """How small a singular value is that counts as rounding: the longer side times epsilon."""
+    longest = x.shape[-2 if _is_tall(x) else -1]
+    return longest * float(np.finfo(x.dtype).eps)
+
+
+def _pinv(x: Any, limit: Any) -> Any:
+    number = cast(operand(limit), np.dtype(x.dtype))
+    if number.ndim:
+        raise refuse("np.linalg.pinv", "with a limit for each matrix")
+    return _apply("pinv", [x, number], [2, 0])
+
+
 @implements(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = ...) -> Any:
     (x,) = _floats(a)
     _matrix(x, "pinv")
-    limit = rcond if rcond is not None else rtol if rtol is not None else 1e-15
-    return _apply("pinv", [x], [2], rcond=float(limit))
+    if rcond is None:
+        rcond = 1e-15 if rtol is ... else _precision(x) if rtol is None else rtol
+    return _pinv(x, rcond)
 
 
 @implements(np.linalg.lstsq)
@@ -211,8 +225,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     x, y = _floats(a, b)
     if x.ndim != 2:
         raise np.linalg.LinAlgError("a matrix is needed")
-    limit = float(np.finfo(x.dtype).eps) * 8.0 if rcond is None else float(rcond)
-    found = np.matmul(pinv(x, limit), y)
+    if rcond is None:
+        limit = _precision(x)
+    elif isinstance(rcond, (int, float)) and rcond < 0:
+        limit = float(np.finfo(x.dtype).eps)
+    else:
+        limit = rcond
+    found = np.matmul(_pinv(x, limit), y)
     s = svd(x, compute_uv=False)
     rank = cast(operand(np.sum(s > limit * np.max(s))), np.int32)
     left = np.sum((y - np.matmul(x, found)) ** 2, axis=0)
@@ -238,10 +257,7 @@ def cond(x: Any, p: Any = None) -> Any:
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     (x,) = _floats(A)
     s = svd(x, full_matrices=False, compute_uv=False)
-    longest = x.shape[-2 if _is_tall(x) else -1]
-    limit = np.max(s, axis=-1, keepdims=True) * (
-        longest * float(np.finfo(x.dtype).eps) if rtol is None else rtol
-    )
+    limit = np.max(s, axis=-1, keepdims=True) * (_precision(x) if rtol is None else rtol)
     return np.sum(s > (limit if tol is None else tol), axis=-1)
 
 
@@ -365,7 +381,13 @@ def scipy_svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) 
 
 @implements_by_name("scipy.linalg.pinv")
 def scipy_pinv(a: Any, *, atol: Any = None, rtol: Any = None) -> Any:
+    if atol is not None and not _is_zero(atol):
+        raise refuse("scipy.linalg.pinv", "with atol")
     return pinv(a, rtol=rtol)
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, (int, float)) and x == 0
 
 
 @implements_by_name("scipy.linalg.norm")

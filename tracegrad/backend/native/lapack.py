@@ -50,12 +50,10 @@ def array(within: Expressions, path: str, node: ast.Call, shared: bool) -> View:
     ----------
     shared : whether Python will see it.
     """
-    given = [within.view(each) for each in node.args if not _is_number(each)]
-    numbers = [within.number(each) for each in node.args if _is_number(each)]
+    given = [within.value(each) for each in node.args]
     options = {str(each.arg): _flag(each.value) for each in node.keywords}
-    call = _Call(within, given, shared)
-    name = ARRAYS[path]
-    return _FUNCTIONS[name](call, *given, *numbers, **options)
+    call = _Call(within, [each for each in given if isinstance(each, View)], shared)
+    return _FUNCTIONS[ARRAYS[path]](call, *given, **options)
 
 
 def determinant(within: Expressions, node: ast.Call) -> Number:
@@ -64,10 +62,6 @@ def determinant(within: Expressions, node: ast.Call) -> Number:
         raise Unsupported(ast.unparse(node))
     a = within.view(node.args[0])
     return _Call(within, [a], shared=False).det(a)
-
-
-def _is_number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant)
 
 
 def _flag(node: ast.expr) -> bool:
