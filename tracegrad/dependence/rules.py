@@ -239,7 +239,10 @@ def product(graph: Graph, step: Step, given: Sequence[Any]) -> Ids:
 
 @rule("solve", "solve_triangular")
 def solve(graph: Graph, step: Step, given: Sequence[Any]) -> Ids:
-    """A column of the solution holds the matrix and its own right side."""
+    """A column of the solution holds the matrix and its own right side; a row, from the right."""
     a, b = given
-    right = graph.union(np.moveaxis(b, 0, -1))
-    return _spread(graph.joined(graph.whole(a), right), step.shape)
+    if step.attributes.get("right", False):
+        own = graph.union(b)[:, None]
+    else:
+        own = graph.union(np.moveaxis(b, 0, -1))
+    return _spread(graph.joined(graph.whole(a), own), step.shape)
