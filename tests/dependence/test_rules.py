@@ -193,3 +193,15 @@ def test_time_grows_with_the_number_of_elements():
     n = 20_000
     found = tg.sparsity(tg.grad(value))(np.ones(n))
     assert found.nnz == 3 * n - 2
+
+
+def test_columns_of_a_solution_and_rows_from_the_right():
+    import scipy.linalg
+
+    a, b = np.tril(np.ones((3, 3))), np.arange(6.0).reshape(3, 2)
+    column = np.kron(np.ones((3, 3), int), np.eye(2, dtype=int))
+    found = pattern(lambda b: np.linalg.solve(a + np.eye(3), b), b)
+    assert np.array_equal(found, column)
+    found = pattern(lambda b: scipy.linalg.solve_triangular(a, b.T, lower=True).T, b.T.copy())
+    row = np.kron(np.eye(2, dtype=int), np.ones((3, 3), int))
+    assert np.array_equal(found, row)
