@@ -453,11 +453,31 @@ def custom_jvp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()
     return custom.CustomJVP(fun, nondiff_argnums)
 
 
-def checkpoint(fun: Fun) -> Any:
-    """``fun``, whose intermediate values are computed again in reverse mode instead of kept.
+def checkpoint(fun: Any, *, segments: int | None = None) -> Any:
+    """A function, or a loop, computed again in reverse mode instead of kept.
 
-    Only the arguments are kept. In a loop, a checkpointed body tapes what goes from trip to trip
-    and nothing else.
+    Parameters
+    ----------
+    fun : a function; or what a ``for`` statement runs over: a range, an array, ``enumerate`` or
+        ``zip`` of these.
+    segments : of a loop, how many parts it is reversed in; default: the root of its trips.
+
+    Returns
+    -------
+    The function, of which only the arguments are kept; for a loop, the same to run over. Of a loop
+    the carried values before each segment are kept, and what one segment needs while it is
+    reversed: ``segments`` states and the tapes of ``trips / segments`` trips.
+
+    Raises
+    ------
+    ArgumentError : something else to run over; ``segments`` below 1, or for a function.
+
+    Notes
+    -----
+    Cost: the function, or the loop, once more. A loop that may end early (``break``, ``return``)
+    runs twice more, since its trips must be known before it can be divided. A loop that is unrolled
+    (three trips or fewer, a body that needs the index as a Python int) is not a loop any more and
+    keeps what it did. Griewank & Walther, *Evaluating Derivatives*, ch. 12.
 
     Examples
     --------
@@ -465,8 +485,14 @@ def checkpoint(fun: Fun) -> Any:
     >>> step = tg.checkpoint(lambda x: np.sin(np.cos(x)))
     >>> round(tg.grad(lambda x: step(step(x)))(0.5), 6)
     0.281989
+    >>> def orbit(x):
+    ...     for _ in tg.checkpoint(range(100), segments=5):
+    ...         x = 3.5 * x * (1.0 - x)
+    ...     return x
+    >>> round(tg.value_and_grad(orbit)(0.4)[0], 6)
+    0.38282
     """
-    return custom.Checkpoint(fun)
+    return custom.checkpoint(fun, segments)
 
 
 def implicit_root(fun: Fun, solver: Fun | None = None) -> Any:

@@ -19,7 +19,7 @@ from tracegrad.ir.builder import current
 from tracegrad.ir.core import Region, Value
 from tracegrad.ir.threads import free_values
 from tracegrad.ops.access import zeros
-from tracegrad.ops.control import with_rule
+from tracegrad.ops.control import ROOT, with_rule
 from tracegrad.transforms.vjp import vjp
 from tracegrad.verbs import Verb
 
@@ -329,6 +329,21 @@ class Checkpoint(_Custom):
             return _region(rule, [outs[k] for k in float_outs], inputs, floats, "cotangent")
 
         return self._wrapped(inner, out, inputs, "vjp", region)
+
+
+def checkpoint(fun: Any, segments: int | None) -> Any:
+    """See `tracegrad.checkpoint`."""
+    if callable(fun):
+        if segments is not None:
+            raise ArgumentError(
+                "checkpoint of a function has no segments",
+                way_out="give segments for a loop: for t in tracegrad.checkpoint(range(n), "
+                "segments=k)",
+            )
+        return Checkpoint(fun)
+    if segments is not None and (isinstance(segments, bool) or int(segments) < 1):
+        raise ArgumentError(f"checkpoint with segments={segments!r}", way_out="give 1 or more")
+    return tracing.in_segments(fun, ROOT if segments is None else int(segments))
 
 
 class ImplicitRoot(_Custom):

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Operation, Region, Value
+from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType
 
@@ -203,7 +204,12 @@ class Threads(Builder):
             del self._scopes[depth:], self._regions[regions:]
 
     def close_loop(
-        self, scope: Scope, opdef: OpDef, operands: Sequence[Value], explicit: int
+        self,
+        scope: Scope,
+        opdef: OpDef,
+        operands: Sequence[Value],
+        explicit: int,
+        attributes: Mapping[str, Any] | None = None,
     ) -> Operation:
         """Append the loop with the region of ``scope``; variables get their values after it.
 
@@ -216,7 +222,7 @@ class Threads(Builder):
         operands = list(operands)
         changed = self._carry(scope, operands)
         types = [v.type for v in region.yields]
-        op = self.emit(opdef, operands, {}, [region], types)
+        op = self.emit(opdef, operands, attributes, [region], types)
         for variable, result in zip(changed, op.results[explicit:], strict=True):
             self.set(variable, result)
         return op
@@ -246,6 +252,7 @@ class Threads(Builder):
         operands: Sequence[Value],
         explicit: int,
         condition: Callable[[dict[Value, Value]], Value],
+        attributes: Mapping[str, Any] | None = None,
     ) -> Operation:
         """As `close_loop`, for a loop with a region that says whether there is a further trip.
 
@@ -261,7 +268,7 @@ class Threads(Builder):
             env = {p: self.param(p.type, p.hint) for p in region.params}
             test.yields = (condition(env),)
         types = [v.type for v in region.yields]
-        op = self.emit(opdef, operands, {}, [test, region], types)
+        op = self.emit(opdef, operands, attributes, [test, region], types)
         for variable, result in zip(changed, op.results[explicit:], strict=True):
             self.set(variable, result)
         return op
@@ -350,36 +357,107 @@ def free_values(region: Region) -> list[Value]:
 def drop_unread(region: Region) -> None:
     """Remove operations without effects that nothing in the region reads. Only while building.
 
-    Who mentions a size reads what gives it.
+    A carried value that only feeds itself is not read, nor is what a branch yields for nobody. Who
+    mentions a size reads what gives it.
     """
-    read: set[Value] = set()
-    mentioned: set[str] = set()
+    reading = _Reading(region)
+    while reading.walk(region):
+        pass
+    reading.keep(region)
 
-    def walk(region: Region) -> None:
-        read.update(region.yields)
-        mentioned.update(s for v in region.yields for s in type_symbols(v.type))
+
+class _Reading:
+    """What the operations of a region read that are read themselves.
+
+    Attributes
+    ----------
+    values, sizes : what is read.
+    kept : the operations that are.
+    """
+
+    def __init__(self, region: Region) -> None:
+        self.values: set[Value] = set()
+        self.sizes: set[str] = set()
+        self.kept: set[Operation] = set()
+        self._add(region.yields)
+
+    def walk(self, region: Region) -> bool:
+        """Go through the region backwards; whether more was found to be read."""
+        before = len(self.values), len(self.sizes), len(self.kept)
         for op in reversed(region.ops):
-            if op.has_effects or any(r in read for r in op.results) or gives_size(op):
-                kept.add(op)
-                read.update(op.operands)
-                for attribute in op.attributes.values():
-                    mentioned.update(attribute_symbols(attribute))
-                mentioned.update(s for v in op.results for s in type_symbols(v.type))
-                for inner in op.regions:
-                    walk(inner)
+            if op.has_effects or self._read(op.results) or self._gives_size(op):
+                self.kept.add(op)
+                self._operation(op)
+        return before != (len(self.values), len(self.sizes), len(self.kept))
 
-    def gives_size(op: Operation) -> bool:
-        return op.name in BINDING and not mentioned.isdisjoint(
+    def _read(self, values: Iterable[Value]) -> bool:
+        return any(v in self.values for v in values)
+
+    def _gives_size(self, op: Operation) -> bool:
+        return op.name in BINDING and not self.sizes.isdisjoint(
             attribute_symbols(op.attributes["size"])
         )
 
-    kept: set[Operation] = set()
-    walk(region)
-    _keep(region, kept)
+    def _operation(self, op: Operation) -> None:
+        for attribute in op.attributes.values():
+            self.sizes.update(attribute_symbols(attribute))
+        if op.name in ("for", "while", "if"):
+            before = leading(op)
+            self._add(op.operands[:before])
+            for k in self._live(op):
+                self._add([op.results[k]])
+                self._add(op.operands[before + k : before + k + 1] if op.name != "if" else ())
+                self._add(r.yields[k] for r in op.regions if r is not condition_of(op))
+            test = condition_of(op)
+            self._add(() if test is None else test.yields)
+        else:
+            self._add((*op.operands, *op.results))
+            self._add(v for inner in op.regions for v in inner.yields)
+        for inner in reversed(op.regions):
+            self.walk(inner)
+
+    def _add(self, values: Iterable[Value]) -> None:
+        for value in values:
+            self.values.add(value)
+            self.sizes.update(type_symbols(value.type))
+
+    def _live(self, op: Operation) -> list[int]:
+        """The results, in a loop the carried values, that are read."""
+        first = first_carried(op)
+        carries = op.regions if op.name != "if" else ()
+        return [
+            k
+            for k, result in enumerate(op.results)
+            if result in self.values or self._read(r.params[first + k] for r in carries)
+        ]
+
+    def keep(self, region: Region) -> None:
+        """Remove everything else from the region."""
+        region.ops[:] = [op for op in region.ops if op in self.kept]
+        for op in region.ops:
+            if op.name in ("for", "while", "if"):
+                live = self._live(op)
+                if len(live) < len(op.results):
+                    _only(op, live)
+            for inner in op.regions:
+                self.keep(inner)
 
 
-def _keep(region: Region, kept: set[Operation]) -> None:
-    region.ops[:] = [op for op in region.ops if op in kept]
-    for op in region.ops:
-        for inner in op.regions:
-            _keep(inner, kept)
+def _only(op: Operation, live: Sequence[int]) -> None:
+    """Drop all but the ``live`` results, and carried values, of an operation with regions."""
+    before, first = leading(op), first_carried(op)
+    op.results = tuple(op.results[k] for k in live)
+    if op.name != "if":
+        inits = op.operands[before:]
+        op.operands = (*op.operands[:before], *(inits[k] for k in live))
+    for region in op.regions:
+        if op.name != "if":
+            carried = region.params[first:]
+            region.params = (*region.params[:first], *(carried[k] for k in live))
+        if region is not condition_of(op):
+            region.yields = tuple(region.yields[k] for k in live)
+
+
+def condition_of(op: Operation) -> Region | None:
+    """The region of a ``while`` that says whether there is a further trip."""
+    return op.regions[0] if op.name == "while" else None

@@ -37,13 +37,24 @@ def _no_reference(*operands: Any, **attributes: Any) -> NoReturn:
 
 # --- for --------------------------------------------------------------------------------------
 
+ROOT, EACH_TRIP = 0, -1
+"""Values of ``segments``: about as many as the root of the trips; each trip is one."""
 
-def _for_type(*types: ArrayType, kind: Any = "plain") -> tuple[ArrayType, ...]:
+
+def _check_segments(name: str, segments: Any) -> None:
+    if segments is not None and (not isinstance(segments, int) or segments < EACH_TRIP):
+        raise TypeError(f"{name}: segments must be a number of segments, not {segments!r}")
+
+
+def _for_type(
+    *types: ArrayType, kind: Any = "plain", segments: Any = None
+) -> tuple[ArrayType, ...]:
     if len(types) < 3:
         raise TypeError(f"for: lo, hi and step are needed before the carried values, not {types}")
     _matching("for", "lo, hi and step", types[:3], [scalar(i64)] * 3)
     if not isinstance(kind, str):
         raise TypeError(f"for: kind must be a string, not {kind!r}")
+    _check_segments("for", segments)
     return types[3:]
 
 
@@ -52,7 +63,8 @@ for_ = structural(
     doc="""Counted loop: ``for i in range(lo, hi, step)`` with carried values.
 
     The region takes the index and the carried values and yields the next ones; the results are
-    the last ones. ``kind`` says what the loop is to the scheduler's reader.""",
+    the last ones. ``kind`` says what the loop is to the scheduler's reader, ``segments`` that the way
+    back is to compute the trips again, segment by segment.""",
     infer=_for_type,
     reference=_no_reference,
 )
@@ -86,7 +98,8 @@ def for_loop(
 # --- while ------------------------------------------------------------------------------------
 
 
-def _while_type(*types: ArrayType) -> tuple[ArrayType, ...]:
+def _while_type(*types: ArrayType, segments: Any = None) -> tuple[ArrayType, ...]:
+    _check_segments("while", segments)
     return types
 
 
@@ -95,7 +108,7 @@ while_ = structural(
     doc="""Loop as long as a condition holds.
 
     The first region takes the carried values and yields one bool, the second takes them and
-    yields the next ones.""",
+    yields the next ones. ``segments`` as for ``for``.""",
     infer=_while_type,
     reference=_no_reference,
 )

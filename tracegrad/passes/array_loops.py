@@ -159,7 +159,7 @@ class _Opener(Rewriter):
             return super().copied(region, params, yields)
 
     def visit_control(self, op: Operation) -> Sequence[Value]:
-        if op.name == "for":
+        if op.name == "for" and op.attributes.get("segments") is None:
             try:
                 plan = _Analysis(self, op).plan()
             except _Unknown:

@@ -36,6 +36,7 @@ from tracegrad.tracing.function import (
 )
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.integers import dim_or_int as size_of
+from tracegrad.tracing.iteration import in_segments
 from tracegrad.tracing.state import active
 from tracegrad.tracing.traced import OutputLeaf, Traced
 from tracegrad.tracing.tracer import Tracer
@@ -48,6 +49,7 @@ __all__ = [
     "append",
     "appended",
     "as_tangent",
+    "in_segments",
     "inline",
     "is_tracer",
     "lifted",

@@ -7,26 +7,43 @@ is an ordinary Python iterable as well, for loops that can't be rolled.
 from __future__ import annotations
 
 import builtins
+import copy
 from collections.abc import Iterator
 from typing import Any
 
-from tracegrad.errors import NeedsValue
+import numpy as np
+
+from tracegrad.errors import ArgumentError, NeedsValue
 from tracegrad.ir.types import floor_div
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import TracedInt, as_dim, dim_or_int, is_integer
 from tracegrad.tracing.lists import RolledList
+from tracegrad.tracing.state import active
 from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import operand
 
-__all__ = ["Items", "as_items"]
+__all__ = ["Items", "as_items", "in_segments"]
 
 Bound = Any
 """An int, a symbolic integer, or a traced scalar."""
 
 
 class Items:
-    """Items that a loop can run over without being unrolled, if it ``rolls``."""
+    """Items that a loop can run over without being unrolled, if it ``rolls``.
+
+    Attributes
+    ----------
+    segments : in how many segments the loop is reversed, if it is one of `checkpoint`.
+    """
 
     rolls = True
+    segments: int | None = None
+
+    def in_segments(self, count: int) -> Items:
+        """The same items for a loop of `checkpoint`."""
+        made = copy.copy(self)
+        made.segments = count
+        return made
 
     def bounds(self) -> tuple[Bound, Bound, Bound]:
         """``lo, hi, step`` of the loop's index."""
@@ -81,8 +98,6 @@ class Range(Items):
             if extent <= 0:
                 return 0
             return dim_or_int(floor_div(as_dim(extent) + (abs(by) - 1), abs(by)))
-        import numpy as np
-
         return np.maximum((extent + (abs(by) - 1)) // abs(by), 0)
 
 
@@ -146,7 +161,7 @@ class Enumerated(Items):
 
     def __init__(self, items: Items, start: Any) -> None:
         self.items = Ordinal(items) if isinstance(items, Range) else items
-        self.rolls = items.rolls
+        self.rolls, self.segments = items.rolls, items.segments
         self.start = start
 
     def count(self) -> Bound:
@@ -163,6 +178,7 @@ class Zipped(Items):
     def __init__(self, parts: tuple[Items, ...]) -> None:
         self.parts = tuple(Ordinal(p) if isinstance(p, Range) else p for p in parts)
         self.rolls = all(part.rolls for part in parts)
+        self.segments = next((p.segments for p in parts if p.segments is not None), None)
 
     def count(self) -> Bound:
         counts = [part.count() for part in self.parts]
@@ -171,8 +187,6 @@ class Zipped(Items):
             if is_integer(shortest) and is_integer(other):
                 shortest = other if other < shortest else shortest
             else:
-                import numpy as np
-
                 shortest = np.minimum(shortest, other)
         return shortest
 
@@ -185,7 +199,7 @@ class Reversed(Items):
 
     def __init__(self, items: Items) -> None:
         self.items = Ordinal(items) if isinstance(items, Range) else items
-        self.rolls = items.rolls
+        self.rolls, self.segments = items.rolls, items.segments
 
     def count(self) -> Bound:
         return self.items.count()
@@ -205,6 +219,23 @@ def as_items(iterable: Any) -> Items | None:
     if isinstance(iterable, RolledList):
         return ListItems(iterable)
     return None
+
+
+def in_segments(iterable: Any, segments: int) -> Any:
+    """``iterable`` for a loop of `checkpoint`; outside of a trace as it is."""
+    if not active():
+        found = iterable if hasattr(iterable, "__iter__") else None
+    else:
+        if isinstance(iterable, np.ndarray):
+            iterable = operand(iterable)
+        items = as_items(iterable)
+        found = None if items is None else items.in_segments(segments)
+    if found is None:
+        raise ArgumentError(
+            f"checkpoint can't run over {type(iterable).__name__}",
+            way_out="give a function, a range or an array, or enumerate or zip of these",
+        )
+    return found
 
 
 # --- the built-ins ----------------------------------------------------------------------------

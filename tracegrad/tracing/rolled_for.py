@@ -108,8 +108,11 @@ class RolledFor(Rolled):
     def _close(self, inits: list[Value], explicit: int) -> tuple[Operation, int]:
         trace, scope = self.trace, self.opened.scope
         lo, hi, step = self.operands
+        segments = self.items.segments
+        marks = {} if segments is None else {"segments": segments}
         if not self._exits():
-            return trace.build.close_loop(scope, for_, [lo, hi, step, *inits], explicit), 0
+            bounds = [lo, hi, step]
+            return trace.build.close_loop(scope, for_, [*bounds, *inits], explicit, marks), 0
         region = scope.region
         over = Value(scalar(boolean))
         region.params = (region.params[0], over, *region.params[1:])
@@ -122,7 +125,7 @@ class RolledFor(Rolled):
             return both(self._within(env[self.index]), negated(env[over]))
 
         operands = [lo, constant(False, boolean), *inits]
-        op = trace.build.close_while(scope, while_, operands, explicit + 2, goes_on)
+        op = trace.build.close_while(scope, while_, operands, explicit + 2, goes_on, marks)
         return op, 2
 
     def _within(self, index: Value) -> Value:

@@ -73,17 +73,19 @@ def _inlined(region: Region, env: dict[Value, Value], given: Sequence[Value]) ->
 
 
 def without_rules(function: Function) -> Function:
-    """``function`` with every ``custom`` operation replaced by its operands.
+    """``function`` with every ``custom`` operation replaced by its operands, and plain loops.
 
     For what is not differentiated any more.
     """
-    if not any(op.name == "custom" for op in function.walk()):
+    if not any(op.name == "custom" or "segments" in op.attributes for op in function.walk()):
         return function
     return _Dropper().rewrite(function)
 
 
 class _Dropper(Rewriter):
     def visit_control(self, op: Operation) -> Sequence[Value]:
-        if op.name != "custom":
-            return super().visit_control(op)
-        return self.mapped(op.operands[: op.attributes["outs"]])
+        if op.name == "custom":
+            return self.mapped(op.operands[: op.attributes["outs"]])
+        new = self.rebuilt(op, range(len(op.results)))
+        new.attributes = {k: v for k, v in op.attributes.items() if k != "segments"}
+        return new.results

@@ -24,7 +24,7 @@ the bounds of the loops, and the conditions of the arms they stand in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -50,6 +50,18 @@ class Final:
 
     reads: dict[Operation, Value] = field(default_factory=dict)
     writes: dict[Value, tuple[Value, tuple[Value, ...]]] = field(default_factory=dict)
+
+    def copy(
+        self, pairs: Sequence[tuple[Operation, Operation]], known: Mapping[Value, Value]
+    ) -> None:
+        """The same is to be said of copies of operations, and of their values."""
+        for old, new in pairs:
+            if old in self.reads:
+                self.reads[new] = self.reads[old]
+        for old_value, new_value in known.items():
+            if old_value in self.writes:
+                array, indices = self.writes[old_value]
+                self.writes[new_value] = array, tuple(known.get(i, i) for i in indices)
 
     def forget(self, loop: Operation) -> None:
         """Read nothing from what ``loop`` writes: its trips go back before it is done."""

@@ -17,7 +17,8 @@ swap), or one from outside the loop.
     }
 
 A ``while`` counts its trips, and its way back is a ``for`` over them. Loops that only add are
-reversed trip by trip (`tracegrad.transforms.fused`).
+reversed trip by trip (`tracegrad.transforms.fused`); others segment by segment where the user asks
+for it (`tracegrad.transforms.segments`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tracegrad.transforms.activity import carries_reached
 from tracegrad.transforms.contributions import zero_of
 from tracegrad.transforms.fused import can_fuse, reverse_fused
 from tracegrad.transforms.residuals import settle_loop
+from tracegrad.transforms.segments import reverse_in_segments, segments_of
 from tracegrad.transforms.trips import reversed_bounds
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def reverse_loop(sweep: Sweep, op: Operation) -> None:
         zero_of(results[k].type) if seed is None else seed
         for k, seed in zip(carried, taken, strict=True)
     ]
+    if segments_of(op) is not None:
+        reverse_in_segments(sweep, op, carried, seeds)
+        return
     bounds = _bounds(sweep, op)
     with build.scoped(loops=True) as scope:
         sweep.mirror(body, scope)

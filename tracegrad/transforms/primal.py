@@ -65,6 +65,11 @@ class Primal:
         """The body of ``loop`` is reversed within itself: it is what a function is otherwise."""
         self._fused.add(loop.regions[-1])
 
+    def stand(self, region: Region) -> None:
+        """What is appended to ``region``, of the way back, is reversed there: see `fuse`."""
+        if region is not self.body:
+            self._fused.add(region)
+
     def still_there(self, region: Region) -> bool:
         """Whether the way back, where it reads values of ``region``, can read them as they are."""
         return region is self.body or region in self._fused
@@ -88,7 +93,9 @@ class Primal:
         region = self.home(path[0][0]) if path else region
         found: list[Operation] = []
         while region in self._fused:
-            holder = self._holder[id(region)]
+            holder = self._holder.get(id(region))
+            if holder is None:
+                break  # a region of the way back
             found.append(holder)
             region = self.home(holder)
         return found[::-1]

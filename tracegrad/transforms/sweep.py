@@ -80,6 +80,13 @@ class Sweep:
         """``region`` of the primal is reversed in ``scope``."""
         self._mirrors[id(region)] = scope
 
+    def here_is_primal(self) -> None:
+        """What is appended here is going to be reversed here as well."""
+        region = self.build.region
+        assert region is self.build.scope.region
+        self.primal.stand(region)
+        self.mirror(region, self.build.scope)
+
     def base(self, region: Region) -> Scope:
         """Where what serves the loops around ``region``, down from where all is there, belongs."""
         path = self.primal.path(region)
