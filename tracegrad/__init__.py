@@ -42,6 +42,18 @@ if TYPE_CHECKING:
     from tracegrad.errors import TraceError as TraceError
     from tracegrad.errors import TracegradError as TracegradError
     from tracegrad.errors import UnsupportedError as UnsupportedError
+    from tracegrad.spellings import deriv as deriv
+    from tracegrad.spellings import grad_and_aux as grad_and_aux
+    from tracegrad.spellings import grad_named as grad_named
+    from tracegrad.spellings import hessian_tensor_product as hessian_tensor_product
+    from tracegrad.spellings import hessian_vector_product as hessian_vector_product
+    from tracegrad.spellings import make_ggnvp as make_ggnvp
+    from tracegrad.spellings import make_hvp as make_hvp
+    from tracegrad.spellings import make_jvp as make_jvp
+    from tracegrad.spellings import make_vjp as make_vjp
+    from tracegrad.spellings import multigrad_dict as multigrad_dict
+    from tracegrad.spellings import tensor_jacobian_product as tensor_jacobian_product
+    from tracegrad.spellings import vector_jacobian_product as vector_jacobian_product
     from tracegrad.testing.check import check_grads as check_grads
 
 _HOMES = {
@@ -73,6 +85,18 @@ _HOMES = {
     "TraceError": "errors",
     "TracegradError": "errors",
     "UnsupportedError": "errors",
+    "deriv": "spellings",
+    "grad_and_aux": "spellings",
+    "grad_named": "spellings",
+    "hessian_tensor_product": "spellings",
+    "hessian_vector_product": "spellings",
+    "make_ggnvp": "spellings",
+    "make_hvp": "spellings",
+    "make_jvp": "spellings",
+    "make_vjp": "spellings",
+    "multigrad_dict": "spellings",
+    "tensor_jacobian_product": "spellings",
+    "vector_jacobian_product": "spellings",
     "check_grads": "testing.check",
     "get_num_threads": "backend.threads",
     "set_num_threads": "backend.threads",

@@ -37,6 +37,7 @@ def value_and_grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
     *,
+    argnum: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
     **options: Unpack[JitOptions],
@@ -50,6 +51,7 @@ def value_and_grad(
         NamedTuples or dataclasses of these; anything else that is hashable is static.
     argnums : which positional arguments to differentiate; an int gives a bare gradient, a
         sequence a tuple of gradients. Default: the first, unless ``argnames`` is given.
+    argnum : autograd's name of ``argnums``.
     argnames : names of arguments to differentiate, after those of ``argnums``.
     has_aux : whether ``fun`` returns ``(value, aux)``.
     static_argnums, static_argnames : arguments whose Python value is part of the program.
@@ -87,7 +89,7 @@ def value_and_grad(
     >>> f(np.array([1.0, 2.0]))
     (5.0, array([2., 4.]))
     """
-    verb = gradient_verb("value_and_grad", argnums, argnames, has_aux)
+    verb = gradient_verb("value_and_grad", argnums, argnames, has_aux, argnum)
     return _apply(fun, verb, options)
 
 
@@ -103,6 +105,7 @@ def grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
     *,
+    argnum: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
     **options: Unpack[JitOptions],
@@ -119,7 +122,7 @@ def grad(
     >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
     12.0
     """
-    verb = gradient_verb("grad", argnums, argnames, has_aux)
+    verb = gradient_verb("grad", argnums, argnames, has_aux, argnum)
     return _apply(fun, verb, options)
 
 

@@ -26,6 +26,7 @@ class JitOptions(TypedDict, total=False):
 class GradOptions(JitOptions, total=False):
     """What `grad` takes besides."""
 
+    argnum: int | Sequence[int] | None
     argnames: str | Sequence[str] | None
     has_aux: bool
 

@@ -23,7 +23,7 @@ from tracegrad.passes import open_loops, optimize
 from tracegrad.transforms.cut import cut
 from tracegrad.transforms.jvp import jvp
 from tracegrad.transforms.vjp import vjp
-from tracegrad.verbs import Recipe, Verb
+from tracegrad.verbs import Recipe, Verb, gradient_verb
 
 
 @dataclass(eq=False)
@@ -109,8 +109,13 @@ class _Halves(Compiled, ABC):
 
     name: str
 
-    def __init__(self, fun: Callable[..., Any], has_aux: bool) -> None:
-        super().__init__(fun, Verb(self.name, has_aux=has_aux))
+    def __init__(
+        self, fun: Callable[..., Any], has_aux: bool, argnums: int | tuple[int, ...] | None = None
+    ) -> None:
+        verb = Verb(self.name, has_aux=has_aux)
+        if argnums is not None:
+            verb = gradient_verb(self.name, argnums, None, has_aux)
+        super().__init__(fun, verb)
 
     @abstractmethod
     def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:
@@ -119,10 +124,8 @@ class _Halves(Compiled, ABC):
     def _recipe(
         self, traced: tracing.Traced, shape: Shape, kinds: tuple[Leaf, ...], *, inlined: bool
     ) -> Recipe:
-        selection = self._binder.selection(shape, kinds)
-        for leaf in range(len(kinds)):
-            self._verb.refuse_integer(selection, leaf)
-        wrt = [traced.param_of(i) for i in range(len(kinds))]
+        moved = self._moved(shape, kinds)
+        wrt = [traced.param_of(leaf) for leaf in moved]
         both = optimize(self._derived(traced, wrt))
         first, second = cut(both, len(traced.function.params), len(traced.function.results))
         if inlined:
@@ -130,10 +133,10 @@ class _Halves(Compiled, ABC):
             def call(*values: Any) -> Any:
                 return tracing.inline(second, values)
 
-            make = self._second(traced, shape, call, None)
+            make = self._second(traced, shape, kinds, call, None)
         else:
             kernel = pipeline.compile_function(second, self._options.kernel)
-            make = self._second(traced, shape, kernel.entry_point, kernel)
+            make = self._second(traced, shape, kinds, kernel.entry_point, kernel)
         results, has_aux = len(traced.function.results), self._verb.has_aux
 
         def arrange(values: Sequence[Any]) -> Any:
@@ -144,6 +147,15 @@ class _Halves(Compiled, ABC):
             return (out, made, aux) if has_aux else (out, made)
 
         return Recipe(first, arrange, rearranges_only=False)
+
+    def _moved(self, shape: Shape, kinds: tuple[Leaf, ...]) -> list[int]:
+        """The leaves that are differentiated: all, unless the verb names arguments."""
+        selection = self._binder.selection(shape, kinds)
+        if self._verb.argnums is not None:
+            return [leaf for group in self._verb.groups(selection) for leaf in group]
+        for leaf in range(len(kinds)):
+            self._verb.refuse_integer(selection, leaf)
+        return list(range(len(kinds)))
 
     def _outputs(self, traced: tracing.Traced) -> tuple[tracing.OutputLeaf, ...]:
         """The leaves of the result; with ``has_aux`` those before ``aux``."""
@@ -171,6 +183,7 @@ class _Halves(Compiled, ABC):
         self,
         traced: tracing.Traced,
         shape: Shape,
+        kinds: tuple[Leaf, ...],
         call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
     ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Any]:
@@ -189,6 +202,7 @@ class LinearizeMaker(_Halves):
         self,
         traced: tracing.Traced,
         shape: Shape,
+        kinds: tuple[Leaf, ...],
         call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
     ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Linear]:
@@ -245,17 +259,17 @@ class PullbackMaker(_Halves):
         self,
         traced: tracing.Traced,
         shape: Shape,
+        kinds: tuple[Leaf, ...],
         call: Callable[..., Any],
         kernel: pipeline.Kernel | None,
     ) -> Callable[[Any, Sequence[Any], tuple[Any, ...]], Pullback]:
         seeded, outputs = self._seeded(traced), self._outputs(traced)
-        count = shape.structure.leaves
+        arranged = self._arranged(shape, kinds)
+        count = len(self._moved(shape, kinds))
         source = "" if kernel is None else kernel.source
 
-        def rebuild(bars: Any) -> tuple[Any, ...]:
-            leaves = [bars] if count == 1 else list(bars)
-            args, kwargs = shape.rebuild(leaves)
-            return (*args, kwargs) if kwargs else args
+        def rebuild(bars: Any) -> Any:
+            return arranged([bars] if count == 1 else list(bars))
 
         callee = None
         if kernel is not None:
@@ -273,6 +287,18 @@ class PullbackMaker(_Halves):
             return Pullback(residuals, results, call, flatten, rebuild, source, callee)
 
         return make
+
+    def _arranged(self, shape: Shape, kinds: tuple[Leaf, ...]) -> Callable[[Sequence[Any]], Any]:
+        """Cotangents of leaves as a tuple of those of arguments; those that the verb names."""
+        if self._verb.argnums is not None:
+            selection = self._binder.selection(shape, kinds)
+            return self._verb.arranged(selection, self._verb.groups(selection))
+
+        def arranged(leaves: Sequence[Any]) -> tuple[Any, ...]:
+            args, kwargs = shape.rebuild(leaves)
+            return (*args, kwargs) if kwargs else args
+
+        return arranged
 
 
 def _kept(value: Any) -> Any:

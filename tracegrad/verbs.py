@@ -246,8 +246,15 @@ def gradient_verb(
     argnums: int | Sequence[int] | None,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
+    argnum: int | Sequence[int] | None = None,
 ) -> Verb:
-    """The verb with its options checked."""
+    """The verb with its options checked; ``argnum`` is autograd's name of ``argnums``."""
+    if argnum is not None:
+        if argnums is not None:
+            raise ArgumentError(
+                f"argnums={argnums!r} and argnum={argnum!r} name the same", way_out="give argnums"
+            )
+        argnums = argnum
     names = (argnames,) if isinstance(argnames, str) else tuple(argnames or ())
     if argnums is None and not names:
         argnums = 0

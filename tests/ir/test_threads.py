@@ -162,6 +162,56 @@ def test_unread_operations_are_dropped_at_every_depth():
     verify(f)
 
 
+def test_what_only_feeds_itself_or_is_yielded_for_nobody_is_dropped():
+    f = parse("""
+        func @f(%x: f64, %y: f64, %c: bool) -> (f64) {
+          %lo: i64 = 0
+          %hi: i64 = 3
+          %st: i64 = 1
+          %r: f64, %d: f64, %e: f64 = for(%lo, %hi, %st, %x, %y, %y)
+              (%i: i64, %s: f64, %t: f64, %u: f64) {
+            %a: f64 = multiply(%s, %u)
+            %b: f64 = cos(%t)
+            %v: f64, %w: f64 = if(%c) {
+              %k: f64 = sin(%u)
+              %l: f64 = cos(%u)
+              yield %k, %l
+            } else {
+              yield %u, %t
+            }
+            yield %a, %b, %v
+          }
+          return %r
+        }""")
+    drop_unread(f.body)
+    verify(f)
+    names = [op.name for op in f.walk()]
+    assert names == ["const", "const", "const", "for", "multiply", "if", "sin"]
+    loop, branch = (op for op in f.walk() if op.regions)
+    assert len(loop.results) == len(loop.regions[0].yields) == 2
+    assert len(branch.results) == 1
+
+
+def test_what_a_while_asks_for_is_read():
+    f = parse("""
+        func @f(%x: f64) -> (f64) {
+          %0: f64 = 0.0
+          %a: f64, %b: f64, %c: f64 = while(%x, %0, %0) (%a1: f64, %b1: f64, %c1: f64) {
+            %p: bool = less(%b1, %x)
+            yield %p
+          } do (%a2: f64, %b2: f64, %c2: f64) {
+            %s: f64 = sin(%a2)
+            %t: f64 = add(%b2, %x)
+            %u: f64 = add(%c2, %x)
+            yield %s, %t, %u
+          }
+          return %a
+        }""")
+    drop_unread(f.body)
+    verify(f)
+    assert [op.name for op in f.walk()] == ["const", "while", "less", "sin", "add"]
+
+
 def test_substitution_reaches_every_depth():
     f = parse(LOOP)
     substitute(f.body, {f.params[1]: f.params[0]})

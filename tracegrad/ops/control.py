@@ -63,8 +63,8 @@ for_ = structural(
     doc="""Counted loop: ``for i in range(lo, hi, step)`` with carried values.
 
     The region takes the index and the carried values and yields the next ones; the results are
-    the last ones. ``kind`` says what the loop is to the scheduler's reader, ``segments`` that the way
-    back is to compute the trips again, segment by segment.""",
+    the last ones. ``kind`` says what the loop is to the scheduler's reader; ``segments``, that the
+    way back is to compute the trips again, segment by segment.""",
     infer=_for_type,
     reference=_no_reference,
 )

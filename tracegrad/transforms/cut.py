@@ -7,10 +7,12 @@ itself. A size that no residual's shape tells crosses as an integer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tracegrad import ops
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Value
-from tracegrad.ir.sizes import operation_symbols, type_symbols
+from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.types import i64, is_symbol, scalar, symbol
 
 FREE = frozenset({"const", "dim", "iota", "view", "reshape"})
@@ -95,9 +97,19 @@ def _untold_sizes(
     for op in function.body.ops:
         if op in wanted:
             mentioned.extend(operation_symbols(op))
+            told.update(_bound_by(op))
     for value in function.results[results:]:
         mentioned.extend(type_symbols(value.type))
     return [s for s in dict.fromkeys(mentioned) if s not in told]
+
+
+def _bound_by(op: Operation) -> Iterator[str]:
+    """The symbols that an operation, or one in its regions, finds out by itself."""
+    if op.name in BINDING:
+        yield from attribute_symbols(op.attributes["size"])
+    for region in op.regions:
+        for inner in region.ops:
+            yield from _bound_by(inner)
 
 
 def _forward(
