@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import jvp as jvp
     from tracegrad.api_derived import linearize as linearize
     from tracegrad.api_derived import make_ir as make_ir
+    from tracegrad.api_derived import pure_callback as pure_callback
     from tracegrad.api_derived import sparsity as sparsity
     from tracegrad.api_derived import vmap as vmap
     from tracegrad.backend.threads import get_num_threads as get_num_threads
     from tracegrad.backend.threads import set_num_threads as set_num_threads
     from tracegrad.compiled import Compiled as Compiled
+    from tracegrad.derived.callbacks import ShapeDtypeStruct as ShapeDtypeStruct
     from tracegrad.errors import ArgumentError as ArgumentError
     from tracegrad.errors import DTypeError as DTypeError
     from tracegrad.errors import NotDifferentiable as NotDifferentiable
@@ -75,8 +77,10 @@ _HOMES = {
     "jvp": "api_derived",
     "linearize": "api_derived",
     "make_ir": "api_derived",
+    "pure_callback": "api_derived",
     "sparsity": "api_derived",
     "vmap": "api_derived",
+    "ShapeDtypeStruct": "derived.callbacks",
     "Compiled": "compiled",
     "ArgumentError": "errors",
     "DTypeError": "errors",

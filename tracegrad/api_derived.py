@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tracegrad.arguments import Binder
 from tracegrad.compiled import Compiled
 from tracegrad.composed import Composed, call_or_inline
-from tracegrad.derived import batching, custom, forward, jacobians, reverse
+from tracegrad.derived import batching, callbacks, custom, forward, jacobians, reverse
 from tracegrad.ir.core import Function
 from tracegrad.options import GradOptions, JitOptions, Options, verb_options
 from tracegrad.pullback import LinearizeMaker
@@ -496,6 +496,37 @@ def checkpoint(fun: Any, *, segments: int | None = None) -> Any:
     return custom.checkpoint(fun, segments)
 
 
+def pure_callback(fun: Fun, result_shape_dtypes: Any, *args: Any, **kwargs: Any) -> Any:
+    """What ``fun`` gives, called in Python: for functions that can't be traced.
+
+    Parameters
+    ----------
+    fun : called with copies of the arguments, as NumPy arrays and Python numbers. It has no effects
+        that matter: it may be called again, or not at all.
+    result_shape_dtypes : a tree of arrays or numbers like the results, or of `ShapeDtypeStruct`.
+    args, kwargs : trees of arrays and numbers; anything else is handed on as it is.
+
+    Raises
+    ------
+    ArgumentError : ``fun`` returns something else than was declared.
+    NotDifferentiable : when a derivative is asked for; `custom_vjp` gives it one.
+    Whatever ``fun`` raises.
+
+    Notes
+    -----
+    Slow: each call takes tens of microseconds, and a kernel with one is compiled by Numba, in
+    seconds. JAX's function of this name.
+
+    Examples
+    --------
+    >>> import numpy as np, tracegrad as tg
+    >>> f = lambda x: tg.pure_callback(lambda x: np.sort(x)[::-1], x, x)
+    >>> tg.jit(lambda x: 2.0 * f(x))(np.array([1.0, 3.0, 2.0]))
+    array([6., 4., 2.])
+    """
+    return callbacks.pure_callback(fun, result_shape_dtypes, args, kwargs)
+
+
 def implicit_root(fun: Fun, solver: Fun | None = None) -> Any:
     """A solver of ``fun(x, *args) = 0`` whose derivative is that of the solution.
 
@@ -549,6 +580,7 @@ __all__ = [
     "jvp",
     "linearize",
     "make_ir",
+    "pure_callback",
     "sparsity",
     "vmap",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.backend.callbacks import call_python as call_python
 from tracegrad.backend.helpers import helper
 from tracegrad.ops.shape_derivatives import betainc_shape as betainc_shape
 from tracegrad.ops.shape_derivatives import gammainc_shape as gammainc_shape

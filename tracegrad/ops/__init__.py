@@ -7,6 +7,7 @@ from tracegrad.ops import access as access
 from tracegrad.ops import arithmetic as arithmetic
 from tracegrad.ops import bessel as bessel
 from tracegrad.ops import bitwise as bitwise
+from tracegrad.ops import callbacks as callbacks
 from tracegrad.ops import comparison as comparison
 from tracegrad.ops import constants as constants
 from tracegrad.ops import control as control

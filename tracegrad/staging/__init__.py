@@ -7,11 +7,13 @@ of control flow as plain Python answers them.
 """
 
 from tracegrad.staging.plain import (
+    IN_PLACE,
     PlainBranch,
     PlainControl,
     PlainFold,
     PlainLogic,
     PlainLoop,
+    PlainScope,
     PlainStep,
     PlainTernary,
     PlainTrying,
@@ -23,12 +25,14 @@ from tracegrad.staging.stage import (
     Scope,
     is_staged,
     stage,
+    unstaged,
     why_native,
     why_unseen,
     why_unstaged,
 )
 
 __all__ = [
+    "IN_PLACE",
     "UNBOUND",
     "Hooks",
     "PlainBranch",
@@ -36,6 +40,7 @@ __all__ = [
     "PlainFold",
     "PlainLogic",
     "PlainLoop",
+    "PlainScope",
     "PlainStep",
     "PlainTernary",
     "PlainTrying",
@@ -46,6 +51,7 @@ __all__ = [
     "cell_of",
     "is_staged",
     "stage",
+    "unstaged",
     "why_native",
     "why_unseen",
     "why_unstaged",

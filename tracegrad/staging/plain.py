@@ -6,22 +6,42 @@ and may answer is written down in docs/decisions/0005-staging-control-flow.md.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tracegrad.staging.sites import UNBOUND, Site
 
 __all__ = [
+    "IN_PLACE",
     "PlainBranch",
     "PlainControl",
     "PlainFold",
     "PlainLogic",
     "PlainLoop",
+    "PlainScope",
     "PlainStep",
     "PlainTernary",
     "PlainTrying",
     "PlainWhile",
 ]
+
+
+IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.iadd,
+    "-": operator.isub,
+    "*": operator.imul,
+    "@": operator.imatmul,
+    "/": operator.itruediv,
+    "%": operator.imod,
+    "**": operator.ipow,
+    "<<": operator.ilshift,
+    ">>": operator.irshift,
+    "|": operator.ior,
+    "^": operator.ixor,
+    "&": operator.iand,
+    "//": operator.ifloordiv,
+}
 
 
 class PlainBranch:
@@ -265,3 +285,31 @@ class PlainControl:
     def truth(self, value: Any, site: Site) -> Any:
         """Whether a comprehension's ``if``, or a ``case``'s, lets through."""
         return bool(value)
+
+
+class PlainScope(PlainControl):
+    """All hooks, answering as plain Python does: see `tracegrad.staging.unstaged`."""
+
+    def __init__(self, unstaged: Callable[[Any], Any]) -> None:
+        self._unstaged = unstaged
+
+    def call(self, function: Any) -> Any:
+        return self._unstaged(function)
+
+    def name(self, value: Any, name: str) -> Any:
+        return value
+
+    def attribute(self, owner: Any, name: str) -> Any:
+        return getattr(owner, name)
+
+    def item(self, owner: Any, key: Any) -> Any:
+        return owner[key]
+
+    def inplace(self, operator: str, old: Any, value: Any) -> Any:
+        return IN_PLACE[operator](old, value)
+
+    def stored(self, owner: Any, name: str) -> Any:
+        return owner
+
+    def stored_item(self, owner: Any) -> Any:
+        return owner

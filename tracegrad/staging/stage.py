@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from tracegrad.staging.choosing import site_constant
 from tracegrad.staging.control import ControlRewriter
 from tracegrad.staging.jumps import NotRewritable
+from tracegrad.staging.plain import PlainScope
 from tracegrad.staging.rewrite import HOOK, Rewriter, is_internal
 from tracegrad.staging.sites import Site
 from tracegrad.staging.source import (
@@ -174,6 +175,23 @@ def stage(function: FunctionType, hooks: Hooks) -> FunctionType:
     staged.__dict__.update(function.__dict__)
     staged.__annotations__ = function.__annotations__
     return staged
+
+
+def unstaged(function: Any) -> Any:
+    """``function`` as plain Python runs it, if it was made inside of a staged one."""
+    if not isinstance(function, FunctionType) or HOOK not in function.__code__.co_freevars:
+        return function
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    cells[HOOK] = CellType(PlainScope(unstaged))
+    made = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        tuple(cells[name] for name in function.__code__.co_freevars),
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def _rebuild(function: FunctionType) -> CodeType | str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 import sys
 from collections.abc import Callable
 from types import (
@@ -19,7 +18,16 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import NeedsValue, UnsupportedError
-from tracegrad.staging import UNBOUND, PlainControl, PlainTrying, Site, cell_of, is_staged, stage
+from tracegrad.staging import (
+    IN_PLACE,
+    UNBOUND,
+    PlainControl,
+    PlainTrying,
+    Site,
+    cell_of,
+    is_staged,
+    stage,
+)
 from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.comprehensions import fold_of
@@ -38,22 +46,6 @@ from tracegrad.tracing.unrolled import Unrolled
 from tracegrad.tracing.values import is_traced
 
 __all__ = ["FunctionScope", "TraceHooks"]
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.iadd,
-    "-": operator.isub,
-    "*": operator.imul,
-    "@": operator.imatmul,
-    "/": operator.itruediv,
-    "%": operator.imod,
-    "**": operator.ipow,
-    "<<": operator.ilshift,
-    ">>": operator.irshift,
-    "|": operator.ior,
-    "^": operator.ixor,
-    "&": operator.iand,
-    "//": operator.ifloordiv,
-}
 
 
 class TraceHooks:
@@ -259,7 +251,7 @@ class FunctionScope(PlainControl):
                 f"x {operator}= y with a traced y would write into a plain array",
                 way_out=f"write x = x {operator} y",
             )
-        return _OPERATORS[operator](old, value)
+        return IN_PLACE[operator](old, value)
 
     def stored(self, owner: Any, name: str) -> Any:
         path = self._captures.path_of(owner)
