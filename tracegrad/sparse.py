@@ -430,11 +430,13 @@ def of_arguments(
     argnums: int | Sequence[int] | None,
     argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
+    argnum: int | Sequence[int] | None = None,
     **given: Unpack[JitOptions],
 ) -> Any:
     """A verb with the parameters of `grad` and a sparse result; without ``fun`` a decorator."""
     kind = SparsityPattern if name == "sparsity" else SparseDerivative
-    verb, options = gradient_verb(name, argnums, argnames, has_aux), verb_options(**given)
+    verb = gradient_verb(name, argnums, argnames, has_aux, argnum)
+    options = verb_options(**given)
 
     def decorate(function: Fun) -> Sparse:
         return kind(function, verb, options)
