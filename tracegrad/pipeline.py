@@ -18,8 +18,8 @@ from tracegrad.backend.compile import (
     KernelOptions,
     array_type,
     compile_kernel,
-    is_refusal,
     scalar_type,
+    who_refuses,
 )
 from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
 from tracegrad.errors import Place, UnsupportedError
@@ -112,10 +112,11 @@ class Kernel:
         try:
             return compile_kernel(source, entry_name(function), signature, options=self.options)
         except Exception as error:
-            if not is_refusal(error):
+            compiler = who_refuses(error)
+            if compiler is None:
                 raise
             raise UnsupportedError(
-                f"the kernel of {function.name} holds a form that can't be compiled: "
+                f"the kernel of {function.name} holds a form that {compiler} can't compile: "
                 f"{_first_words(error)}",
                 way_out="inspect the traced function for whole-array operations such as np.sort "
                 "along an axis, and write that part otherwise",

@@ -161,7 +161,16 @@ def test_a_traced_value_may_not_be_kept():
         tg.grad(f)(X)
 
 
-def test_what_numba_cannot_compile_is_refused_as_unsupported():
+def test_what_numba_cannot_compile_is_refused_as_unsupported(monkeypatch):
     x = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(tg.grad(lambda x: np.sum(np.sort(x, axis=1)))(x), np.ones((3, 4)))
+    monkeypatch.setenv("TRACEGRAD_COMPILER", "numba")
     with pytest.raises(tg.UnsupportedError, match=r"Numba can't compile.*argsort"):
         tg.grad(lambda x: np.sum(np.sort(x, axis=1)))(x)
+
+
+def test_one_can_ask_for_our_compiler_alone(monkeypatch):
+    monkeypatch.setenv("TRACEGRAD_COMPILER", "native")
+    monkeypatch.setattr("tracegrad.backend.native.ordering.NAMES", ())
+    with pytest.raises(tg.UnsupportedError, match=r"our compiler can't compile.*np.sort"):
+        tg.jit(lambda x: np.sort(x) * 2.0)(np.arange(7.0))

@@ -275,14 +275,14 @@ def _compiler(options: KernelOptions) -> str:
     return chosen if options.error_model == "numpy" else "numba"
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether a compiler says that it doesn't know something in the text."""
+def who_refuses(error: Exception) -> str | None:
+    """The compiler that says by an exception that it doesn't know something in the text."""
     from tracegrad.backend.native.types import Unsupported
 
+    if isinstance(error, Unsupported):
+        return "our compiler"
     errors: Any = sys.modules.get("numba.core.errors")
-    return isinstance(error, Unsupported) or (
-        errors is not None and isinstance(error, errors.NumbaError)
-    )
+    return "Numba" if errors is not None and isinstance(error, errors.NumbaError) else None
 
 
 def _native_kernel(

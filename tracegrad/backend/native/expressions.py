@@ -475,7 +475,10 @@ class Expressions:
     def _numpy(self, name: str, node: ast.Call) -> Value:
         if node.keywords:
             raise Unsupported(ast.unparse(node))
-        operands = [self.number(each) for each in node.args]
+        given = [self.value(each) for each in node.args]
+        operands = [each for each in given if isinstance(each, Number)]
+        if len(operands) < len(given):
+            raise Unsupported(f"an array: {ast.unparse(node)}")
         if name in _SCALAR_TYPES and len(operands) == 1:
             return self.scalars.cast(operands[0], scalar(name))
         return self.scalars.function(name, operands)
@@ -493,6 +496,9 @@ class Expressions:
         element = F64
         if len(arguments) == 2:
             module, _, name = (self.path(arguments[1]) or "").rpartition(".")
+            if isinstance(arguments[1], ast.Attribute) and arguments[1].attr == "dtype":
+                module, name = "numpy", self.view(arguments[1].value).type.element.name
+                name = "bool_" if name == "bool" else name
             if module != "numpy" or name not in _SCALAR_TYPES:
                 raise Unsupported(ast.unparse(node))
             element = scalar(name)

@@ -108,6 +108,12 @@ class Names:
             if node.func.attr in RANKS:
                 rank = RANKS[node.func.attr]
                 return self._rank(node.args[1]) if rank is None else rank
+            if node.func.attr in ("sort", "argsort"):
+                return self._rank(node.args[0])
+            if node.func.attr in ("argmax", "argmin"):
+                return (self._rank(node.args[0]) or 1) - 1 or None
+            if node.func.attr == "searchsorted":
+                return self._rank(node.args[1])
         return None
 
     def _same_memory(self, node: ast.expr) -> Iterator[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracegrad.backend.native import blas, lapack
+from tracegrad.backend.native import blas, lapack, ordering
 from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
 from tracegrad.backend.native.functions import Failure as Passed
 from tracegrad.backend.native.lock import Lock
@@ -100,7 +100,7 @@ class Program(Expressions):
         } - self.names.told
         for name, value in parameters.items():
             if name in assigned:
-                self._assign_name(name, value)
+                self.assign(name, value)
             elif isinstance(value, View):
                 self.views[name] = value
             else:
@@ -202,13 +202,13 @@ class Program(Expressions):
             if shape.type.rank != len(names):
                 raise Unsupported(ast.unparse(value))
             for name, dim in zip(names, shape.shape, strict=True):
-                self._assign_name(name, Number(I64, dim, True))
+                self.assign(name, Number(I64, dim, True))
             return
         if isinstance(value, ast.Call):
             results = self.helped(value)
             if results is not None and len(results) == len(names):
                 for name, result in zip(names, results, strict=True):
-                    self._assign_name(name, result)
+                    self.assign(name, result)
                 return
         if not isinstance(value, ast.Tuple) or len(value.elts) != len(names):
             raise Unsupported(ast.unparse(value))
@@ -223,30 +223,34 @@ class Program(Expressions):
             if isinstance(new, View):
                 self.arrays.retain(new.owner, new.shared)
         for name, new in zip(names, values, strict=True):
-            self._assign_name(name, new, counted=True)
+            self.assign(name, new, counted=True)
 
     def _assign_expression(self, name: str, node: ast.expr) -> None:
         if isinstance(node, ast.Call):
             path = self.path(node.func)
             if path in MAKERS:
                 made = self.make(node, shared=self.names.is_returned(name))
-                self._assign_name(name, made, counted=True)
+                self.assign(name, made, counted=True)
                 return
             if path in lapack.ARRAYS:
                 shared = self.names.is_returned(name)
-                self._assign_name(name, lapack.array(self, path, node, shared), counted=True)
+                self.assign(name, lapack.array(self, path, node, shared), counted=True)
                 return
             if path == "tracegrad.backend.runtime.ensure":
                 if len(node.args) != 2 or node.keywords:
                     raise Unsupported(ast.unparse(node))
                 base, length = self.view(node.args[0]), self.integer(node.args[1])
                 shared = self.names.is_returned(name)
-                self._assign_name(name, self.arrays.ensure(base, length, shared), counted=True)
+                self.assign(name, self.arrays.ensure(base, length, shared), counted=True)
                 return
             if path == "numpy.flatnonzero" and len(node.args) == 1 and not node.keywords:
                 shared = self.names.is_returned(name)
                 made = self.arrays.positions(self.view(node.args[0]), shared)
-                self._assign_name(name, made, counted=True)
+                self.assign(name, made, counted=True)
+                return
+            module, _, function = (path or "").rpartition(".")
+            if module == "numpy" and function in ordering.NAMES:
+                ordering.assign(self, name, function, node)
                 return
         if isinstance(node, ast.IfExp) and self._names_an_array(node):
             one, other = (
@@ -254,7 +258,7 @@ class Program(Expressions):
             )
             self._if(ast.If(node.test, [one], [other]))
             return
-        self._assign_name(name, self.value(node))
+        self.assign(name, self.value(node))
 
     def helped(self, node: ast.Call) -> list[Number] | None:
         module, _, name = (self.path(node.func) or "").partition(".")
@@ -275,7 +279,7 @@ class Program(Expressions):
         variable = self.variables.get(name)
         return None if variable is None else variable.type
 
-    def _assign_name(self, name: str, value: Value, *, counted: bool = False) -> None:
+    def assign(self, name: str, value: Value, *, counted: bool = False) -> None:
         """``counted``: the name takes over what already holds the array."""
         if name in self.names.told:
             self.numbers[name] = self.scalars.cast(_number(value), I64)
@@ -327,7 +331,7 @@ class Program(Expressions):
         operator = type(node.op).__name__
         if isinstance(node.target, ast.Name):
             before = self.number(ast.Name(node.target.id, ast.Load()))
-            self._assign_name(
+            self.assign(
                 node.target.id, self.scalars.binary(operator, before, self.number(node.value))
             )
             return
@@ -377,7 +381,7 @@ class Program(Expressions):
         writer.branch(writer.op(f"icmp {relation} i64 {index}, {stop.text}"), body, end)
         writer.start(body)
         shown = self._hidden(index) if int(step) < 0 and _holds_a_loop(node) else index
-        self._assign_name(node.target.id, Number(I64, shown))
+        self.assign(node.target.id, Number(I64, shown))
         self._loops.append(Loop(latch, end))
         self.block(node.body)
         self._loops.pop()
@@ -420,7 +424,7 @@ class Program(Expressions):
         writer.branch(op(f"icmp slt i64 {trip}, {trips}"), body, end)
         writer.start(body)
         index = op(f"add i64 {start.text}, {op(f'mul i64 {trip}, {step.text}')}")
-        self._assign_name(node.target.id, Number(I64, index))
+        self.assign(node.target.id, Number(I64, index))
         self._loops.append(Loop(latch, end))
         self.block(node.body)
         self._loops.pop()
