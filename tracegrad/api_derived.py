@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tracegrad import tracing
 from tracegrad.arguments import Binder
 from tracegrad.compiled import Compiled
 from tracegrad.composed import Composed, call_or_inline
@@ -120,12 +121,10 @@ def hvp(fun: Fun, primals: Any, tangents: Any) -> Any:
     >>> tg.hvp(lambda x: np.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 0.0]))
     array([6., 0.])
     """
-    return call_or_inline(
-        _hvps.of(fun),
-        lambda: forward.hvp(fun, Verb("hvp"), primals, tangents),
-        primals,
-        tangents,
-    )
+    compiled = _hvps.of(fun)
+    if tracing.active():
+        return forward.hvp(fun, Verb("hvp"), primals, tangents)
+    return compiled(primals, tangents)
 
 
 def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:

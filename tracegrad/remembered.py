@@ -27,9 +27,14 @@ class Remembered:
         self._make = make
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
+        self._latest: tuple[Any, tuple[Hashable, ...], Any] = None, (), None
+        """The last function asked for: mostly it is the next one, too."""
 
     def of(self, fun: Callable[..., Any], *options: Hashable) -> Any:
         """The object kept for ``fun``."""
+        latest, given, found = self._latest
+        if latest is fun and given == options:
+            return found
         key = (*_identity(fun), *options)
         with self._lock:
             found = self._known.get(key)
@@ -38,6 +43,7 @@ class Remembered:
             self._known.move_to_end(key)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
+            self._latest = fun, options, found
             return found
 
 

@@ -1,0 +1,328 @@
+"""``python -m benchmarks.derivatives``: Jacobians, sparse Hessians and products with Hessians.
+
+Each is printed beside what it is compared with, and the ratio of the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+import tracegrad as tg
+
+from .numba_limit import FLAGS, cos, limit, sin
+from .workloads import bundle
+from .workloads.logistic import logistic_loss
+from .workloads.rosenbrock import rosenbrock
+
+# --- bundle adjustment: 2 × 15 derivatives of each observation ---------------------------------
+
+
+def residual(camera, point, weight, seen):
+    u, v = bundle.project(camera, point)
+    return np.array([weight * (u - seen[0]), weight * (v - seen[1])])
+
+
+def observations(cameras, points, weights, camera_of, point_of, seen):
+    """The derivatives of each observation in its camera (11), its point (3) and its weight."""
+    each = tg.vmap(tg.jacobian(residual, argnums=(0, 1, 2)))
+    return each(cameras[camera_of], points[point_of], weights, seen)
+
+
+@njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
+def observation_forward(a0, b0, c0, cx, cy, cz, focal, k1, k2, px, py, pz):
+    """The projection, and what its derivatives are made of."""
+    x0 = px - cx
+    y0 = py - cy
+    z0 = pz - cz
+    turn = a0 * a0 + b0 * b0 + c0 * c0
+    far = turn > bundle.SMALL
+    angle = np.sqrt(turn if far else 1.0)
+    inverse = 1.0 / angle
+    cosine = cos(angle) if far else 1.0
+    sine = sin(angle) if far else 1.0
+    a = a0 * inverse
+    b = b0 * inverse
+    c = c0 * inverse
+    dot = a * x0 + b * y0 + c * z0
+    cross_x = b * z0 - c * y0
+    cross_y = c * x0 - a * z0
+    cross_z = a * y0 - b * x0
+    along = dot * (1.0 - cosine)
+    depth = 1.0 / (z0 * cosine + cross_z * sine + c * along)
+    u = (x0 * cosine + cross_x * sine + a * along) * depth
+    v = (y0 * cosine + cross_y * sine + b * along) * depth
+    square = u * u + v * v
+    bent = 1.0 + (k1 + k2 * square) * square
+    slope = focal * (k1 + 2.0 * k2 * square)
+    return (
+        x0,
+        y0,
+        z0,
+        far,
+        inverse,
+        cosine,
+        sine,
+        a,
+        b,
+        c,
+        dot,
+        cross_x,
+        cross_y,
+        cross_z,
+        along,
+        depth,
+        u,
+        v,
+        square,
+        bent,
+        slope,
+    )
+
+
+@njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
+def observation_row(forward, focal, u_seed, v_seed, u_or_v, w):
+    """One row of the Jacobian; ``u_or_v`` is what the scale is multiplied with in it."""
+    x0, y0, z0, far, inverse, cosine, sine, a, b, c, dot = forward[:11]
+    cross_x, cross_y, cross_z, along, depth, u, v, square, bent, slope = forward[11:]
+    scale_bar = w * u_or_v
+    square_bar = 2.0 * scale_bar * slope
+    scale = w * focal * bent
+    u_bar = u_seed * scale + square_bar * u
+    v_bar = v_seed * scale + square_bar * v
+    x_bar = u_bar * depth
+    y_bar = v_bar * depth
+    z_bar = -(x_bar * u + y_bar * v)
+    cross_x_bar = x_bar * sine
+    cross_y_bar = y_bar * sine
+    cross_z_bar = z_bar * sine
+    along_bar = x_bar * a + y_bar * b + z_bar * c
+    dot_bar = along_bar * (1.0 - cosine)
+    sine_bar = x_bar * cross_x + y_bar * cross_y + z_bar * cross_z
+    cosine_bar = x_bar * x0 + y_bar * y0 + z_bar * z0 - along_bar * dot
+    a_bar = x_bar * along + dot_bar * x0 + cross_z_bar * y0 - cross_y_bar * z0
+    b_bar = y_bar * along + dot_bar * y0 + cross_x_bar * z0 - cross_z_bar * x0
+    c_bar = z_bar * along + dot_bar * z0 + cross_y_bar * x0 - cross_x_bar * y0
+    x0_bar = x_bar * cosine + dot_bar * a + cross_y_bar * c - cross_z_bar * b
+    y0_bar = y_bar * cosine + dot_bar * b + cross_z_bar * a - cross_x_bar * c
+    z0_bar = z_bar * cosine + dot_bar * c + cross_x_bar * b - cross_y_bar * a
+    angle_bar = sine_bar * cosine - cosine_bar * sine
+    angle_bar -= (a_bar * a + b_bar * b + c_bar * c) * inverse
+    angle_bar = angle_bar if far else 0.0
+    bent_bar = scale_bar * focal
+    return (
+        a_bar * inverse + angle_bar * a,
+        b_bar * inverse + angle_bar * b,
+        c_bar * inverse + angle_bar * c,
+        x0_bar,
+        y0_bar,
+        z0_bar,
+        scale_bar * bent,
+        bent_bar * square,
+        bent_bar * square * square,
+    )
+
+
+LANES = 128
+
+
+@limit
+def block_jacobian(p, rows):
+    """LANES observations; row r of ``p`` and ``rows`` starts at r · LANES."""
+    for i in range(LANES):
+        focal = p[6 * LANES + i]
+        w = p[14 * LANES + i]
+        forward = observation_forward(
+            p[i],
+            p[1 * LANES + i],
+            p[2 * LANES + i],
+            p[3 * LANES + i],
+            p[4 * LANES + i],
+            p[5 * LANES + i],
+            focal,
+            p[9 * LANES + i],
+            p[10 * LANES + i],
+            p[11 * LANES + i],
+            p[12 * LANES + i],
+            p[13 * LANES + i],
+        )
+        u = forward[16]
+        v = forward[17]
+        scale = focal * forward[19]
+        (
+            rows[i],
+            rows[1 * LANES + i],
+            rows[2 * LANES + i],
+            rows[3 * LANES + i],
+            rows[4 * LANES + i],
+            rows[5 * LANES + i],
+            rows[6 * LANES + i],
+            rows[7 * LANES + i],
+            rows[8 * LANES + i],
+        ) = observation_row(forward, focal, 1.0, 0.0, u, w)
+        (
+            rows[9 * LANES + i],
+            rows[10 * LANES + i],
+            rows[11 * LANES + i],
+            rows[12 * LANES + i],
+            rows[13 * LANES + i],
+            rows[14 * LANES + i],
+            rows[15 * LANES + i],
+            rows[16 * LANES + i],
+            rows[17 * LANES + i],
+        ) = observation_row(forward, focal, 0.0, 1.0, v, w)
+        rows[18 * LANES + i] = p[7 * LANES + i] + scale * u - p[15 * LANES + i]
+        rows[19 * LANES + i] = p[8 * LANES + i] + scale * v - p[16 * LANES + i]
+
+
+@limit
+def observations_by_hand(cameras, points, weights, camera_of, point_of, seen):
+    """Blocks of observations in lanes, then row by row into the results."""
+    count = seen.shape[0]
+    in_camera = np.empty((count, 2, 11))
+    in_point = np.empty((count, 2, 3))
+    in_weight = np.empty((count, 2))
+    p = np.empty(17 * LANES)
+    rows = np.empty(20 * LANES)
+    for block in range((count + LANES - 1) // LANES):
+        first = block * LANES
+        size = min(LANES, count - first)
+        for i in range(LANES):
+            k = first + min(i, size - 1)
+            m = camera_of[k]
+            n = point_of[k]
+            if not (0 <= m < cameras.shape[0] and 0 <= n < points.shape[0]):
+                raise IndexError
+            for j in range(11):
+                p[j * LANES + i] = cameras[m, j]
+            for j in range(3):
+                p[(11 + j) * LANES + i] = points[n, j]
+            p[14 * LANES + i] = weights[k]
+            p[15 * LANES + i] = seen[k, 0]
+            p[16 * LANES + i] = seen[k, 1]
+        block_jacobian(p, rows)
+        for i in range(size):
+            k = first + i
+            for e in range(2):
+                start = 9 * e * LANES + i
+                for j in range(3):
+                    in_camera[k, e, j] = rows[start + j * LANES]
+                    in_camera[k, e, 3 + j] = -rows[start + (3 + j) * LANES]
+                    in_point[k, e, j] = rows[start + (3 + j) * LANES]
+                in_camera[k, e, 6] = rows[start + 6 * LANES]
+                in_camera[k, e, 7 + e] = weights[k]
+                in_camera[k, e, 8 - e] = 0.0
+                in_camera[k, e, 9] = rows[start + 7 * LANES]
+                in_camera[k, e, 10] = rows[start + 8 * LANES]
+                in_weight[k, e] = rows[(18 + e) * LANES + i]
+    return in_camera, in_point, in_weight
+
+
+# --- functions of a thousand parameters --------------------------------------------------------
+
+
+def rosenbrock_loop(x):
+    total = 0.0
+    for i in range(len(x) - 1):
+        total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+
+
+def network(parameters, x, y):
+    w, b, v = parameters
+    return np.mean((np.tanh(x @ w + b) @ v - y) ** 2)
+
+
+def products() -> list[tuple[str, Callable[..., Any], Any, tuple[Any, ...]]]:
+    """(name, function, its thousand parameters, further arguments)."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2.0, 2.0, 1000)
+    parameters = (0.2 * rng.normal(size=(20, 45)), np.zeros(45), 0.2 * rng.normal(size=45))
+    data, wanted = rng.normal(size=(64, 20)), rng.normal(size=64)
+    rows, labels = rng.normal(size=(500, 1000)), np.sign(rng.normal(size=500))
+    return [
+        ("Rosenbrock", rosenbrock, x, ()),
+        ("Rosenbrock, a loop", rosenbrock_loop, x, ()),
+        ("a network of 990 weights", network, parameters, (data, wanted)),
+        ("logistic regression", logistic_loss, 0.03 * x, (rows, labels)),
+    ]
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def seconds(*calls: Callable[[], Any], rounds: int = 15, sample: float = 0.01) -> list[float]:
+    """The least time of each, taken in turns."""
+    best = [float("inf")] * len(calls)
+    repeats = []
+    for call in calls:
+        call()
+        start = time.perf_counter()
+        call()
+        repeats.append(max(1, int(sample / max(1e-7, time.perf_counter() - start))))
+    for _ in range(rounds):
+        for k, (call, count) in enumerate(zip(calls, repeats, strict=True)):
+            start = time.perf_counter()
+            for _ in range(count):
+                call()
+            best[k] = min(best[k], (time.perf_counter() - start) / count)
+    return best
+
+
+def report(name: str, ours: float, other: float, what: str) -> None:
+    print(f"{name:34} {1e6 * ours:10.2f} µs  {ours / other:6.2f} × {what}", flush=True)
+
+
+def bundle_jacobian() -> None:
+    arguments = bundle.inputs(10_000, 20, 2000)
+    compiled = tg.jit(observations)
+    for ours, hand in zip(compiled(*arguments), observations_by_hand(*arguments), strict=True):
+        np.testing.assert_allclose(ours, hand, rtol=1e-7, atol=1e-9)
+    ours, hand = seconds(lambda: compiled(*arguments), lambda: observations_by_hand(*arguments))
+    report("bundle adjustment, 10000 × (2×15)", ours, hand, "by hand")
+
+
+def sparse_hessians() -> None:
+    hessian = tg.hessian(rosenbrock, sparse=True)
+    for n in (1000, 10_000, 100_000):
+        x = np.random.default_rng(0).uniform(-2.0, 2.0, n)
+        start = time.perf_counter()
+        hessian(x)
+        first = time.perf_counter() - start
+        (ours,) = seconds(lambda x=x: hessian(x))
+        print(
+            f"sparse Hessian, Rosenbrock n={n:<7} {1e6 * ours:9.2f} µs  "
+            f"{1e9 * ours / n:6.2f} ns per parameter; pattern, colours and first call {first:.2f} s",
+            flush=True,
+        )
+
+
+def hessian_products() -> None:
+    for name, function, parameters, more in products():
+        primal = tg.jit(function)
+
+        def of_parameters(p, function=function, more=more):
+            return function(p, *more)
+
+        ones = _ones(parameters)
+        ours, other = seconds(
+            lambda p=parameters, v=ones, f=of_parameters: tg.hvp(f, (p,), (v,)),
+            lambda p=parameters, f=primal, more=more: f(p, *more),
+        )
+        report(f"hvp, {name}", ours, other, "the function")
+
+
+def _ones(parameters: Any) -> Any:
+    if isinstance(parameters, tuple):
+        return tuple(map(_ones, parameters))
+    return np.ones_like(parameters)
+
+
+if __name__ == "__main__":
+    bundle_jacobian()
+    sparse_hessians()
+    hessian_products()
