@@ -296,7 +296,7 @@ def sparse_hessians() -> None:
         (ours,) = seconds(lambda x=x: hessian(x))
         print(
             f"sparse Hessian, Rosenbrock n={n:<7} {1e6 * ours:9.2f} µs  "
-            f"{1e9 * ours / n:6.2f} ns per parameter; pattern, colours and first call {first:.2f} s",
+            f"{1e9 * ours / n:6.2f} ns per parameter; the first call {first:.2f} s",
             flush=True,
         )
 

@@ -9,18 +9,32 @@ from tracegrad.passes import (
     cells,
     cse,
     dce,
+    elements,
     fold,
     products_ahead,
     simplify,
     stack_products,
     state_rows,
+    tables,
 )
 from tracegrad.testing.ir import assert_pass
 
 
 @pytest.mark.parametrize(
     "transform",
-    [fold, cse, dce, simplify, carries, cells, products_ahead, stack_products, state_rows],
+    [
+        fold,
+        cse,
+        dce,
+        simplify,
+        carries,
+        tables,
+        elements,
+        cells,
+        products_ahead,
+        stack_products,
+        state_rows,
+    ],
     ids=lambda p: p.__name__,
 )
 def test_a_pass_does_what_its_docstring_shows(transform):

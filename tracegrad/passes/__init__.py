@@ -15,6 +15,7 @@ from tracegrad.passes.carries import carries as carries
 from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
 from tracegrad.passes.dce import dce as dce
+from tracegrad.passes.elements import elements as elements
 from tracegrad.passes.fold import fold as fold
 from tracegrad.passes.pipeline import Observer, Pipeline
 from tracegrad.passes.pipeline import Printing as Printing
@@ -24,6 +25,7 @@ from tracegrad.passes.simplify import simplify as simplify
 from tracegrad.passes.single import single_elements as single_elements
 from tracegrad.passes.stacking import stack_products as stack_products
 from tracegrad.passes.state_rows import state_rows as state_rows
+from tracegrad.passes.tables import tables as tables
 
 STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
 """`carries` merges carried values; `simplify` folds, rewrites, shares and drops in one walk."""
@@ -31,6 +33,8 @@ STANDARD = Pipeline((("carries", carries), ("simplify", simplify)))
 LAST = Pipeline(
     (
         *STANDARD.passes,
+        ("tables", tables),
+        ("elements", elements),
         ("single_elements", single_elements),
         ("cells", cells),
         ("products_ahead", products_ahead),

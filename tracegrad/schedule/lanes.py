@@ -32,12 +32,25 @@ from dataclasses import dataclass, field
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.threads import free_values
-from tracegrad.ir.types import ArrayType, Dim, DType, evaluate, floor_div, i64, scalar, symbols
+from tracegrad.ir.types import (
+    ArrayType,
+    Dim,
+    DType,
+    evaluate,
+    floor_div,
+    i64,
+    product,
+    scalar,
+    symbols,
+)
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.buffers import ELEMENT, replace
 from tracegrad.schedule.memory import MemoryBuilder
 
 LANES = 128
+NEAR = 8
+"""Elements from trip to trip up to which vectors are read and written in one piece and sorted."""
+
 WORTH = 4.0
 """Work in lanes, in multiplications, for each number that goes from one loop to the next."""
 
@@ -191,8 +204,20 @@ class _Split:
             for op in elements
             for v in op.operands[ELEMENT[op.name] + 1 :]
         )
+        far = any(self._is_far(op) for op in elements)
         work = sum(_work(op) for op in self.lanes)
-        return scattered and work >= WORTH * (len(self.read.place) + len(self.added.place))
+        return (scattered or far) and work >= WORTH * (len(self.read.place) + len(self.added.place))
+
+    def _is_far(self, op: Operation) -> bool:
+        """Whether successive trips are at elements of rows, too far apart to be one vector."""
+        at = ELEMENT[op.name]
+        buffer, places = op.operands[at], op.operands[at + 1 :]
+        moving = [v for v in places if v is self.index or v.op in self.steps]
+        if not moving or moving[-1] is places[-1]:
+            return False
+        last = max(k for k, v in enumerate(places) if v in moving)
+        apart = product(buffer.shape[last + 1 :])
+        return not isinstance(apart, int) or apart > NEAR
 
     def _follows_index(self, value: Value) -> bool:
         return (

@@ -6,7 +6,10 @@ once, before the loop. Forward mode takes a column of the Jacobian per trip, rev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from tracegrad import ops
 from tracegrad.ir.builder import current
@@ -14,7 +17,7 @@ from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.types import ArrayType, Dim, i64, product
 from tracegrad.ops.access import broadcast_to, reshaped, stack, view_of, zeros
 from tracegrad.ops.control import for_loop
-from tracegrad.ops.registry import constant
+from tracegrad.ops.registry import constant, expand_to
 from tracegrad.transforms.cut import reads_of
 
 UNROLLED = 4
@@ -48,7 +51,7 @@ def forward_blocks(seeded: Function, values: Sequence[Value], results: int) -> l
         return primal + columns(constant(1.0, x.dtype))
     count = product(x.shape)
     if isinstance(count, int) and 0 < count <= UNROLLED:
-        each = [columns(_one_hot(x.type, k)) for k in range(count)]
+        each = [split.late_at(k)[results:] for k in range(count)]
         blocks = [stack(found, axis=-1) for found in zip(*each, strict=True)]
     else:
         inits = [zeros((*t.shape, count), t.dtype) for t in types]
@@ -89,7 +92,7 @@ def reverse_blocks(seeded: Function, values: Sequence[Value], results: int) -> l
         return primal + rows(constant(1.0, out.dtype))
     count = product(out.shape)
     if isinstance(count, int) and 0 < count <= UNROLLED:
-        each = [rows(_one_hot(out.type, k)) for k in range(count)]
+        each = [split.late_at(k)[results:] for k in range(count)]
         blocks = [stack(found) for found in zip(*each, strict=True)]
     else:
         inits = [zeros((count, *t.shape), t.dtype) for t in types]
@@ -170,6 +173,70 @@ class _Split:
         for op in self._late:
             _append(op, env)
         return [env.get(r, r) for r in self._function.results]
+
+    def late_at(self, k: int) -> list[Value]:
+        """As `late`, for the one seed: one at element ``k``, counted in C order, zero elsewhere.
+
+        The second part is linear in its seed: what is made of zeros alone is not written down.
+        """
+        (seed,) = self._seeds
+        shape = tuple(int(d) for d in seed.shape if isinstance(d, int))
+        known = {seed: np.eye(1, math.prod(shape), k).reshape(shape)}
+        env = {**self._env, seed: _one_hot(seed.type, k)}
+        zero: set[Value] = set()
+        for op in self._late:
+            moving = [v for v in op.operands if v in self._depending]
+            if op.name == "view" and moving[0] in known:
+                numbers = (*op.result.shape, *(e[1] for e in op.attributes["map"]))
+                if all(isinstance(n, int) for n in numbers):
+                    array = op.opdef.reference(known[moving[0]], **op.attributes)
+                    known[op.result] = array
+                    if not array.any():
+                        zero.add(op.result)
+                    elif not array.ndim:
+                        env[op.result] = constant(1.0, op.result.dtype)
+                        continue
+            elif _is_zero(op, moving, zero):
+                zero.add(op.result)
+            if op.results and op.results[0] in zero:
+                env[op.result] = zeros(op.result.shape, op.result.dtype)
+                continue
+            left = _without_zeros(op, zero, env)
+            if left is not None:
+                env[op.result] = left
+            else:
+                _append(op, env)
+        return [env.get(r, r) for r in self._function.results]
+
+
+def _is_zero(op: Operation, moving: Sequence[Value], zero: set[Value]) -> bool:
+    """Whether an operation makes zeros of operands that are zero: one factor, or all terms."""
+    if op.regions or len(op.results) != 1 or not op.result.dtype.is_float:
+        return False
+    if op.name in _PRODUCTS:
+        return any(v in zero for v in moving)
+    if op.name == "divide":
+        return op.operands[0] in zero
+    if op.opdef.kind == "linear" or op.name in _SUMS:
+        return zero.issuperset(v for v in op.operands if v.dtype.is_float)
+    return False
+
+
+_PRODUCTS = frozenset(("multiply", "dot", "matmul"))
+_SUMS = frozenset(("add", "subtract", "negative", "select", "accumulate", "update", "index"))
+
+
+def _without_zeros(op: Operation, zero: set[Value], env: dict[Value, Value]) -> Value | None:
+    """The other term of a sum with zero; None for any other operation."""
+    if op.name not in ("add", "subtract"):
+        return None
+    x, y = op.operands
+    if y in zero:
+        return expand_to(env.get(x, x), op.result.shape)
+    if x in zero:
+        other = env.get(y, y)
+        return expand_to(other if op.name == "add" else -other, op.result.shape)
+    return None
 
 
 def _append(op: Operation, env: dict[Value, Value]) -> None:
