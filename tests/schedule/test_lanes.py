@@ -328,3 +328,28 @@ def test_other_loops_keep_their_index(body, start):
     f = triangle(body, start)
     assert begins(f) != [0]
     assert_all_forms_agree(f, numbers(5))
+
+
+def in_rows(width):
+    """Two places of each row of a table are computed from two of another's."""
+
+    def program(x, y):
+        def trip(i, table):
+            v = work(at(x, i, 0)) + work(at(x, i, width - 1)) * at(y, i)
+            table = ops.update(table, work(v), i, constant(1, i64))
+            return [ops.update(table, v * v, i, constant(width - 1, i64))]
+
+        return for_loop(0, n, [zeros((n, width))], trip)
+
+    return built(program, (n, width), (n,))
+
+
+@pytest.mark.parametrize("size", [0, 1, 129])
+def test_rows_that_are_far_apart(size):
+    f = in_rows(12)
+    assert in_lanes(f) == 1
+    assert_all_forms_agree(f, numbers(size, 12), numbers(size), compiled=size == 129)
+
+
+def test_rows_that_are_near_stay_in_one_loop():
+    assert in_lanes(in_rows(4)) == 0

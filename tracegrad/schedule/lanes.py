@@ -20,6 +20,9 @@ and each block has three loops: one reads and checks, one computes, one writes::
                                                for l in range(size):
                                                    x_bar[where[0, l]] += added[0, l]
 
+The same is done for a loop over the rows of tables, of more elements than a vector has: those of a
+column are too far apart.
+
 It may be done where the loop carries sums only, and what it reads it does not write. Writes and
 additions keep their order; errors of positions come up to 127 trips early.
 """
