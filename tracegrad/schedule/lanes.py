@@ -54,6 +54,9 @@ LANES = 128
 NEAR = 8
 """Elements from trip to trip up to which vectors are read and written in one piece and sorted."""
 
+SEVERAL = 4
+"""Numbers of rows that a trip reads or writes from which on the rows count."""
+
 WORTH = 4.0
 """Work in lanes, in multiplications, for each number that goes from one loop to the next."""
 
@@ -207,7 +210,7 @@ class _Split:
             for op in elements
             for v in op.operands[ELEMENT[op.name] + 1 :]
         )
-        far = any(self._is_far(op) for op in elements)
+        far = sum(self._is_far(op) for op in elements) >= SEVERAL
         work = sum(_work(op) for op in self.lanes)
         return (scattered or far) and work >= WORTH * (len(self.read.place) + len(self.added.place))
 
