@@ -44,6 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--no-first-call", action="store_true", help="skip first calls in fresh processes")
     add("--no-memory", action="store_true", help="skip the peak memory of one call")
     add("--growth", action="store_true", help="growth curves too: time and memory by length")
+    add("--threads", action="store_true", help="parallel kernels beside serial ones, no peers")
     add("-o", "--output", type=Path, metavar="DIRECTORY", help="where JSON and Markdown go")
     add("--name", help="of the files in it (default: the time)")
     add("--record", type=int, metavar="CORE", help=_RECORD)
@@ -152,6 +153,17 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if options.workloads:
         cases = [case for case in cases if any(text in case.name for text in options.workloads)]
+    if options.threads and cases:
+        from .threads import report_threads
+
+        report_threads(
+            [case for case in cases if case.group != "call"],
+            rounds=options.rounds or 20,
+            sample=0.005,
+            first=not (options.quick or options.no_first_call),
+            path=output / f"{options.name or 'parallel'}.md",
+        )
+        return 0
     unknown = set(options.peers or ()) - set(PEERS)
     if unknown or not cases:
         raise SystemExit("no such peer or workload; --list names them")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .measure import SIZES, TOLERANCE, TRIPS
 from .peers import PRIMALS
 
-__all__ = ["Section", "markdown", "means", "save", "sections"]
+__all__ = ["Section", "duration", "markdown", "means", "save", "sections", "table"]
 
 Row = list[str]
 
@@ -26,7 +26,7 @@ class Section(NamedTuple):
     def lines(self, level: int = 2) -> list[str]:
         """As Markdown."""
         note = [self.note, ""] if self.note else []
-        return [f"{'#' * level} {self.title}", "", *note, *_table(self.header, self.rows), ""]
+        return [f"{'#' * level} {self.title}", "", *note, *table(self.header, self.rows), ""]
 
 
 GROUPS = (
@@ -95,8 +95,8 @@ def closing(run: dict[str, Any]) -> list[str]:
     if "imports" in run:
         took = run["imports"]
         lines += [
-            f"`import numba` takes {_time(took['numba'])}; tracegrad, with all that a call needs, "
-            f"adds {_time(took['tracegrad'])}.",
+            f"`import numba` takes {duration(took['numba'])}; tracegrad, with all that a call "
+            f"needs, adds {duration(took['tracegrad'])}.",
             "",
         ]
     return lines + _verdicts(run)
@@ -162,7 +162,7 @@ def _steady(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list
         for name in names:
             column = case["columns"].get(name, {})
             if "min" in column:
-                row.append(_time(column["min"]))
+                row.append(duration(column["min"]))
             else:
                 row.append(next((key for key in ("refused", "error") if key in column), "–"))
         rows.append(row)
@@ -252,7 +252,7 @@ def _trips(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[
         for name in _columns(run, cases, gradient=True):
             column = case["columns"].get(name, {})
             if "trips" in column:
-                cells = [_time(seconds) for seconds in column["trips"].values()]
+                cells = [duration(seconds) for seconds in column["trips"].values()]
                 versions = str(column.get("versions for trips", "–"))
                 rows.append([f"{case['name']}, {name}", *cells, versions])
     return header, rows
@@ -271,12 +271,12 @@ def _first(run: dict[str, Any], cases: list[dict[str, Any]]) -> tuple[Row, list[
         row = [case["name"]]
         for name in names:
             found = case["columns"].get(name, {}).get("first call")
-            row.append(f"{_time(found['cold'])} / {_time(found['warm'])}" if found else "–")
+            row.append(f"{duration(found['cold'])} / {duration(found['warm'])}" if found else "–")
             times[name] += [found] if found else []
         rows.append(row)
     for label, fold in (("**geometric mean**", _mean), ("**longest**", max)):
         cells = [
-            " / ".join(_time(fold([took[kind] for took in times[name]])) for kind in kinds)
+            " / ".join(duration(fold([took[kind] for took in times[name]])) for kind in kinds)
             for name in names
         ]
         rows.append([label, *cells])
@@ -306,7 +306,7 @@ def _prepared(cases: list[dict[str, Any]], names: list[str]) -> tuple[Row, list[
     rows = []
     for case in cases:
         took = [case["columns"].get(name, {}).get("prepared") for name in names]
-        rows.append([case["name"], *("–" if t is None else _time(t) for t in took)])
+        rows.append([case["name"], *("–" if t is None else duration(t) for t in took)])
     return ["workload", *names], rows
 
 
@@ -319,7 +319,7 @@ def _growth(curve: dict[str, Any]) -> tuple[Row, list[Row]]:
         for name in names:
             point = next((p for p in curve["peers"][name] if p["size"] == size), None)
             memory = "" if point is None else f", {point.get('megabytes', math.nan):.3g} MB"
-            row.append("–" if point is None else _time(point["seconds"]) + memory)
+            row.append("–" if point is None else duration(point["seconds"]) + memory)
         rows.append(row)
     return [curve["length"], *names], rows
 
@@ -340,7 +340,7 @@ def _calls(run: dict[str, Any], calls: list[dict[str, Any]]) -> tuple[Row, list[
     for case in calls:
         took = {name: case["columns"].get(name, {}).get("min") for name in names}
         row = [case["name"].removeprefix("call, ")]
-        row += ["–" if took[name] is None else _time(took[name]) for name in names]
+        row += ["–" if took[name] is None else duration(took[name]) for name in names]
         for name, base in pairs:
             known = took[name] is not None and took[base] is not None
             row.append(f"{(took[name] - took[base]) * 1e9:.0f} ns" if known else "–")
@@ -365,7 +365,7 @@ def _verdicts(run: dict[str, Any]) -> list[str]:
     return [f"Largest disagreement of any gradient: {worst:.1e} (relative).", "", *lines]
 
 
-def _table(header: Row, rows: list[Row]) -> list[str]:
+def table(header: Row, rows: list[Row]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Row) -> str:
@@ -377,7 +377,7 @@ def _table(header: Row, rows: list[Row]) -> list[str]:
     return [line(header), line(rule), *map(line, rows)]
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Three digits with the unit that keeps them readable."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= scale:

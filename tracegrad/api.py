@@ -153,7 +153,7 @@ def _apply(fun: Fun | None, verb: Verb, given: JitOptions) -> Any:
     return apply if fun is None else apply(fun)
 
 
-def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
+def vjp(fun: Fun, *primals: Any, has_aux: bool = False, parallel: bool = False) -> Any:
     """Value of ``fun`` and the function that pulls cotangents back to its inputs.
 
     Parameters
@@ -161,6 +161,7 @@ def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     fun : callable of float arrays or scalars, or trees of them.
     primals : the point; each array of shape and dtype as ``fun`` takes it.
     has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, pullback, aux)`` is returned.
+    parallel : as for `value_and_grad`, of both kernels.
 
     Returns
     -------
@@ -187,7 +188,7 @@ def vjp(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.array([1.0, 0.0]))
     (array([1., 0.]),)
     """
-    return _pullbacks.of(fun, has_aux)(*primals)
+    return _pullbacks.of(fun, has_aux, None, parallel)(*primals)
 
 
 def stop_gradient(x: T) -> T:

@@ -30,21 +30,21 @@ Fun = Callable[..., Any]
 # --- along a direction ------------------------------------------------------------------------
 
 
-def _jvp_maker(fun: Fun, has_aux: bool) -> Composed:
+def _jvp_maker(fun: Fun, has_aux: bool, parallel: bool) -> Composed:
     verb = Verb("jvp", has_aux=has_aux)
-    return _of_pairs(fun, verb, lambda f, x, x_dot: forward.jvp(f, verb, x, x_dot))
+    return _of_pairs(fun, verb, parallel, lambda f, x, x_dot: forward.jvp(f, verb, x, x_dot))
 
 
-def _hvp_maker(fun: Fun) -> Composed:
+def _hvp_maker(fun: Fun, parallel: bool) -> Composed:
     verb = Verb("hvp")
-    return _of_pairs(fun, verb, lambda f, x, x_dot: forward.hvp(f, verb, x, x_dot))
+    return _of_pairs(fun, verb, parallel, lambda f, x, x_dot: forward.hvp(f, verb, x, x_dot))
 
 
-def _of_pairs(fun: Fun, verb: Verb, apply: Callable[..., Any]) -> Composed:
+def _of_pairs(fun: Fun, verb: Verb, parallel: bool, apply: Callable[..., Any]) -> Composed:
     def applied(fun: Fun, binder: Binder, args: Any, kwargs: Any) -> Any:
         return apply(fun, *args)
 
-    made = Composed(fun, verb, applied)
+    made = Composed(fun, verb, applied, verb_options(parallel=parallel))
     made._binder = Binder(lambda primals, tangents: None, (), ())
     return made
 
@@ -54,7 +54,9 @@ _hvps = Remembered(_hvp_maker)
 _linearized = Remembered(LinearizeMaker)
 
 
-def jvp(fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
+def jvp(
+    fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False, parallel: bool = False
+) -> Any:
     """Value of ``fun`` and its derivative along a direction, in one sweep forward.
 
     Parameters
@@ -64,6 +66,7 @@ def jvp(fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
     tangents : tuple of as many tangents, each a tree like its primal, of the same shapes; None
         for a primal that is constant (integers, for example).
     has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, out_dot, aux)`` is returned.
+    parallel : as for `value_and_grad`.
 
     Returns
     -------
@@ -90,14 +93,14 @@ def jvp(fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False) -> Any:
     verb = Verb("jvp", has_aux=has_aux)
     forward.check_pairs(verb, primals, tangents)
     return call_or_inline(
-        _jvps.of(fun, has_aux),
+        _jvps.of(fun, has_aux, parallel),
         lambda: forward.jvp(fun, verb, primals, tangents),
         tuple(primals),
         tuple(tangents),
     )
 
 
-def hvp(fun: Fun, primals: Any, tangents: Any) -> Any:
+def hvp(fun: Fun, primals: Any, tangents: Any, *, parallel: bool = False) -> Any:
     """The Hessian of ``fun`` times a vector, without the Hessian.
 
     Parameters
@@ -105,6 +108,7 @@ def hvp(fun: Fun, primals: Any, tangents: Any) -> Any:
     fun : callable with a float scalar result.
     primals : the point: one argument, or a tuple of arguments.
     tangents : the vector, as ``primals``; None in a tuple for an argument that is constant.
+    parallel : as for `value_and_grad`.
 
     Returns
     -------
@@ -121,13 +125,13 @@ def hvp(fun: Fun, primals: Any, tangents: Any) -> Any:
     >>> tg.hvp(lambda x: np.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 0.0]))
     array([6., 0.])
     """
-    compiled = _hvps.of(fun)
+    compiled = _hvps.of(fun, parallel)
     if tracing.active():
         return forward.hvp(fun, Verb("hvp"), primals, tangents)
     return compiled(primals, tangents)
 
 
-def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
+def linearize(fun: Fun, *primals: Any, has_aux: bool = False, parallel: bool = False) -> Any:
     """Value of ``fun`` and its derivative at a point as a function of the direction.
 
     Parameters
@@ -135,6 +139,7 @@ def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     fun : callable of float arrays or scalars, or trees of them.
     primals : the point.
     has_aux : whether ``fun`` returns ``(out, aux)``; then ``(out, f_jvp, aux)`` is returned.
+    parallel : as for `value_and_grad`, of both kernels.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def linearize(fun: Fun, *primals: Any, has_aux: bool = False) -> Any:
     >>> f_jvp(3.0)
     3.0
     """
-    return _linearized.of(fun, has_aux)(*primals)
+    return _linearized.of(fun, has_aux, None, parallel)(*primals)
 
 
 # --- all derivatives --------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tracegrad.compiled import Compiled
 from tracegrad.errors import ArgumentError
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function
+from tracegrad.options import verb_options
 from tracegrad.outputs import KernelCallee, run_into
 from tracegrad.passes import open_loops, optimize
 from tracegrad.transforms.cut import cut
@@ -110,12 +111,16 @@ class _Halves(Compiled, ABC):
     name: str
 
     def __init__(
-        self, fun: Callable[..., Any], has_aux: bool, argnums: int | tuple[int, ...] | None = None
+        self,
+        fun: Callable[..., Any],
+        has_aux: bool,
+        argnums: int | tuple[int, ...] | None = None,
+        parallel: bool = False,
     ) -> None:
         verb = Verb(self.name, has_aux=has_aux)
         if argnums is not None:
             verb = gradient_verb(self.name, argnums, None, has_aux)
-        super().__init__(fun, verb)
+        super().__init__(fun, verb, verb_options(parallel=parallel))
 
     @abstractmethod
     def _derived(self, traced: tracing.Traced, wrt: list[int]) -> Function:

@@ -285,3 +285,29 @@ def test_trips_that_need_each_other_stay_in_one_loop(fun):
     with eager_threads(3):
         shown = tg.jit(fun, parallel=True).explain(*args)
     assert "serial: trips" in shown or "serial: it carries" in shown
+
+
+def test_verbs_that_take_the_function_at_each_call_may_be_parallel_too():
+    x, w = vectors(np.random.default_rng(0), 300)
+    with eager_threads(3):
+        out, pullback = tg.vjp(elementwise, x, w, parallel=True)
+        expected, serial = tg.vjp(elementwise, x, w)
+        assert_close(out, expected, 1e-13, "vjp")
+        assert "in_parallel" in pullback.source
+        assert "in_parallel" not in serial.source
+        for found, bar in zip(pullback(2.0), serial(2.0), strict=True):
+            assert_close(found, bar, 1e-13, "pullback")
+        _, f_jvp = tg.linearize(elementwise, x, w, parallel=True)
+        assert "in_parallel" in f_jvp.source
+        dots = (np.ones(300), w)
+        along = tg.jvp(elementwise, (x, w), dots)[1]
+        assert_close(f_jvp(*dots), along, 1e-13, "linearize")
+        assert_close(tg.jvp(elementwise, (x, w), dots, parallel=True)[1], along, 1e-13, "jvp")
+        product = tg.hvp(elementwise, (x, w), dots)
+        for found, part in zip(
+            tg.hvp(elementwise, (x, w), dots, parallel=True), product, strict=True
+        ):
+            assert_close(found, part, 1e-13, "hvp")
+        mapped = tg.vmap(lambda a: np.sin(a) * a, parallel=True)
+        assert_close(mapped(x), np.sin(x) * x, 1e-13, "vmap")
+        assert "in_parallel" in mapped.inspect_source(x)
