@@ -19,7 +19,7 @@ BELOW = {
     "transforms": {"errors", "ir", "ops"},
     "passes": {"errors", "ir", "ops"},
     "schedule": {"errors", "ir", "ops", "passes"},
-    "dependence": {"errors", "ir", "ops", "api"},
+    "dependence": {"errors", "ir", "ops", "transforms", "api"},
     "backend": {"errors", "ir", "ops"},
     "testing": {
         "errors",

@@ -199,3 +199,20 @@ def test_it_is_no_part_of_a_trace():
     found = tg.jacobian(products, sparse=True)
     with pytest.raises(ArgumentError, match="can't be part of a trace"):
         tg.jit(lambda x: found(x))(X)
+
+
+def test_functions_with_rules_of_their_own():
+    @tg.custom_vjp
+    def soft(x):
+        return np.log1p(np.exp(x))
+
+    soft.defvjp(lambda x: (soft(x), x), lambda x, bar: (bar / (1.0 + np.exp(-x)),))
+
+    def f(x):
+        return soft(x[1:]) * x[:-1]
+
+    found = tg.jacobian(f, sparse=True)
+    same(found(X), tg.jacobian(f)(X))
+    assert found.colours(X) == 2
+    value = tg.hessian(lambda x: np.sum(f(x)), sparse=True)
+    same(value(X), tg.hessian(lambda x: np.sum(f(x)))(X))

@@ -159,13 +159,28 @@ def test_a_gradient_that_adds_into_zeros_stays_sparse():
     assert np.array_equal(tg.sparsity(tg.grad(value))(X, at).toarray(), expected)
 
 
-def test_functions_with_rules_may_depend_on_all_they_take():
-    @tg.custom_vjp
-    def half(x):
-        return 0.5 * x
+def test_functions_with_rules_of_their_own():
+    """The rule counts, not what the function computes; forward rules and transposed ones."""
 
-    half.defvjp(lambda x: (0.5 * x, None), lambda _, bar: (0.5 * bar,))
-    assert pattern(lambda x: half(x)[:2], X).all()
+    @tg.custom_vjp
+    def soft(x):
+        return np.log1p(np.exp(x)) + 0.0 * np.sum(x)
+
+    soft.defvjp(lambda x: (soft(x), x), lambda x, bar: (bar / (1.0 + np.exp(-x)),))
+    assert np.array_equal(pattern(lambda x: soft(x)[:2], X), EYE[:2])
+    found = tg.sparsity(tg.grad(lambda x: np.sum(soft(x) ** 2)))(X).toarray()
+    assert found[np.diag_indices(6)].all()
+
+    @tg.custom_jvp
+    def shifted(x):
+        return np.roll(x, 1)
+
+    @shifted.defjvp
+    def rule(primals, tangents):
+        (x,), (x_dot,) = primals, tangents
+        return shifted(x), np.roll(x_dot, 1)
+
+    assert np.array_equal(pattern(lambda x: shifted(x) * x, X), EYE | np.roll(EYE, 1, axis=0))
 
 
 def test_a_size_that_floats_decide_is_refused():

@@ -12,6 +12,8 @@ from tracegrad.dependence.machine import Machine, own, wrapped
 from tracegrad.dependence.program import Program
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.interpreter import bind_sizes
+from tracegrad.transforms.custom import without_rules
+from tracegrad.transforms.jvp import jvp
 
 
 def dependence(
@@ -32,6 +34,8 @@ def dependence(
     The pattern of each result, one row per element; the columns are the elements of the parameters
     ``wrt``, one parameter after the other. It may hold more than there is, never less.
     """
+    if any(op.name == "custom" for op in function.walk()):
+        return _along_tangents(function, wrt, of, arguments)
     arrays = [np.asarray(a) for a in arguments]
     sizes = bind_sizes(function, arrays)
     counts = [arrays[i].size for i in wrt]
@@ -47,6 +51,22 @@ def dependence(
     exec(compile(program.text, f"<dependences of {function.name}>", "exec"), scope)
     made = scope["run"](machine, *given)
     return [graph.pattern(machine.all_of(function.results[k], made[k])) for k in of]
+
+
+def _along_tangents(
+    function: Function, wrt: Sequence[int], of: Sequence[int], arguments: Sequence[Any]
+) -> list[Pattern]:
+    """As `dependence`: how the tangents of results depend on those of parameters.
+
+    That is the same pattern, of a program in which rules of the user's are written out.
+    """
+    count = len(function.params)
+    forward = without_rules(jvp(function, wrt, of))
+    tangents = [np.zeros_like(arguments[i]) for i in wrt]
+    results = range(len(function.results), len(forward.results))
+    return dependence(
+        forward, range(count, count + len(tangents)), results, [*arguments, *tangents]
+    )
 
 
 def _constant(param: Value, array: np.ndarray) -> Any:

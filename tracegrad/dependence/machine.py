@@ -18,7 +18,6 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.core import Operation, Value
 from tracegrad.ir.sizes import BINDING, operation_symbols, type_symbols
 from tracegrad.ir.types import Dim, Size, evaluate, symbols
-from tracegrad.ops.control import inputs_of
 
 State = tuple[Any, ...]
 
@@ -72,7 +71,7 @@ class Machine:
             return self._anything(op, given, None)
         if not any(r.dtype.is_float for r in op.results):
             return self._exact(op, step, given)
-        if op.name == "custom" or any(isinstance(x, Summary) for x in given):
+        if any(isinstance(x, Summary) for x in given):
             return self._anything(op, given, step)
         rule = RULES.get(op.name) or (elementwise if op.opdef.kind == "elementwise" else None)
         if rule is None or any(0 in shape for shape in step.shapes):
@@ -163,9 +162,8 @@ class Machine:
     def _anything(self, op: Operation, given: Sequence[Any], step: Step | None) -> Any:
         """Every element of the results depends on every element of the operands."""
         held = NOTHING
-        read = inputs_of(op) if op.name == "custom" else op.operands
         for value, x in zip(op.operands, given, strict=True):
-            if value.dtype.is_float and value in read:
+            if value.dtype.is_float:
                 held = self.graph.join(held, self.held(x))
         found = tuple(
             None if not r.dtype.is_float else self.full(r.shape, held) for r in op.results

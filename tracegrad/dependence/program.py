@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tracegrad.dependence.rules import carriers
+from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import leading
 from tracegrad.ir.threads import free_values
@@ -109,6 +110,8 @@ class Program:
             self._loop(op, depth, free)
         elif op.name == "if":
             self._branch(op, depth, free)
+        elif op.regions:
+            raise InternalError(f"the dependences of {op.name} are not known")
         else:
             text = self._expression(op, free)
             results = ", ".join(map(self._name, op.results))
