@@ -16,8 +16,12 @@ import numpy as np
 from tracegrad.backend.gamma import BERNOULLI, digamma, gamma, lgamma, polygamma
 from tracegrad.backend.helpers import helper
 
-STEP = 0.0625
-"""Between the points of the rule; 129 of them."""
+_AT = [0.0625 * k for k in range(-62, 41)]
+NODES = tuple(math.exp(0.5 * math.pi * math.sinh(s)) for s in _AT)
+"""Points of the rule on a half-line; beyond them a term is below the error of rounding."""
+WEIGHTS = tuple(
+    0.0625 * 0.5 * math.pi * math.cosh(s) * node for s, node in zip(_AT, NODES, strict=True)
+)
 
 
 @helper
@@ -57,8 +61,8 @@ def gammainc_shape(a: float, x: float, order: int) -> float:
     else:
         scale = x / (x - a + 1.0 + np.sqrt(a))
     total = 0.0
-    for k in range(-64, 65):
-        u = scale * np.exp(0.5 * math.pi * np.sinh(STEP * k))
+    for k in range(103):
+        u = scale * NODES[k]
         if lower:
             weight = np.exp(-a * u - x * np.expm1(-u))
             slope = log_x - u - psi
@@ -69,8 +73,8 @@ def gammainc_shape(a: float, x: float, order: int) -> float:
         if order == 2:
             slope = slope * slope - square
         if weight > 0.0:
-            total += weight * slope * (u * np.cosh(STEP * k))
-    total *= 0.5 * math.pi * STEP * gamma_weight(a, x)
+            total += weight * slope * WEIGHTS[k]
+    total *= scale * gamma_weight(a, x)
     return float(total if lower else -total)
 
 
@@ -131,8 +135,8 @@ def betainc_shape(a: float, b: float, x: float) -> float:
     else:
         scale = 1.0 / (abs(b - (a + b) * y) / x + size + 0.1 * b)
     total = 0.0
-    for k in range(-64, 65):
-        u = scale * np.exp(0.5 * math.pi * np.sinh(STEP * k))
+    for k in range(103):
+        u = scale * NODES[k]
         shrunk = -np.expm1(-u)
         if lower:  # at x exp(-u)
             weight = np.exp(-a * u + (b - 1.0) * np.log1p(x * shrunk / y)) / y
@@ -142,8 +146,8 @@ def betainc_shape(a: float, b: float, x: float) -> float:
             weight = np.exp(-b * u + (a - 1.0) * apart) / x
             slope = log_x + apart - shift
         if weight > 0.0:
-            total += weight * slope * (u * np.cosh(STEP * k))
-    total *= 0.5 * math.pi * STEP * beta_weight(a, b, x, y)
+            total += weight * slope * WEIGHTS[k]
+    total *= scale * beta_weight(a, b, x, y)
     return float(total if lower else -total)
 
 
@@ -167,8 +171,10 @@ def hurwitz(s: float, q: float) -> float:
         return np.inf
     if not s > 1.0 or q != q or (q <= 0.0 and s != np.floor(s)):
         return np.nan
+    if q == np.inf:
+        return 0.0
     if s == np.inf:
-        return 1.0 if q == 1.0 else 0.0 if q > 1.0 else np.inf
+        return 1.0 if q == 1.0 else np.nan if q > 1.0 else np.inf
     total = 0.0
     a = q
     n = 0

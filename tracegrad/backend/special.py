@@ -59,7 +59,7 @@ ENTRIES: dict[str, Entry] = {
     **dict.fromkeys(("ellipk", "ellipkm1", "ellipe"), Entry()),
     **dict.fromkeys(("ellipkinc", "ellipeinc", "expn", "owens_t"), Entry(2)),
     **dict.fromkeys(("gammainc", "gammaincc", "gammaincinv", "gammainccinv"), Entry(2)),
-    **dict.fromkeys(("poch", "binom", "stdtr", "stdtrit", "hyp0f1"), Entry(2)),
+    **dict.fromkeys(("beta", "betaln", "poch", "binom", "stdtr", "stdtrit", "hyp0f1"), Entry(2)),
     **dict.fromkeys(("betainc", "betaincc", "betaincinv", "betainccinv"), Entry(3)),
     **dict.fromkeys(("hyp1f1", "hyperu"), Entry(3)),
     "hyp2f1": Entry(4),

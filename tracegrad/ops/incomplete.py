@@ -310,6 +310,25 @@ stdtrit: OpDef = scipy_function(
 
 # --- what is made of gamma functions ----------------------------------------------------------
 
+beta: OpDef = scipy_function(
+    "beta",
+    doc="Beta function Γ(a) Γ(b) / Γ(a + b).",
+    operands=2,
+    local=lambda out, a, b: (
+        out * (digamma(a) - digamma(a + b)),
+        out * (digamma(b) - digamma(a + b)),
+    ),
+    samples=reals((0.5, 4.0), (0.5, 4.0), edges=(0.5, 1.0, 3.0, 40.0, math.nan)),
+    source="DLMF 5.12.1, 5.2.2",
+)
+betaln: OpDef = scipy_function(
+    "betaln",
+    doc="Logarithm of the absolute value of the beta function.",
+    operands=2,
+    local=lambda out, a, b: (digamma(a) - digamma(a + b), digamma(b) - digamma(a + b)),
+    samples=reals((0.5, 4.0), (0.5, 4.0), edges=(0.5, 1.0, 3.0, 40.0, math.nan)),
+    source="DLMF 5.12.1, 5.2.2",
+)
 poch: OpDef = scipy_function(
     "poch",
     doc="Rising factorial Γ(z + m) / Γ(z).",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-_AT = 0.0625 * np.arange(-64, 65)
+_AT = 0.0625 * np.arange(-62, 41)
 NODES = np.exp(0.5 * math.pi * np.sinh(_AT))
 WEIGHTS = 0.0625 * 0.5 * math.pi * np.cosh(_AT) * NODES
 

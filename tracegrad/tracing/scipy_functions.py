@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -83,48 +82,53 @@ def _rel_entr(x: Tracer, y: Tracer) -> Any:
 
 
 def _kl_div(x: Tracer, y: Tracer) -> Any:
-    return _rel_entr(x, y) - x + y
+    both = (x > 0) & (y > 0)
+    p, q = np.where(both, x, 1.0), np.where(both, y, 1.0)
+    edge = np.where((x == 0) & (y >= 0), y, np.inf)
+    edge = np.where(np.isnan(x) | np.isnan(y), np.nan, edge)
+    return np.where(both, p * np.log(p / q) - p + q, edge)
 
 
-def _betaln(a: Tracer, b: Tracer) -> Any:
-    apart = elementwise("lgamma", [a]) + elementwise("lgamma", [b])
-    return apart - elementwise("lgamma", [operand(a + b)])
-
-
-def _beta(a: Tracer, b: Tracer) -> Any:
-    gamma = functools.partial(elementwise, "gamma")
-    small = (np.abs(a) < 50.0) & (np.abs(b) < 50.0)
-    # The quotient of gamma functions overflows for large arguments.
-    x, y = np.where(small, a, 1.0), np.where(small, b, 1.0)
-    direct = gamma([operand(x)]) / gamma([operand(x + y)]) * gamma([operand(y)])
-    return np.where(small, direct, np.exp(_betaln(a, b)))
-
-
-def _boxcox(x: Tracer, p: Tracer) -> Any:
-    """``(x**p - 1) / p``, and ``log(x)`` where p is 0."""
-    depth = np.log(x)
-    return depth * _exprel(operand(p * depth))
+def _boxcox(depth: Any, p: Tracer) -> Any:
+    """``(exp(p * depth) - 1) / p``, and ``depth`` where p is 0; by its series around there."""
+    y = p * depth
+    near = (np.abs(y) < 0.5) | (p == 0)
+    series = _exprel_series(operand(np.where(near & np.isfinite(y), y, 0.0)))
+    far = np.expm1(np.where(near, 1.0, y)) / np.where(near, 1.0, p)
+    return np.where(near, depth * series, far)
 
 
 def _inv_boxcox(y: Tracer, p: Tracer) -> Any:
-    return np.exp(y * log1p_ratio(operand(p * y)))
+    """``log(1 + p * y) / p``, and ``y`` where p is 0."""
+    x = p * y
+    near = (np.abs(x) < 0.04) | (p == 0)
+    series = _log1p_series(operand(np.where(near & np.isfinite(x), x, 0.0)))
+    far = np.log1p(np.where(near, 1.0, x)) / np.where(near, 1.0, p)
+    return np.where(near, y * series, far)
 
 
 def _exprel(x: Tracer) -> Any:
     """``(exp(x) - 1) / x``, by its series near 0."""
     near = np.abs(x) < 0.5
-    far, close = np.where(near, 1.0, x), np.where(near, x, 0.0)
-    series = _series(operand(close), [1.0 / math.factorial(k + 1) for k in range(16)])
-    quotient = np.where(far == np.inf, np.inf, np.expm1(far) / np.where(far == np.inf, 1.0, far))
-    return np.where(near, series, quotient)
+    series = _exprel_series(operand(np.where(near, x, 0.0)))
+    far = np.where(near | (x == np.inf), 1.0, x)
+    return np.where(near, series, np.where(x == np.inf, np.inf, np.expm1(far) / far))
 
 
-def log1p_ratio(y: Tracer) -> Any:
+def _exprel_series(x: Tracer) -> Any:
+    return _series(x, [1.0 / math.factorial(k + 1) for k in range(16)])
+
+
+def log1p_ratio(y: Any) -> Any:
     """``log1p(y) / y``, by its series near 0."""
     near = np.abs(y) < 0.04
-    far, close = np.where(near, 1.0, y), np.where(near, y, 0.0)
-    series = _series(operand(close), [(-1.0) ** k / (k + 1.0) for k in range(14)])
+    far = np.where(near, 1.0, y)
+    series = _log1p_series(operand(np.where(near, y, 0.0)))
     return np.where(near, series, np.log1p(far) / far)
+
+
+def _log1p_series(x: Tracer) -> Any:
+    return _series(x, [(-1.0) ** k / (k + 1.0) for k in range(14)])
 
 
 def _series(x: Tracer, coefficients: Sequence[float]) -> Any:
@@ -144,9 +148,11 @@ def _huber(delta: Tracer, r: Tracer) -> Any:
 def _pseudo_huber(delta: Tracer, r: Tracer) -> Any:
     zero = (delta == 0) | (r == 0)
     share = np.where(zero, 0.0, r) / np.where(zero, 1.0, delta)
-    square = share * share
+    vast = np.isinf(share)
+    square = np.where(vast, 0.0, share) ** 2
     # sqrt(1 + s) - 1 without cancellation
-    return np.where(delta < 0, np.inf, delta * delta * square / (np.sqrt(1.0 + square) + 1.0))
+    found = delta * delta * square / (np.sqrt(1.0 + square) + 1.0)
+    return np.where(delta < 0, np.inf, np.where(zero, 0.0, np.where(vast, np.inf, found)))
 
 
 def _cosm1(x: Tracer) -> Any:
@@ -156,23 +162,28 @@ def _cosm1(x: Tracer) -> Any:
 
 _DEGREE = math.pi / 180.0
 
+
+def _of_degrees(function: Any, x: Tracer) -> Any:
+    """SciPy gives 0 where an angle has no digits left."""
+    lost = np.abs(x) > 1e14
+    return np.where(lost, 0.0, function(np.where(lost, 0.0, x) * _DEGREE))
+
+
 BY_NAME.update(
     {
-        "beta": _beta,
-        "boxcox": _boxcox,
-        "boxcox1p": lambda x, p: _boxcox(operand(x + 1.0), p),
-        "inv_boxcox": _inv_boxcox,
-        "inv_boxcox1p": lambda y, p: _inv_boxcox(y, p) - 1.0,
+        "boxcox": lambda x, p: _boxcox(np.log(x), p),
+        "boxcox1p": lambda x, p: _boxcox(np.log1p(x), p),
+        "inv_boxcox": lambda y, p: np.exp(_inv_boxcox(y, p)),
+        "inv_boxcox1p": lambda y, p: np.expm1(_inv_boxcox(y, p)),
         "exp10": lambda x: np.exp(x * math.log(10.0)),
         "exprel": _exprel,
         "huber": _huber,
         "pseudo_huber": _pseudo_huber,
         "cosm1": _cosm1,
-        "sindg": lambda x: np.sin(x * _DEGREE),
-        "cosdg": lambda x: np.cos(x * _DEGREE),
-        "tandg": lambda x: np.tan(x * _DEGREE),
+        "sindg": lambda x: _of_degrees(np.sin, x),
+        "cosdg": lambda x: _of_degrees(np.cos, x),
+        "tandg": lambda x: _of_degrees(np.tan, x),
         "radian": lambda d, m, s: (d + (m + s / 60.0) / 60.0) * _DEGREE,
-        "betaln": _betaln,
         "logit": _logit,
         "log_expit": lambda x: -elementwise("softplus", [-x]),
         "xlogy": _xlogy,

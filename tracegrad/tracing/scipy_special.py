@@ -26,7 +26,18 @@ _ONE_OP = (
     *("ellipk", "ellipkm1", "ellipe", "ellipkinc", "ellipeinc"),
     *("gammainc", "gammaincc", "gammaincinv", "gammainccinv"),
     *("betainc", "betaincc", "betaincinv", "betainccinv"),
-    *("stdtr", "stdtrit", "poch", "binom", "hyp0f1", "hyp1f1", "hyperu", "hyp2f1"),
+    *(
+        "stdtr",
+        "stdtrit",
+        "beta",
+        "betaln",
+        "poch",
+        "binom",
+        "hyp0f1",
+        "hyp1f1",
+        "hyperu",
+        "hyp2f1",
+    ),
 )
 OPS_BY_NAME.update({name: name for name in _ONE_OP})
 # SciPy's other name for it.
@@ -62,6 +73,32 @@ def _with_order(name: str) -> Any:
     return lambda n, x: special_op(name, n, x)
 
 
+def _within(inside: Any, found: Any) -> Any:
+    """NaN outside of a domain."""
+    return np.where(inside, found, np.nan)
+
+
+def _poisson(name: str, k: Tracer, m: Tracer) -> Any:
+    return _within((k >= 0.0) & (m >= 0.0), special_op(name, np.floor(k) + 1.0, m))
+
+
+def _fdtr(n: Tracer, d: Tracer, x: Tracer) -> Any:
+    return _variance_ratio(n, d, x, "betainc")
+
+
+def _fdtrc(n: Tracer, d: Tracer, x: Tracer) -> Any:
+    return _variance_ratio(n, d, x, "betaincc")
+
+
+def _variance_ratio(n: Tracer, d: Tracer, x: Tracer, name: str) -> Any:
+    vast = x == np.inf
+    finite = np.isfinite(n) & np.isfinite(d)
+    inside = (n > 0.0) & (d > 0.0) & (x >= 0.0) & (finite | vast)
+    ratio = n * np.where(vast, 1.0, x)
+    share = np.where(vast, 1.0, ratio / (d + ratio))
+    return _within(inside, special_op(name, n / 2.0, d / 2.0, share))
+
+
 BY_NAME.update({name: _several(*ops) for name, ops in _SEVERAL.items()})
 BY_NAME.update(
     {
@@ -71,13 +108,15 @@ BY_NAME.update(
         # Distribution functions in the words of Cephes.
         "chdtr": lambda v, x: special_op("gammainc", v / 2.0, x / 2.0),
         "chdtrc": lambda v, x: special_op("gammaincc", v / 2.0, x / 2.0),
-        "chdtri": lambda v, p: 2.0 * special_op("gammainccinv", v / 2.0, p),
-        "gdtr": lambda a, b, x: special_op("gammainc", b, a * x),
-        "gdtrc": lambda a, b, x: special_op("gammaincc", b, a * x),
-        "pdtr": lambda k, m: special_op("gammaincc", np.floor(k) + 1.0, m),
-        "pdtrc": lambda k, m: special_op("gammainc", np.floor(k) + 1.0, m),
-        "fdtr": lambda n, d, x: special_op("betainc", n / 2.0, d / 2.0, n * x / (d + n * x)),
-        "fdtrc": lambda n, d, x: special_op("betainc", d / 2.0, n / 2.0, d / (d + n * x)),
+        "chdtri": lambda v, p: _within(
+            (p >= 0.0) & (p <= 1.0), 2.0 * special_op("gammainccinv", v / 2.0, p)
+        ),
+        "gdtr": lambda a, b, x: _within(x >= 0.0, special_op("gammainc", b, a * x)),
+        "gdtrc": lambda a, b, x: _within(x >= 0.0, special_op("gammaincc", b, a * x)),
+        "pdtr": lambda k, m: _poisson("gammaincc", k, m),
+        "pdtrc": lambda k, m: _poisson("gammainc", k, m),
+        "fdtr": _fdtr,
+        "fdtrc": _fdtrc,
     }
 )
 

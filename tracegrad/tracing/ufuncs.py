@@ -180,7 +180,9 @@ def call_ufunc(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """What ``__array_ufunc__`` does: a call, a reduction, or an outer product."""
-    name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    from tracegrad.tracing.dispatch import qualified_name
+
+    name = qualified_name(ufunc) + ("" if method == "__call__" else f".{method}")
     kwargs = {k: v for k, v in kwargs.items() if k == "axis" or not _is_default(k, v)}
     if "out" in kwargs:
         from tracegrad.tracing.writing import put_out
