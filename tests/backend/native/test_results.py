@@ -163,3 +163,34 @@ def test_threads_get_arrays_of_their_own(kernel):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+STACK = """\
+import numpy as np
+
+
+def f(x, n, trips):
+    total = 0.0
+    for t in range(trips):
+        a = np.zeros(n)
+        b = np.empty(n)
+        for i in range(n):
+            b[i] = x[i] + t
+        for i in range(n):
+            a[i] += b[i] * 2.0
+        for i in range(n):
+            total += a[i]
+    return total
+"""
+
+
+@pytest.mark.parametrize("n", [0, 1, 40, 300, 600])
+def test_scratch_arrays_on_the_stack_and_off_it_are_the_same(n, tmp_path, monkeypatch):
+    """Each trip takes new ones: the first stand on the stack, as many as fit."""
+    monkeypatch.setenv(cache.DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(compile.COMPILER_VARIABLE, "native")
+    made = compile_kernel(STACK, "f", ("float64[::1]", "int64", "int64"))
+    x = np.random.default_rng(n).normal(size=n)
+    for trips in (0, 1, 2, 50):
+        right = 2.0 * (x[:, None] + np.arange(trips)).sum()
+        assert np.isclose(made(x, n, trips), right, rtol=1e-12, atol=1e-12)

@@ -26,12 +26,35 @@ NO_MEMORY = "Allocation failed (probably too large)."
 _HEADER = 64
 """Bytes before the first element of scratch memory: its count, and what to free."""
 
-# The count, the block, and the function that frees it stand before the first element.
-_SCRATCH = f"""define internal noalias ptr @scratch(
-    i64 %size, i64 %zero, ptr %calloc, ptr %malloc, ptr %free
+_STACK = 4096
+"""Bytes of scratch memory that a kernel has on the stack."""
+
+# The count, the block, and the function that frees it stand before the first element. What fits is
+# on the stack, of which the first word of ``%stack`` says how much is in use; it is not given back.
+_SCRATCH = f"""define internal void @nothing(ptr %block) nounwind {{
+  ret void
+}}
+
+define internal noalias ptr @scratch(
+    i64 %size, i64 %zero, ptr %calloc, ptr %malloc, ptr %free, ptr %stack
 ) noinline nounwind {{
   %total = add i64 %size, {2 * _HEADER}
   %fresh = icmp eq i64 %zero, 0
+  %without = icmp eq ptr %stack, null
+  br i1 %without, label %heap, label %look
+look:
+  %used = load i64, ptr %stack
+  %end = add i64 %used, %total
+  %fits = icmp ule i64 %end, {_STACK}
+  br i1 %fits, label %take, label %heap
+take:
+  store i64 %end, ptr %stack
+  %piece = getelementptr i8, ptr %stack, i64 %used
+  br i1 %fresh, label %done, label %clear
+clear:
+  call void @llvm.memset.p0.i64(ptr %piece, i8 0, i64 %total, i1 false)
+  br label %done
+heap:
   br i1 %fresh, label %plain, label %cleared
 plain:
   %one = call ptr %malloc(i64 %total)
@@ -40,12 +63,14 @@ cleared:
   %two = call ptr %calloc(i64 1, i64 %total)
   br label %got
 got:
-  %raw = phi ptr [ %one, %plain ], [ %two, %cleared ]
-  %none = icmp eq ptr %raw, null
+  %block = phi ptr [ %one, %plain ], [ %two, %cleared ]
+  %none = icmp eq ptr %block, null
   br i1 %none, label %failed, label %done
 failed:
   ret ptr null
 done:
+  %raw = phi ptr [ %block, %got ], [ %piece, %take ], [ %piece, %clear ]
+  %how = phi ptr [ %free, %got ], [ @nothing, %take ], [ @nothing, %clear ]
   %number = ptrtoint ptr %raw to i64
   %past = add i64 %number, {2 * _HEADER - 1}
   %even = and i64 %past, -{_HEADER}
@@ -56,7 +81,7 @@ done:
   %origin = getelementptr i8, ptr %data, i64 -{_HEADER - 8}
   store ptr %raw, ptr %origin
   %freeing = getelementptr i8, ptr %data, i64 -{_HEADER - 16}
-  store ptr %free, ptr %freeing
+  store ptr %how, ptr %freeing
   ret ptr %data
 }}"""
 
@@ -126,6 +151,12 @@ class Arrays:
         self.checked = checked
         self.unnamed: list[tuple[str, bool]] = []
         """Where arrays are held that no name holds; for each, whether Python sees it."""
+        self._stack = "null"
+
+    def use_stack(self) -> None:
+        """Let small scratch arrays stand on the stack: none may outlive the function."""
+        self._stack = self.writer.slot(f"[{_STACK // 8} x i64]")
+        self.writer.slots.append(f"  store i64 8, ptr {self._stack}")
 
     # --- elements
 
@@ -216,7 +247,9 @@ class Arrays:
         size = writer.op(f"mul i64 {self._product(shape)}, {type.element.size}")
         names = _POOLED if large else _PLAIN
         functions = ", ".join(f"ptr {writer.address(name)}" for name in names)
-        data = writer.op(f"call noalias ptr @scratch(i64 {size}, i64 {int(zero)}, {functions})")
+        writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
+        given = f"i64 {size}, i64 {int(zero)}, {functions}, ptr {self._stack}"
+        data = writer.op(f"call noalias ptr @scratch({given})")
         self.refuse(writer.op(f"icmp eq ptr {data}, null"), "MemoryError", NO_MEMORY)
         return View(type, data, tuple(shape), data)
 

@@ -96,6 +96,7 @@ def _write(
         failures,
         Parts(module, parts, meanings, settings, failures),
     )
+    program.arrays.use_stack()
     entry = _Entry(writer, program)
     entry.write(function, types)
     return Text(_text(writer, program), tuple(module.addresses))
