@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.dependence.checks import check_covers
+from tests.dependence.checks import as_array, check_covers, dense, patterns
 from tests.integration.loop_programs import PROGRAMS
 from tests.integration.loop_programs_checks import Call
+from tests.integration.programs import Generator
 from tests.integration.random_loops import MOVED, draw
-from tests.integration.stages import Stages
+from tests.integration.span_programs import PROGRAMS as SPANS
+from tests.integration.stages import Stages, load
 from tracegrad.errors import TracegradError
 from tracegrad.passes import open_loops, optimize
 
@@ -40,6 +42,21 @@ def test_random_loops(part, tmp_path):
         check_both(fun, args, MOVED)
 
 
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.filterwarnings("ignore")
+def test_random_array_programs(part, tmp_path):
+    for seed in range(part, 60, 2):
+        program = Generator(seed + 600, sizes=(1, 2, 3)).make(1 + seed % 7)
+        fun = load(program.source(), tmp_path / f"p{seed}.py", program.globals)
+        check_both(fun, program.arguments, None)
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_slices_between_bounds_known_at_run_time(name):
+    fun, args = SPANS[name]
+    check_both(fun, args, None)
+
+
 def test_other_floats_have_no_more_nonzeros():
     """Branches go another way; the pattern stays what it was."""
 
@@ -48,8 +65,6 @@ def test_other_floats_have_no_more_nonzeros():
         for i in range(len(x)):
             y[i] = x[i] * w[0] if x[i] > 0.0 else w[1]
         return y
-
-    from tests.dependence.checks import as_array, dense, patterns
 
     rng = np.random.default_rng(0)
     args = [rng.normal(size=6), np.ones(2)]

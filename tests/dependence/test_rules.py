@@ -183,6 +183,12 @@ def test_functions_with_rules_of_their_own():
     assert np.array_equal(pattern(lambda x: shifted(x) * x, X), EYE | np.roll(EYE, 1, axis=0))
 
 
+def test_a_batch_has_blocks():
+    each = tg.vmap(lambda x: np.array([x[0] * x[1], x[1]]))
+    found = pattern(each, np.ones((3, 2)))
+    assert np.array_equal(found, np.kron(np.eye(3, dtype=int), np.array([[1, 1], [0, 1]])))
+
+
 def test_a_size_that_floats_decide_is_refused():
     with pytest.raises(UnsupportedError, match="depends on the values of floats"):
         pattern(lambda x: x[x > 0.5] * 2.0, X)
