@@ -216,3 +216,14 @@ def test_functions_with_rules_of_their_own():
     assert found.colours(X) == 2
     value = tg.hessian(lambda x: np.sum(f(x)), sparse=True)
     same(value(X), tg.hessian(lambda x: np.sum(f(x)))(X))
+
+
+def test_mirror_images_in_other_blocks():
+    def value(w, y):
+        return np.sum(w**2) * y[1] + np.sum(np.sin(w[1:])) * y[0] ** 2 + y[0] * y[1]
+
+    found = tg.hessian(value, (0, 1), sparse=True)
+    for row, dense in zip(found(X, X[:2]), tg.hessian(value, (0, 1))(X, X[:2]), strict=True):
+        for a, b in zip(row, dense, strict=True):
+            same(a, b)
+    assert found.colours(X, X[:2]) == 3

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Fun = Callable[..., Any]
 
+FEW = 4
+"""Directions of a Hessian that are not worth a star colouring."""
+
 PLANS = 16
 """Plans kept per function: each holds the pattern."""
 
@@ -348,10 +351,10 @@ def _hessian_plan(asked: Asked, whole: Pattern) -> Plan:
     blocks = [
         [_rows(whole, a, b).between(c, d) for c, d in pairwise(ends)] for a, b in pairwise(ends)
     ]
+    least = colouring.least_colours(whole)
     dtypes = {asked.what.function.params[i].dtype for i in asked.what.params}
-    star = colouring.star_colours(whole) if len(dtypes) == 1 else None
-    enough = star is not None and colouring.least_colours(whole) > _number(star)
-    if not enough:
+    star = colouring.star_colours(whole) if least > FEW and len(dtypes) == 1 else None
+    if star is None or _number(star) >= least:
         colours = colouring.column_colours(whole)
         if star is None or _number(colours) <= _number(star):
             return _plan(asked, True, colours, blocks, asked.widths)
