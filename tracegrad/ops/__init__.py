@@ -12,6 +12,7 @@ from tracegrad.ops import comparison as comparison
 from tracegrad.ops import constants as constants
 from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
+from tracegrad.ops import decompositions as decompositions
 from tracegrad.ops import exponential as exponential
 from tracegrad.ops import hypergeometric as hypergeometric
 from tracegrad.ops import incomplete as incomplete

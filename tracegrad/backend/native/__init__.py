@@ -12,5 +12,6 @@ kernel that holds anything else is `Unsupported`, which is known before any of i
 Numba compiles it as a whole.
 
 Read in this order: `types`, `writer` (text of functions), `scalars` (arithmetic), `arrays`
-(memory), `program` (statements), `entry`, `machine`, `store`, `kernel`.
+(memory), `fortran`, `blas` and `lapack` (calls of libraries), `program` (statements), `entry`,
+`externals`, `machine`, `kernel`.
 """
