@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from tests.eager_threads import eager_threads
 from tests.schedule.support import assert_same_results, counts, scheduled
 from tracegrad import ops
 from tracegrad.backend.compile import KernelOptions
@@ -13,9 +14,10 @@ from tracegrad.ir.builder import Builder
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.text import parse
 from tracegrad.ir.types import ArrayType, f64, symbol
+from tracegrad.ir.verifier import verify
 from tracegrad.ops import access
 from tracegrad.pipeline import compile_function
-from tracegrad.schedule import explain, tree
+from tracegrad.schedule import explain, schedule, tree
 
 REGRESSION = """
     func @f(%x: f64[n, m], %w: f64[m, 7], %y: f64[n]) -> (f64, f64[m, 7])
@@ -193,11 +195,17 @@ def test_a_matrix_by_itself():
         assert_same_results(parse(text), rng.normal(size=(n, 3)))
 
 
-def test_threads_get_whole_products():
-    from tracegrad.schedule import schedule
-
-    loops = schedule(parse(REGRESSION), parallel=True)
-    assert not any(op.name == "gemm_part" for op in loops.walk())
+def test_threads_do_not_run_a_loop_over_strips():
+    given = regression(600, 5, 7)
+    with eager_threads(3):
+        loops = verify(schedule(parse(REGRESSION), parallel=True), form="loop")
+        assert any(op.name == "gemm_part" for op in loops.walk())
+        assert not any(op.name == "gemm_part" for p in loops.parts.values() for op in p.walk())
+        found = evaluate(loops, *given), in_python(loops, *given)
+    expected = evaluate(parse(REGRESSION), *given)
+    for each in found:
+        for one, other in zip(each, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
 # --- labels ---------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from tracegrad.schedule.parallel import in_chunks, verdicts
 from tracegrad.schedule.pipeline import explain as explain_tree
 from tracegrad.schedule.pipeline import schedule_straight
 from tracegrad.schedule.regions import finish_regions, lower_regions
-from tracegrad.schedule.strips import strips_if
 from tracegrad.schedule.windows import open_windows
 
 
@@ -34,8 +33,7 @@ def schedule(function: Function, parallel: bool = False) -> Function:
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
-    with strips_if(not parallel):
-        loops, finish = _loops(function, parallel)
+    loops, finish = _loops(function, parallel)
     return in_chunks(loops, finish) if parallel else finish(loops)
 
 
@@ -48,8 +46,7 @@ def explain(function: Function) -> str:
 
 def explain_threads(function: Function) -> str:
     """Which loops of ``function``, in array form, are split into chunks, and why others are not."""
-    with strips_if(False):
-        loops, _ = _loops(function, True)
+    loops, _ = _loops(function, True)
     lines = []
     for verdict in verdicts(loops):
         place = f" ({verdict.place})" if verdict.place else ""

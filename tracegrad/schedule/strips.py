@@ -22,9 +22,7 @@ a whole product unless the loop makes or reads elements of its strips.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tracegrad.ir.types import Dim, evaluate, symbols
@@ -49,24 +47,11 @@ class NotInStrips(Exception):
     """A loop with products in strips can't go in blocks."""
 
 
-_wanted: ContextVar[bool] = ContextVar("_wanted", default=True)
-
-
-@contextmanager
-def strips_if(wanted: bool) -> Iterator[None]:
-    """Whether products go in strips in the block: threads don't run a loop that adds them up."""
-    before = _wanted.set(wanted)
-    try:
-        yield
-    finally:
-        _wanted.reset(before)
-
-
 def products_in_strips(graph: Graph, hints: Mapping[str, int]) -> dict[Node, Along]:
     """The products that may go in strips, and along which axis."""
     found: dict[Node, Along] = {}
     for node in graph.nodes:
-        if node.kind == "gemm" and _wanted.get():
+        if node.kind == "gemm":
             along = _along(node, hints)
             if along is not None:
                 found[node] = along
