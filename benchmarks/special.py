@@ -175,7 +175,9 @@ Integers are promoted as SciPy does.
 - *value*, *1st*, *2nd*: the largest relative error of the value and of the first and second
   derivatives (by each operand that has one, in turn) against mpmath with {digits} digits. Near a
   zero the error is relative to |x f'(x)| where that is larger than |f(x)|, that is, to what
-  rounding the operand makes of it.
+  rounding the operand makes of it. The derivatives of `expm1`, `expit` and `log_expit` are made
+  of the value (out + 1, out (1 - out)): where they tend to 0, their absolute error stays at
+  1e-16, so that the relative one grows.
 - *edges*: at how many of the edges of floating point (zeros of both signs, infinities, NaN,
   poles, subnormal and large numbers, for several operands all combinations) the value is another
   than SciPy's in kind: NaN, an infinity, zero, or an ordinary number.

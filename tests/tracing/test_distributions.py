@@ -191,3 +191,16 @@ def test_generalised_distributions_have_their_limits():
         near = tg.grad(f)
         assert_close(near(0.0), (f(1e-4) - f(-1e-4)) / 2e-4, 1e-6)
         assert_close(near(0.0), near(1e-9), 1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_float32_stays_float32(name, method):
+    what = DISTRIBUTIONS[name]
+    shapes = [np.float32(OF.get((name, each), SHAPES[each])) for each in what.shapes]
+    x = SHARES if method in ("ppf", "isf") else COUNTS if what.discrete else X
+    x = x.astype(np.float32)
+    values = lambda x: getattr(getattr(scipy.stats, name), method)(x, *shapes)  # noqa: E731
+    found = np.asarray(tg_values(values, (x,)))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values(x), rtol=2e-4, atol=1e-6)

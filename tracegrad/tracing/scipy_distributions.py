@@ -67,7 +67,7 @@ def _logpdf(name: str, what: Distribution, *args: Any, **kwargs: Any) -> Any:
     z, safe, inside, _, _ = _standard(what, x, shapes, loc, scale)
     found = what.logpdf(safe, *shapes)
     found = found if what.discrete else found - np.log(scale)
-    return np.where(np.isnan(z), z, np.where(inside, found, -np.inf))
+    return cast(operand(np.where(np.isnan(z), z, np.where(inside, found, -np.inf))), x.dtype)
 
 
 def _pdf(name: str, what: Distribution, *args: Any, **kwargs: Any) -> Any:
@@ -85,13 +85,13 @@ def _tail(
     if what.discrete:
         x = np.floor(x - loc) + loc
     z, safe, inside, below, _ = _standard(what, x, shapes, loc, scale)
-    outside = np.where(below, 1.0 if upper else 0.0, 0.0 if upper else 1.0)
+    outside = cast(operand(below if upper else ~below), x.dtype)
     if logarithm:
         log_of = direct or functools.partial(_log_of, formula, what.cdf if upper else what.sf)
         found = np.where(inside, log_of(safe, *shapes), np.log(outside))
     else:
         found = np.where(inside, formula(safe, *shapes), outside)
-    return np.where(np.isnan(z), z, found)
+    return cast(operand(np.where(np.isnan(z), z, found)), x.dtype)
 
 
 def _log_of(formula: Any, complement: Any, *given: Any) -> Any:
@@ -110,8 +110,9 @@ def _quantile(name: str, what: Distribution, upper: bool, *args: Any, **kwargs: 
     within = (q > 0.0) & (q < 1.0)
     low, high = what.support(*shapes)
     ends = np.where(q == (1.0 if upper else 0.0), low, high)
-    edge = np.where((q == 0.0) | (q == 1.0), ends, np.nan)
-    return loc + scale * np.where(within, formula(np.where(within, q, 0.5), *shapes), edge)
+    edge = cast(operand(np.where((q == 0.0) | (q == 1.0), ends, np.nan)), q.dtype)
+    found = np.where(within, formula(np.where(within, q, 0.5), *shapes), edge)
+    return cast(operand(loc + scale * found), q.dtype)
 
 
 for _name, _what in DISTRIBUTIONS.items():
