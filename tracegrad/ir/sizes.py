@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tracegrad.ir.core import Guard, Operation
-from tracegrad.ir.types import ArrayType, Dim, Size, dim_max, never_negative, symbols
+from tracegrad.ir.types import ArrayType, Dim, Size, dim_max, never_negative, substitute, symbols
 
 BINDING = frozenset(("nonzero", "tape", "bind"))
 """Operations whose attribute ``size`` is an opaque symbol that their own results bind.
@@ -40,6 +40,26 @@ def operation_symbols(op: Operation) -> Iterator[str]:
             yield from type_symbols(value.type)
         for inner in region.ops:
             yield from operation_symbols(inner)
+
+
+def rename_sizes(operations: Iterable[Operation], names: Mapping[str, Dim]) -> None:
+    """Replace size symbols by others in operations that are being built, at any depth."""
+    for op in operations:
+        for result in op.results:
+            result.type = result.type.substitute(names)
+        op.attributes = {k: _renamed(attribute, names) for k, attribute in op.attributes.items()}
+        for region in op.regions:
+            for param in region.params:
+                param.type = param.type.substitute(names)
+            rename_sizes(region.ops, names)
+
+
+def _renamed(attribute: Any, names: Mapping[str, Dim]) -> Any:
+    if isinstance(attribute, Size):
+        return substitute(attribute, names)
+    if isinstance(attribute, tuple):
+        return tuple(_renamed(part, names) for part in attribute)
+    return attribute
 
 
 def no_less_than_zero(dim: Dim, guards: Iterable[Guard] = ()) -> Dim:

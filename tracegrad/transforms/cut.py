@@ -15,7 +15,7 @@ from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, type_symbols
 from tracegrad.ir.types import i64, is_symbol, scalar, symbol
 
-FREE = frozenset({"const", "dim", "iota", "view", "reshape"})
+FREE = frozenset({"const", "dim", "iota", "view", "reshape", "tape"})
 """Operations that are repeated in the pullback instead of storing their results."""
 
 

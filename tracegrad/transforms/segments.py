@@ -26,12 +26,13 @@ a ``for`` of so many trips that keeps the carried values, then segment by segmen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tracegrad import ops
 from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols, rename_sizes
 from tracegrad.ir.types import f64, i64, scalar
 from tracegrad.ops.control import EACH_TRIP, ROOT, for_
 from tracegrad.ops.registry import constant
@@ -168,8 +169,10 @@ def _copied(
     originals: list[Operation] = []
     copies: list[Operation] = []
     found: list[Operation] = []
+    own = set(_bound(region.ops))
     for op in region.ops:
-        if op.name == "index" and sweep.primal.region_of(op.operands[0]) is not region:
+        outer = op.name == "index" and sweep.primal.region_of(op.operands[0]) is not region
+        if outer and own.isdisjoint(operation_symbols(op)):
             found.append(op)
             continue
         copy = sweep.build.copy(op, env)
@@ -186,12 +189,43 @@ def _stand_in(sweep: Sweep, originals: Sequence[Operation], copies: Sequence[Ope
     sweep.here_is_primal()
     for copy in copies:
         sweep.primal.note(copy, sweep.build.region)
-    known: dict[Value, Value] = {}
+    _like(sweep, originals, copies, {})
+
+
+def _like(
+    sweep: Sweep,
+    originals: Sequence[Operation],
+    copies: Sequence[Operation],
+    known: dict[Value, Value],
+) -> None:
+    """What is known of ``originals`` is to be known of ``copies``; sizes and arrays are their own.
+
+    Parameters
+    ----------
+    known : old → new, for values that are known already.
+    """
     pairs: list[tuple[Operation, Operation]] = []
     for original, copy in zip(originals, copies, strict=True):
         _pair(original, copy, known, pairs)
+    names = {name: sweep.fresh_symbol(name) for name in dict.fromkeys(_bound(copies))}
+    if names:
+        rename_sizes(copies, names)
+        sweep.inner_sizes.update(map(str, names.values()))
+    for _, copy in pairs:
+        if copy.name == "blank":
+            own = str(sweep.fresh_symbol(copy.attributes["name"]))
+            copy.attributes = {**copy.attributes, "name": own}
     sweep.active.update(new for old, new in known.items() if old in sweep.active)
     sweep.final.copy(pairs, known)
+
+
+def _bound(operations: Iterable[Operation]) -> Iterator[str]:
+    """The sizes that operations, at any depth, find out by themselves."""
+    for op in operations:
+        if op.name in BINDING:
+            yield from attribute_symbols(op.attributes["size"])
+        for region in op.regions:
+            yield from _bound(region.ops)
 
 
 def _pair(
@@ -246,12 +280,8 @@ def _reverse_counted(
     again = build.emit(for_, [*bounds, *inits], {"segments": wanted}, [region], types)
     sweep.here_is_primal()
     sweep.primal.note(again, build.region)
-    pairs: list[tuple[Operation, Operation]] = []
-    for original, copy in zip(body.ops, copies, strict=True):
-        _pair(original, copy, known, pairs)
     known.update(zip(op.results, again.results, strict=True))
-    sweep.active.update(new for old, new in known.items() if old in sweep.active)
-    sweep.final.copy(pairs, known)
+    _like(sweep, body.ops, copies, known)
     for k, seed in zip(carried, seeds, strict=True):
         sweep.add(again.results[k], seed)
     sweep.block([again])
