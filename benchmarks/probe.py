@@ -45,10 +45,10 @@ def import_times(repeats: int = 5) -> dict[str, float]:
 _IMPORTS = """
 import json, time
 start = time.perf_counter()
-import numba
+import numpy
 between = time.perf_counter()
 import tracegrad.api
-print(json.dumps({"numba": between - start, "tracegrad": time.perf_counter() - between}))
+print(json.dumps({"numpy": between - start, "tracegrad": time.perf_counter() - between}))
 """
 
 

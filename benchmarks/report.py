@@ -92,10 +92,10 @@ def sections(run: dict[str, Any]) -> list[Section]:
 def closing(run: dict[str, Any]) -> list[str]:
     """What follows the tables: imports, what disagrees, what failed, what was left out."""
     lines = []
-    if "imports" in run:
+    if "numpy" in run.get("imports", ()):
         took = run["imports"]
         lines += [
-            f"`import numba` takes {duration(took['numba'])}; tracegrad, with all that a call "
+            f"`import numpy` takes {duration(took['numpy'])}; tracegrad, with all that a call "
             f"needs, adds {duration(took['tracegrad'])}.",
             "",
         ]

@@ -1,6 +1,7 @@
 """Helpers and externals: one function for plain Python, for our compiler and for Numba."""
 
 import math
+import os
 import subprocess
 import sys
 
@@ -131,3 +132,17 @@ def test_numba_is_not_imported_for_a_helper():
         "assert 'numba' not in sys.modules and 'llvmlite' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", text], check=True)
+
+
+def test_numba_is_not_imported_for_a_gradient(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "import numpy as np\n"
+        "import tracegrad as tg\n"
+        "f = tg.value_and_grad(lambda x, w: np.sum(np.tanh(x @ w) ** 2) + np.sum(np.sort(w)))\n"
+        "f(np.ones((4, 3)), np.ones(3))\n"
+        "assert 'numba' not in sys.modules\n"
+    )
+    environment = {**os.environ, COMPILER_VARIABLE: "auto"}
+    subprocess.run([sys.executable, str(program)], check=True, env=environment)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from tracegrad.backend import helpers
-from tracegrad.backend.native import counts, functions, lapack, vectormath
+from tracegrad.backend.native import counts, functions, integers, lapack, vectormath
 from tracegrad.backend.native.arrays import Arrays
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import (
     BOOL,
-    F32,
     F64,
     I64,
     U64,
@@ -372,9 +371,9 @@ class Expressions:
         if module == "builtins":
             return self._builtin(name, node)
         if path == "tracegrad.backend.vecmath.integer_power" and len(node.args) == 2:
-            return self._integer_power(*(self.number(each) for each in node.args))
+            return integers.power(self.arrays, *(self.number(each) for each in node.args))
         if module == "math":
-            return self._math(name, [self.number(each) for each in node.args])
+            return self.scalars.math(name, [self.number(each) for each in node.args])
         if module == vectormath.MODULE and vectormath.knows(name):
             operands = [self.number(each) for each in node.args]
             return vectormath.call(self, name, operands)
@@ -406,28 +405,6 @@ class Expressions:
     def pass_on(self, status: str, failures: Sequence[functions.Failure]) -> None:
         """Leave as a helper did, unless it ended well."""
         raise NotImplementedError
-
-    def _math(self, name: str, operands: list[Number]) -> Number:
-        """A function of Python's ``math``, of floats, where IEEE's answer is no exception."""
-        scalars = self.scalars
-        operands = [x if x.type is F32 else scalars.cast(x, F64) for x in operands]
-        if len(operands) == 2:
-            operands = list(scalars.common(*operands))
-        if name in ("floor", "ceil", "trunc"):
-            return scalars.cast(scalars.function(name, operands), I64)
-        return scalars.function(_MATH.get(name, name), operands)
-
-    def _integer_power(self, x: Number, y: Number) -> Number:
-        """As `tracegrad.backend.integers.integer_power`."""
-        x, y = self.scalars.common(x, y)
-        if x.type.is_float:
-            raise Unsupported("integer_power of floats")
-        if x.type is not U64:
-            below = self.writer.op(f"icmp slt i64 {y.text}, 0")
-            refusal = "Integers to negative integer powers are not allowed."
-            self.arrays.refuse(below, "ValueError", refusal)
-        function = self.writer.module.define("integer_power", _INTEGER_POWER)
-        return Number(x.type, self.writer.op(f"call i64 {function}(i64 {x.text}, i64 {y.text})"))
 
     def _views(self, node: ast.expr) -> list[View]:
         if not isinstance(node, ast.Tuple):
@@ -517,34 +494,6 @@ class Expressions:
         self.fail("ValueError", "total size of new array must be unchanged")
         writer.start(fine)
 
-
-_INTEGER_POWER = """define internal i64 @integer_power(i64 %x, i64 %y) nounwind readnone {
-start:
-  br label %loop
-loop:
-  %base = phi i64 [ %x, %start ], [ %square, %more ]
-  %left = phi i64 [ %y, %start ], [ %half, %more ]
-  %found = phi i64 [ 1, %start ], [ %next, %more ]
-  %done = icmp eq i64 %left, 0
-  br i1 %done, label %end, label %more
-more:
-  %bit = and i64 %left, 1
-  %odd = icmp ne i64 %bit, 0
-  %product = mul i64 %found, %base
-  %next = select i1 %odd, i64 %product, i64 %found
-  %square = mul i64 %base, %base
-  %half = lshr i64 %left, 1
-  br label %loop
-end:
-  ret i64 %found
-}"""
-
-_MATH = {
-    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
-    "atan2": "arctan2",
-    "pow": "power",
-}
-"""What NumPy calls functions of ``math``; the others have the same name."""
 
 _FREE = (ast.Name, ast.Constant)
 """What may be evaluated though it is not chosen."""

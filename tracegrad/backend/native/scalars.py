@@ -43,6 +43,13 @@ _LIBM = {
     "gamma": "tgamma",
 }
 
+_MATH = {
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "atan2": "arctan2",
+    "pow": "power",
+}
+"""What NumPy calls functions of ``math``; the others have the same name."""
+
 
 class Scalars:
     """Writes arithmetic.
@@ -339,6 +346,15 @@ class Scalars:
         if len(operands) == 2:
             return self._binary_function(name, *operands)
         raise Unsupported(f"np.{name} of {len(operands)} numbers")
+
+    def math(self, name: str, operands: list[Number]) -> Number:
+        """A function of Python's ``math``, of floats, where IEEE's answer is no exception."""
+        operands = [x if x.type is F32 else self.cast(x, F64) for x in operands]
+        if len(operands) == 2:
+            operands = list(self.common(*operands))
+        if name in ("floor", "ceil", "trunc"):
+            return self.cast(self.function(name, operands), I64)
+        return self.function(_MATH.get(name, name), operands)
 
     def _unary(self, name: str, x: Number) -> Number:
         kept = x if x.type.is_float else None
