@@ -82,7 +82,8 @@ def test_symbols_carry_the_hash_and_functions_keep_their_name(monkeypatch):
     assert sys.modules[f"tracegrad_kernel_{kernel.name}"].scaled is kernel.dispatcher.py_func
 
 
-def test_llvm_and_assembly_are_there_for_kernels_loaded_from_disk():
+def test_llvm_and_assembly_are_there_for_kernels_loaded_from_disk(monkeypatch):
+    monkeypatch.setenv(compile.COMPILER_VARIABLE, "native")
     compile_kernel(SCALED, "scaled", SIGNATURE)
     compile._kernels.clear()
     by_numba._dispatchers.clear()
