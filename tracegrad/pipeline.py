@@ -67,7 +67,7 @@ class Kernel:
 
     @property
     def loop_form(self) -> Function:
-        return self._once("_loop_form", lambda: schedule(self.array_form, self.options.parallel))
+        return self._once("_loop_form", self._schedule)
 
     @property
     def source(self) -> str:
@@ -96,6 +96,10 @@ class Kernel:
     def renew_lock(self) -> None:
         """For a forked child: a thread of the parent may have held the lock."""
         self._lock = threading.RLock()
+
+    def _schedule(self) -> Function:
+        free = not self.options.fastmath.isdisjoint(("reassoc", "fast"))
+        return schedule(self.array_form, self.options.parallel, reassociate=free)
 
     def _once(self, name: str, make: Callable[[], Stage]) -> Stage:
         # Two threads may want the same stage at the same time: one makes it.

@@ -99,7 +99,7 @@ def test_the_primal_of_an_adjoint_raises_and_its_way_back_does_not():
 
 def test_an_arm_that_raises_prints_as_a_plain_statement():
     source = emit_loop_form(schedule(optimize(built(logarithms, (n,), scalar(i64)))))
-    assert 'if t2 < 0.0:\n            raise ValueError("x is negative")\n        x' in source
+    assert 'if t2 < 0.0:\n                raise ValueError("x is negative")\n ' in source
     assert "\n    if y < 0:\n        raise KeyError\n    at = y" in source
     assert "else" not in source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.rewrite import Rewriter
@@ -18,7 +19,7 @@ from tracegrad.schedule.regions import finish_regions, lower_regions
 from tracegrad.schedule.windows import open_windows
 
 
-def schedule(function: Function, parallel: bool = False) -> Function:
+def schedule(function: Function, parallel: bool = False, *, reassociate: bool = True) -> Function:
     """Loop form of ``function``: fused loops over scalars, explicit buffers, writes in place.
 
     Control flow and writes go through `lower_regions`, which hands it what stands between
@@ -28,12 +29,13 @@ def schedule(function: Function, parallel: bool = False) -> Function:
     Parameters
     ----------
     parallel : whether loops whose trips are independent are split into chunks for threads.
+    reassociate : whether sums and products may be put together in another order than written.
 
     Raises
     ------
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
-    loops, finish = _loops(function, parallel)
+    loops, finish = _loops(function, parallel, reassociate)
     return in_chunks(loops, finish) if parallel else finish(loops)
 
 
@@ -54,7 +56,9 @@ def explain_threads(function: Function) -> str:
     return "\n".join([*(lines or ["no loops"]), ""])
 
 
-def _loops(function: Function, parallel: bool) -> tuple[Function, Callable[[Function], Function]]:
+def _loops(
+    function: Function, parallel: bool, reassociate: bool = True
+) -> tuple[Function, Callable[[Function], Function]]:
     """``function`` as loops, and the passes that are still to be made."""
     function = open_windows(function)
     apart = [op for op in function.body.ops if _adds_to_computed(op)]
@@ -64,7 +68,8 @@ def _loops(function: Function, parallel: bool) -> tuple[Function, Callable[[Func
     ):
         loops = lower_regions(function)
         # Columns are made for all chunks at once: what a part is given is not its own.
-        return into_columns(loops) if parallel else loops, finish_regions
+        loops = into_columns(loops) if parallel else loops
+        return loops, partial(finish_regions, reassociate=reassociate)
     if apart:
         function = _Apart().rewrite(function)
     return schedule_straight(function), split_into_lanes

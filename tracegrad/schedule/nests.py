@@ -362,7 +362,7 @@ class _Cell:
                 return False
             if len(users[init]) != 1 or users[result] != [body]:
                 return False
-            chain = _chain(inside, cell, start, end)
+            chain = additions(inside, cell, start, end)
             if start.rank or not start.dtype.is_float or chain is None:
                 return False
             for op, place in chain:
@@ -440,7 +440,7 @@ class _Cell:
         return region
 
 
-def _chain(
+def additions(
     users: Mapping[Value, Sequence[Operation | Region]], cell: Region, value: Value, end: Value
 ) -> list[tuple[Operation, int]] | None:
     """The additions that make ``end`` of ``value``, which nobody else reads.

@@ -25,6 +25,7 @@ from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
+from tracegrad.schedule.association import early_first
 from tracegrad.schedule.buffers import forward, make_before, replace, write_over
 from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.columns import into_columns
@@ -39,6 +40,7 @@ from tracegrad.schedule.inplace import (
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.packing import pack_matrices
+from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
@@ -63,9 +65,11 @@ def lower_regions(function: Function) -> Function:
     return along_diagonals(hoist_checks(loops))
 
 
-def finish_regions(loops: Function) -> Function:
+def finish_regions(loops: Function, reassociate: bool = True) -> Function:
     """What is done last, with each function that there is by then."""
-    return shorten(count_from_zero(split_into_lanes(into_columns(keep_in_registers(loops)))))
+    loops = split_into_lanes(into_columns(keep_in_registers(loops)))
+    loops = count_from_zero(in_strips(loops))
+    return shorten(early_first(loops) if reassociate else loops)
 
 
 def copies(function: Function) -> list[Copy]:
