@@ -22,7 +22,9 @@ from tracegrad.schedule import recurrence_plan, recurrence_strips
 from tracegrad.transforms.vjp import gradient
 
 n = symbol("n")
-exp, log, greater, less = (REGISTRY[name] for name in ("exp", "log", "greater", "less"))
+exp, log, greater, less, abs_of = (
+    REGISTRY[name] for name in ("exp", "log", "greater", "less", "absolute")
+)
 
 
 def at(x, *indices):
@@ -236,6 +238,21 @@ def test_a_loop_that_may_end_early():
         return while_loop([constant(0, i64), constant(1.0), constant(0.0)], more, trip)
 
     stays(f)
+
+
+def test_the_way_back_of_a_while():
+    def f(x):
+        def trip(y):
+            return [0.5 * (y + at(x, 0) / y)]
+
+        def more(y):
+            return greater(abs_of(y * y - at(x, 0)), 1e-12)
+
+        return while_loop([at(x, 0)], more, trip)[0]
+
+    first = finish(optimize(gradient(built(f, (n,)), [0])))
+    assert kinds(first) == []
+    assert_all_forms_agree(first, numbers(2))
 
 
 def test_places_that_trips_share():

@@ -65,6 +65,8 @@ class _Strips:
 
     def _is_long(self, loop: Operation) -> bool:
         """Whether a loop has enough trips, as far as is known."""
+        if any(map(_counts_trips, loop.operands[:2])):
+            return False
         lo, hi = (_size(v) for v in loop.operands[:2])
         hints = self.function.hints
         if lo is None or hi is None or any(s not in hints for s in symbols(hi - lo)):
@@ -237,6 +239,14 @@ class _Writer:
 
     def _copy(self, op: Operation, env: dict[Value, Value]) -> None:
         env.update(zip(op.results, self.build.copy(op, env).results, strict=True))
+
+
+def _counts_trips(value: Value) -> bool:
+    """Whether a number comes from a ``while``: few trips, more often than not."""
+    op = value.op
+    if op is None or op.name == "while":
+        return op is not None
+    return not op.regions and any(map(_counts_trips, op.operands))
 
 
 def _size(value: Value) -> Dim | None:

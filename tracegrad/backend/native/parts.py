@@ -30,7 +30,7 @@ from tracegrad.backend.native.types import (
     Value,
     View,
 )
-from tracegrad.backend.native.writer import Module, Writer
+from tracegrad.backend.native.writer import FEW_TRIPS, Module, Writer
 from tracegrad.backend.threads import CHUNKS
 
 
@@ -268,7 +268,7 @@ class Parts:
         within.go_on_if_well(op(f"load i32, ptr {place}"))
         writer.start(latch)
         writer.do(f"{following} = add i64 {c}, 1")
-        writer.jump_back(head)
+        writer.jump_back(head, FEW_TRIPS)
         writer.start(end)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracegrad.backend.native import blas, lapack, ordering
+from tracegrad.backend.native import blas, lapack, ordering, vectormath
 from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
 from tracegrad.backend.native.functions import Failure as Passed
 from tracegrad.backend.native.lock import Lock
@@ -23,7 +23,7 @@ from tracegrad.backend.native.types import (
     Value,
     View,
 )
-from tracegrad.backend.native.writer import Writer
+from tracegrad.backend.native.writer import ALONE, FEW_TRIPS, Writer
 
 if TYPE_CHECKING:
     from tracegrad.backend.native.parts import Parts
@@ -389,10 +389,20 @@ class Program(Expressions):
         wraps = "nuw nsw" if int(step) > 0 and start.natural else "nsw"
         writer.do(f"{following} = add {wraps} i64 {index}, {step}")
         if isinstance(call.args[-1], ast.Name) and call.args[-1].id in self.names.counts:
-            writer.jump_back(head)
+            writer.jump_back(head, FEW_TRIPS)
+        elif self._is_full(node):
+            writer.jump_back(head, ALONE)
         else:
             writer.jump(head)
         writer.start(end)
+
+    def _is_full(self, node: ast.For) -> bool:
+        """Whether one trip of an inner loop, in lanes, is enough to do at a time."""
+        return not _holds_a_loop(node) and any(
+            isinstance(each, ast.Call)
+            and (self.path(each.func) or "").startswith(f"{vectormath.MODULE}.")
+            for each in ast.walk(node)
+        )
 
     def _hidden(self, index: str) -> str:
         """``index``, of which LLVM doesn't know that it counts.

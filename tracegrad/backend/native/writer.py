@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tracegrad.backend.native.types import Scalar
 
 FIRST_NOTE = 3
 """How many kinds of metadata the entry has."""
+
+
+FEW_TRIPS = ('!{!"llvm.loop.vectorize.enable", i1 false}', '!{!"llvm.loop.unroll.disable"}')
+"""No vector code, no trips beside each other."""
+
+ALONE = ('!{!"llvm.loop.interleave.count", i32 1}',)
+"""Lanes of one vector at a time: functions have enough to do in each, and twice the code takes
+LLVM a third more time."""
 
 
 class Module:
@@ -129,15 +137,16 @@ class Writer:
         self.lines.append(f"  br i1 {condition}, label %{yes}, label %{no}{weights}")
         self.open = False
 
-    def jump_back(self, label: str) -> None:
-        """To the head of a loop that has few trips: no vector code, no trips beside each other."""
+    def jump_back(self, label: str, wishes: Sequence[str]) -> None:
+        """To the head of a loop of which LLVM is told something."""
         self.reachable()
-        known = self.module.notes
-        if not known:
-            self.module.note('!{!"llvm.loop.vectorize.enable", i1 false}')
-            self.module.note('!{!"llvm.loop.unroll.disable"}')
-        own = f"!{FIRST_NOTE + len(known)}"
-        self.module.note(f"distinct !{{{own}, !{FIRST_NOTE}, !{FIRST_NOTE + 1}}}")
+        notes = self.module.notes
+        for wish in wishes:
+            if wish not in notes:
+                self.module.note(wish)
+        told = ", ".join(f"!{FIRST_NOTE + notes.index(wish)}" for wish in wishes)
+        own = f"!{FIRST_NOTE + len(notes)}"
+        self.module.note(f"distinct !{{{own}, {told}}}")
         self.lines.append(f"  br label %{label}, !llvm.loop {own}")
         self.open = False
 
