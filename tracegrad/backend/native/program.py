@@ -390,19 +390,11 @@ class Program(Expressions):
         writer.do(f"{following} = add {wraps} i64 {index}, {step}")
         if isinstance(call.args[-1], ast.Name) and call.args[-1].id in self.names.counts:
             writer.jump_back(head, FEW_TRIPS)
-        elif self._is_full(node):
+        elif not _holds_a_loop(node) and vectormath.called_in(self, node):
             writer.jump_back(head, ALONE)
         else:
             writer.jump(head)
         writer.start(end)
-
-    def _is_full(self, node: ast.For) -> bool:
-        """Whether one trip of an inner loop, in lanes, is enough to do at a time."""
-        return not _holds_a_loop(node) and any(
-            isinstance(each, ast.Call)
-            and (self.path(each.func) or "").startswith(f"{vectormath.MODULE}.")
-            for each in ast.walk(node)
-        )
 
     def _hidden(self, index: str) -> str:
         """``index``, of which LLVM doesn't know that it counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 from tracegrad.backend.native.types import F32, F64, Number, Unsupported
@@ -17,6 +18,12 @@ MODULE = "tracegrad.backend.vecmath"
 
 def knows(name: str) -> bool:
     return name in texts.ARITY
+
+
+def called_in(within: Expressions, node: ast.stmt) -> bool:
+    """Whether a statement calls one of these functions."""
+    paths = [within.path(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)]
+    return any(path is not None and path.startswith(f"{MODULE}.") for path in paths)
 
 
 def call(within: Expressions, name: str, operands: list[Number]) -> Number:
