@@ -176,7 +176,13 @@ def test_a_form_has_right_derivatives(text):
 def test_a_form_compiles_to_what_it_means_in_both_dtypes(text):
     found = {}
     for dtype in (np.float64, np.float32):
-        form = Form(text, dtype)
+        try:
+            form = Form(text, dtype)
+        except (TypeError, ValueError):
+            assert dtype is np.float32  # NumPy itself refuses to mix
+            return
+        if not form.ir.results:
+            pytest.skip("nothing is computed")
         count = len(form.ir.results)
         try:
             function = form.pulled() if form.wrt and form.seeded else optimize(form.ir)
@@ -196,7 +202,8 @@ def test_a_form_compiles_to_what_it_means_in_both_dtypes(text):
             e = np.asarray(e)
             assert np.ndim(a) == 0 or a.dtype == e.dtype  # kernels give numbers as Python's
             if e.dtype.kind == "f":
-                assert_close(a, e, SINGLE if e.dtype == np.float32 else RULE, text, scale=1.0)
+                exact = dtype is np.float64 and e.dtype == np.float64 and "float32" not in text
+                assert_close(a, e, RULE if exact else SINGLE, text, scale=1.0)
             else:
                 np.testing.assert_array_equal(a, e)
         found[dtype] = expected[count:]

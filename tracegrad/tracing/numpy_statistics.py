@@ -10,7 +10,7 @@ from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.values import cast, operand
+from tracegrad.tracing.values import cast, operand, wrap
 
 
 def _floating(x: Any) -> Any:
@@ -54,7 +54,10 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
     if c.ndim == 0:
         return c / c
     spread = np.sqrt(np.diag(c))
-    return np.clip(c / spread[:, None] / spread[None, :], -1.0, 1.0)
+    found = c / spread[:, None] / spread[None, :]
+    # Rounding alone leads outside, most of all on the diagonal: not a place where to stop.
+    outside = current_trace().emit("stop_gradient", (np.clip(found, -1.0, 1.0) - found).value)
+    return found + wrap(outside)
 
 
 # --- without NaN ------------------------------------------------------------------------------
