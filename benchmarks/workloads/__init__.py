@@ -9,11 +9,15 @@ def all_cases() -> list[Case]:
     """Every case, in the table's order."""
     from . import (
         alignment,
+        audio_filter,
         black_scholes,
         bundle,
         burgers,
         calls,
+        density,
+        diffusion,
         epidemic,
+        excitable,
         garch,
         gaussian_process,
         hidden_markov,
@@ -62,6 +66,10 @@ def all_cases() -> list[Case]:
         spring_chain,
         epidemic,
         garch,
+        diffusion,
+        audio_filter,
+        density,
+        excitable,
         calls,
     )
     return [case for module in modules for case in module.CASES]

@@ -1,4 +1,4 @@
-"""An epidemic with a lockdown that switches on and off: branches on state. No one tuned for it."""
+"""An epidemic with a lockdown that switches on and off: branches on state."""
 
 from functools import partial
 
@@ -134,7 +134,6 @@ CASES = [
         tiny=partial(inputs, 40),
         sized=lambda extra: inputs(12 + extra),
         group="loop",
-        untuned=True,
         # A loop over arrays that autograd can trace as it stands.
         texts={"jax": misfit_scan},
         elements=2000,

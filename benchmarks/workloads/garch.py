@@ -1,4 +1,4 @@
-"""Volatility of returns (GARCH with a leverage term): a branch on data. No one tuned for it."""
+"""Volatility of returns (GARCH with a leverage term): a branch on data."""
 
 from functools import partial
 
@@ -108,7 +108,6 @@ CASES = [
         tiny=partial(inputs, 25),
         sized=lambda extra: inputs(12 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": negative_log_likelihood_scan},
         elements=5000,
     ),

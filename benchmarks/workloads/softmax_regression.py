@@ -1,4 +1,4 @@
-"""Softmax regression with class weights: labels pick elements. No one tuned for it."""
+"""Softmax regression with class weights: labels pick elements."""
 
 from functools import partial
 
@@ -114,6 +114,5 @@ CASES = [
         limit=weighted_loss_adjoint,
         tiny=partial(inputs, 13, 6, 4),
         sized=lambda extra: inputs(90 + extra, 9 + extra, 45 + extra),
-        untuned=True,
     ),
 ]

@@ -1,4 +1,4 @@
-"""A chain of nonlinear springs, leapfrog steps written element by element. No one tuned for it."""
+"""A chain of nonlinear springs, leapfrog steps written element by element."""
 
 from functools import partial
 
@@ -133,7 +133,6 @@ CASES = [
         tiny=partial(inputs, 6, 9),
         sized=lambda extra: inputs(9 + extra, 50 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": end_misfit_scan, "autograd": end_misfit_arrays},
         elements=400 * 100,
     ),
