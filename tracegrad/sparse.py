@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +106,7 @@ class Plan:
         return int(self.directions.shape[1])
 
 
-class Sparse:
+class Sparse(ABC):
     """A function under a verb whose result is sparse.
 
     Attributes
@@ -132,12 +133,12 @@ class Sparse:
             return self
         return type(self)(self.py_func.__get__(instance, owner), self._verb, self._options)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+    @abstractmethod
     def _plan(self, asked: Asked) -> Any:
         """What is kept for the integers and sizes of a call."""
-        raise NotImplementedError
 
     def _planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is kept for calls like this one; made if there is none."""

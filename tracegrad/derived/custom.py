@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ DEEPEST = 3
 _depths = threading.local()
 
 
-class _Custom:
+class _Custom(ABC):
     """A function with a rule; called outside of a trace it is the function itself.
 
     Attributes
@@ -88,8 +89,8 @@ class _Custom:
 
         return self._wrapped(inner, out, [], "vjp", region, closed)
 
-    def _traced(self, args: tuple[Any, ...]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _traced(self, args: tuple[Any, ...]) -> Any: ...
 
     def _split(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
         """The arguments that have no derivative, and the others."""

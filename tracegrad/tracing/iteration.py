@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ Bound = Any
 """An int, a symbolic integer, or a traced scalar."""
 
 
-class Items:
+class Items(ABC):
     """Items that a loop can run over without being unrolled, if it ``rolls``.
 
     Attributes
@@ -49,13 +50,13 @@ class Items:
         """``lo, hi, step`` of the loop's index."""
         return 0, self.count(), 1
 
+    @abstractmethod
     def count(self) -> Bound:
         """The number of trips."""
-        raise NotImplementedError
 
+    @abstractmethod
     def item(self, index: Any) -> Any:
         """The item at an index between the bounds."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return int(self.count())

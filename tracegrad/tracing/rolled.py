@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -79,7 +80,7 @@ class Carried:
         self.entry: Any = None
 
 
-class Rolled:
+class Rolled(ABC):
     """The steps of a loop whose body is traced once, perhaps in several attempts."""
 
     unbound = UNBOUND
@@ -150,7 +151,8 @@ class Rolled:
         return (INTERNAL_VALUE,)
 
     def _leading_params(self) -> None:
-        """Parameters of the region that stand before the carried values."""
+        """Parameters of the region that stand before the carried values; by default none."""
+        return
 
     def leave(self, *flags: Any) -> bool:
         """After the body: flags that end the loop."""
@@ -183,8 +185,8 @@ class Rolled:
         self.trace.abandon(self.depth)
         self.trace.undo(self.mark)
 
-    def _can_unroll(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _can_unroll(self) -> bool: ...
 
     def wanted(self, position: int) -> None:
         """A name without a value at the beginning of the loop is read in the body."""
@@ -288,8 +290,8 @@ class Rolled:
             raise error
         return self._unrolled()
 
-    def _unrolled(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _unrolled(self) -> Any: ...
 
     # -- aliasing
 
@@ -450,12 +452,13 @@ class Rolled:
             return False
         return not reads(self.opened.scope.region, each.params)
 
+    @abstractmethod
     def _replaced(self, replaced: dict[Value, Value]) -> None:
         """Values of the region gave way to others."""
 
+    @abstractmethod
     def _close(self, inits: list[Value], explicit: int) -> tuple[Operation, int]:
         """Append the operation; and how many of its results come before the carried ones."""
-        raise NotImplementedError
 
     def _share_results(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ class Variable:
     shared: bool = False
 
 
-class Expressions:
+class Expressions(ABC):
     """Writes the expressions of one function.
 
     Parameters
@@ -402,9 +403,9 @@ class Expressions:
             return [functions.call_external(self, called, operands)]
         return functions.call(self, called, [self.value(each) for each in node.args])
 
+    @abstractmethod
     def pass_on(self, status: str, failures: Sequence[functions.Failure]) -> None:
         """Leave as a helper did, unless it ended well."""
-        raise NotImplementedError
 
     def _views(self, node: ast.expr) -> list[View]:
         if not isinstance(node, ast.Tuple):
