@@ -84,7 +84,7 @@ def prepare(case: Case, args: tuple[Any, ...]) -> tuple[Callable[[], Any], Calla
         return [array.reshape(shape) for array, shape in zip(results, shapes, strict=True)]
 
     # CasADi holds the addresses only: the call keeps inputs and results alive.
-    read.buffers = buffer, inputs  # type: ignore[attr-defined]
+    read.buffers = buffer, inputs  # type: ignore[attr-defined]  # kept alive with it
     return trigger, read
 
 

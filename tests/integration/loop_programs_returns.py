@@ -28,7 +28,7 @@ def return_from_an_arm(x, s):
 def return_from_a_chain(x, s):
     if s > 2.0:
         return x[0]
-    elif s > 1.0:  # noqa: RET505
+    elif s > 1.0:  # noqa: RET505  # the shape that is tested
         return x[1] * s
     elif s > 0.1:
         y = x * s
@@ -86,7 +86,7 @@ def return_in_every_arm_of_a_loop(x):
     for i in range(len(x)):
         if x[i] > 0.0:
             return x[i] ** 2 * i + x[-1]
-        else:  # noqa: RET505
+        else:  # noqa: RET505  # the shape that is tested
             return x[i] ** 3 + np.sum(x)
     return 0.0
 

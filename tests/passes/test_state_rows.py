@@ -49,7 +49,7 @@ def program(
       }}
       %some: f64[n] = {some}
       return %r, %some
-    }}""")  # noqa: E501
+    }}""")  # noqa: E501  # lines of a kernel
 
 
 def same(before, after, m, n):

@@ -52,7 +52,7 @@ def program(
         yield %sj, %yj
       }}{end}
       return %s, {result}
-    }}""")  # noqa: E501
+    }}""")  # noqa: E501  # lines of a kernel
 
 
 def columns(function):
@@ -147,7 +147,7 @@ def test_an_array_that_is_carried_under_another_name_is_left_alone():
           yield %sjz, %yjz
         }
         yield %h
-      }"""  # noqa: E501
+      }"""  # noqa: E501  # lines of a kernel
     function = program(end=end, result="%z")
     rng = np.random.default_rng(0)
     args = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))

@@ -200,7 +200,7 @@ def test_float32_stays_float32(name, method):
     shapes = [np.float32(OF.get((name, each), SHAPES[each])) for each in what.shapes]
     x = SHARES if method in ("ppf", "isf") else COUNTS if what.discrete else X
     x = x.astype(np.float32)
-    values = lambda x: getattr(getattr(scipy.stats, name), method)(x, *shapes)  # noqa: E731
+    values = lambda x: getattr(getattr(scipy.stats, name), method)(x, *shapes)  # noqa: E731  # short
     found = np.asarray(tg_values(values, (x,)))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, values(x), rtol=2e-4, atol=1e-6)

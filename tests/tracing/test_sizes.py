@@ -38,14 +38,14 @@ def test_a_size_of_one_that_broadcasts_is_fixed():
 
 
 def test_small_inner_dimensions_are_static_unless_they_vary():
-    f = lambda x: x.sum()  # noqa: E731
+    f = lambda x: x.sum()  # noqa: E731  # short
     assert types_of(trace(f, np.ones((2, 3)))) == ["f64[n, 3]"]
     assert types_of(trace(f, np.ones((2, 9)))) == ["f64[n, m]"]
     assert types_of(trace(f, np.ones((2, 3)), varying=frozenset({(0, 1)}))) == ["f64[n, m]"]
 
 
 def test_an_outer_dimension_is_static_where_an_inner_one_has_its_small_size():
-    f = lambda w, x: w @ x  # noqa: E731
+    f = lambda w, x: w @ x  # noqa: E731  # short
     assert types_of(trace(f, np.ones((5, 5)), np.ones(5))) == ["f64[5, 5]", "f64[5]"]
     assert types_of(trace(f, np.ones((4, 5)), np.ones(5))) == ["f64[n, 5]", "f64[5]"]
     assert types_of(trace(lambda x: x.sum(), np.ones(5))) == ["f64[n]"]

@@ -154,7 +154,7 @@ def test_logsumexp_with_weights_and_signs():
     )
     for form in forms:
         assert_same(run(trace(form, x, b), x, b), form(x, b), 1e-12)
-    loss = lambda x: np.sum(sp.logsumexp(x, axis=1, b=b, return_sign=True)[0])  # noqa: E731
+    loss = lambda x: np.sum(sp.logsumexp(x, axis=1, b=b, return_sign=True)[0])  # noqa: E731  # short
     step = 1e-6
     for i, j in ((0, 0), (1, 1)):
         moved = x.copy()

@@ -195,7 +195,7 @@ def recurrence_to_the_index(i, x):
 
 
 def newton(i, x):
-    more = lambda y, k: greater(4.0, k)  # noqa: E731
+    more = lambda y, k: greater(4.0, k)  # noqa: E731  # short
     return while_loop(
         [at(x, i), zero()], more, lambda y, k: [y - 0.3 * sin(y) * at(x, i), k + 1.0]
     )[0]
@@ -215,7 +215,7 @@ def row_filled_in_place(i, x):
 
 def newton_with_runs_of_its_own(i, x):
     """The tape of the innermost loop holds several runs per trip of the outermost."""
-    more = lambda y, k: greater(3.0, k)  # noqa: E731
+    more = lambda y, k: greater(3.0, k)  # noqa: E731  # short
 
     def body(y, k):
         (y,) = for_loop(0, i, [y], lambda j, y: [tanh(y) * at(x, j) + 0.1])

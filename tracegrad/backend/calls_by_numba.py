@@ -62,7 +62,7 @@ def lower_external(external: External) -> None:
             return result(*operands)
 
         # By this Numba knows how many there are.
-        given.__signature__ = inspect.signature(external.function)  # type: ignore[attr-defined]
+        given.__signature__ = inspect.signature(external.function)  # type: ignore[attr-defined]  # read by Numba
         return given
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
