@@ -14,7 +14,7 @@ from numba import njit
 
 import tracegrad as tg
 
-from .numba_limit import FLAGS, cos, limit, sin
+from .numba_limit import FLAGS, limit
 from .workloads import bundle
 from .workloads.logistic import logistic_loss
 from .workloads.rosenbrock import rosenbrock
@@ -34,90 +34,22 @@ def observations(cameras, points, weights, camera_of, point_of, seen):
 
 
 @njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
-def observation_forward(a0, b0, c0, cx, cy, cz, focal, k1, k2, px, py, pz):
-    """The projection, and what its derivatives are made of."""
-    x0 = px - cx
-    y0 = py - cy
-    z0 = pz - cz
-    turn = a0 * a0 + b0 * b0 + c0 * c0
-    far = turn > bundle.SMALL
-    angle = np.sqrt(turn if far else 1.0)
-    inverse = 1.0 / angle
-    cosine = cos(angle) if far else 1.0
-    sine = sin(angle) if far else 1.0
-    a = a0 * inverse
-    b = b0 * inverse
-    c = c0 * inverse
-    dot = a * x0 + b * y0 + c * z0
-    cross_x = b * z0 - c * y0
-    cross_y = c * x0 - a * z0
-    cross_z = a * y0 - b * x0
-    along = dot * (1.0 - cosine)
-    depth = 1.0 / (z0 * cosine + cross_z * sine + c * along)
-    u = (x0 * cosine + cross_x * sine + a * along) * depth
-    v = (y0 * cosine + cross_y * sine + b * along) * depth
-    square = u * u + v * v
-    bent = 1.0 + (k1 + k2 * square) * square
-    slope = focal * (k1 + 2.0 * k2 * square)
-    return (
-        x0,
-        y0,
-        z0,
-        far,
-        inverse,
-        cosine,
-        sine,
-        a,
-        b,
-        c,
-        dot,
-        cross_x,
-        cross_y,
-        cross_z,
-        along,
-        depth,
-        u,
-        v,
-        square,
-        bent,
-        slope,
-    )
-
-
-@njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
-def observation_row(forward, focal, u_seed, v_seed, u_or_v, w):
+def observation_row(forward, focal, slope, u_seed, v_seed, u_or_v, w):
     """One row of the Jacobian; ``u_or_v`` is what the scale is multiplied with in it."""
-    x0, y0, z0, far, inverse, cosine, sine, a, b, c, dot = forward[:11]
-    cross_x, cross_y, cross_z, along, depth, u, v, square, bent, slope = forward[11:]
+    u, v, square, bent, turned, crossed = forward
     scale_bar = w * u_or_v
     square_bar = 2.0 * scale_bar * slope
     scale = w * focal * bent
     u_bar = u_seed * scale + square_bar * u
     v_bar = v_seed * scale + square_bar * v
-    x_bar = u_bar * depth
-    y_bar = v_bar * depth
-    z_bar = -(x_bar * u + y_bar * v)
-    cross_x_bar = x_bar * sine
-    cross_y_bar = y_bar * sine
-    cross_z_bar = z_bar * sine
-    along_bar = x_bar * a + y_bar * b + z_bar * c
-    dot_bar = along_bar * (1.0 - cosine)
-    sine_bar = x_bar * cross_x + y_bar * cross_y + z_bar * cross_z
-    cosine_bar = x_bar * x0 + y_bar * y0 + z_bar * z0 - along_bar * dot
-    a_bar = x_bar * along + dot_bar * x0 + cross_z_bar * y0 - cross_y_bar * z0
-    b_bar = y_bar * along + dot_bar * y0 + cross_x_bar * z0 - cross_z_bar * x0
-    c_bar = z_bar * along + dot_bar * z0 + cross_y_bar * x0 - cross_x_bar * y0
-    x0_bar = x_bar * cosine + dot_bar * a + cross_y_bar * c - cross_z_bar * b
-    y0_bar = y_bar * cosine + dot_bar * b + cross_z_bar * a - cross_x_bar * c
-    z0_bar = z_bar * cosine + dot_bar * c + cross_x_bar * b - cross_y_bar * a
-    angle_bar = sine_bar * cosine - cosine_bar * sine
-    angle_bar -= (a_bar * a + b_bar * b + c_bar * c) * inverse
-    angle_bar = angle_bar if far else 0.0
+    a0_bar, b0_bar, c0_bar, x0_bar, y0_bar, z0_bar = bundle.observation_reverse(
+        u, v, turned, crossed, u_bar, v_bar
+    )
     bent_bar = scale_bar * focal
     return (
-        a_bar * inverse + angle_bar * a,
-        b_bar * inverse + angle_bar * b,
-        c_bar * inverse + angle_bar * c,
+        a0_bar,
+        b0_bar,
+        c0_bar,
         x0_bar,
         y0_bar,
         z0_bar,
@@ -127,7 +59,7 @@ def observation_row(forward, focal, u_seed, v_seed, u_or_v, w):
     )
 
 
-LANES = 128
+LANES = bundle.LANES
 
 
 @limit
@@ -136,23 +68,24 @@ def block_jacobian(p, rows):
     for i in range(LANES):
         focal = p[6 * LANES + i]
         w = p[14 * LANES + i]
-        forward = observation_forward(
+        k1 = p[9 * LANES + i]
+        k2 = p[10 * LANES + i]
+        forward = bundle.observation_forward(
             p[i],
             p[1 * LANES + i],
             p[2 * LANES + i],
             p[3 * LANES + i],
             p[4 * LANES + i],
             p[5 * LANES + i],
-            focal,
-            p[9 * LANES + i],
-            p[10 * LANES + i],
+            k1,
+            k2,
             p[11 * LANES + i],
             p[12 * LANES + i],
             p[13 * LANES + i],
         )
-        u = forward[16]
-        v = forward[17]
-        scale = focal * forward[19]
+        u, v, square, bent = forward[:4]
+        scale = focal * bent
+        slope = focal * (k1 + 2.0 * k2 * square)
         (
             rows[i],
             rows[1 * LANES + i],
@@ -163,7 +96,7 @@ def block_jacobian(p, rows):
             rows[6 * LANES + i],
             rows[7 * LANES + i],
             rows[8 * LANES + i],
-        ) = observation_row(forward, focal, 1.0, 0.0, u, w)
+        ) = observation_row(forward, focal, slope, 1.0, 0.0, u, w)
         (
             rows[9 * LANES + i],
             rows[10 * LANES + i],
@@ -174,7 +107,7 @@ def block_jacobian(p, rows):
             rows[15 * LANES + i],
             rows[16 * LANES + i],
             rows[17 * LANES + i],
-        ) = observation_row(forward, focal, 0.0, 1.0, v, w)
+        ) = observation_row(forward, focal, slope, 0.0, 1.0, v, w)
         rows[18 * LANES + i] = p[7 * LANES + i] + scale * u - p[15 * LANES + i]
         rows[19 * LANES + i] = p[8 * LANES + i] + scale * v - p[16 * LANES + i]
 

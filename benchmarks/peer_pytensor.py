@@ -32,7 +32,8 @@ def prepare(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     kinds = [np.asarray(leaf) for leaf in found]
     symbols = [pt.tensor(dtype=leaf.dtype, shape=(None,) * leaf.ndim) for leaf in kinds]
     symbolic = optree.tree_unflatten(tree, symbols)
-    value = rebind(case.text("pytensor"), _Names(pt), _Names(pt), _lax())(*symbolic)
+    text = rebind(case.text("pytensor"), _Names(pt), _Names(pt), _lax(), linalg=pt.linalg)
+    value = text(*symbolic)
     argnums = (case.argnums,) if isinstance(case.argnums, int) else case.argnums
     wanted = optree.tree_leaves(tuple(symbolic[position] for position in argnums))
     outputs = [pytensor.Out(out, borrow=True) for out in (value, *pt.grad(value, wanted))]

@@ -153,9 +153,12 @@ def _parallel_usable() -> None:
 def _jax(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     import jax
     import jax.numpy
+    import jax.scipy.linalg
     import jax.scipy.special
 
-    function = rebind(case.text("jax"), jax.numpy, jax.scipy.special, jax.lax)
+    function = rebind(
+        case.text("jax"), jax.numpy, jax.scipy.special, jax.lax, linalg=jax.scipy.linalg
+    )
     compiled = jax.jit(jax.value_and_grad(function, argnums=case.argnums))
 
     def value_and_grad(*args: Any) -> Any:
@@ -177,9 +180,11 @@ def _jax_place(args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _autograd(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:
     import autograd
     import autograd.numpy
+    import autograd.scipy.linalg
     import autograd.scipy.special
 
-    function = rebind(case.text("autograd"), autograd.numpy, autograd.scipy.special)
+    names = autograd.scipy
+    function = rebind(case.text("autograd"), autograd.numpy, names.special, linalg=names.linalg)
     compute: Callable[..., Any] = autograd.value_and_grad(function, case.argnums)
     return compute
 

@@ -89,12 +89,11 @@ def all_observations(cameras, points, weights, camera_of, point_of, seen):
 
 
 @njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
-def observation_adjoint(a0, b0, c0, cx, cy, cz, focal, u0, v0, k1, k2, px, py, pz, w, su, sv):
-    """Value and cotangents (a camera's eleven; a point's are the centre's, negative) of one.
+def observation_forward(a0, b0, c0, cx, cy, cz, k1, k2, px, py, pz):
+    """The projection before its focal length, and what its derivatives are made of.
 
     Near zero, sine and cosine are taken for 1 and the axis for the rotation vector.
     """
-    # forward
     x0 = px - cx
     y0 = py - cy
     z0 = pz - cz
@@ -112,25 +111,21 @@ def observation_adjoint(a0, b0, c0, cx, cy, cz, focal, u0, v0, k1, k2, px, py, p
     cross_y = c * x0 - a * z0
     cross_z = a * y0 - b * x0
     along = dot * (1.0 - cosine)
-    x = x0 * cosine + cross_x * sine + a * along
-    y = y0 * cosine + cross_y * sine + b * along
-    z = z0 * cosine + cross_z * sine + c * along
-    depth = 1.0 / z
-    u = x * depth
-    v = y * depth
+    depth = 1.0 / (z0 * cosine + cross_z * sine + c * along)
+    u = (x0 * cosine + cross_x * sine + a * along) * depth
+    v = (y0 * cosine + cross_y * sine + b * along) * depth
     square = u * u + v * v
     bent = 1.0 + (k1 + k2 * square) * square
-    scale = focal * bent
-    e = w * (u0 + scale * u - su)
-    f = w * (v0 + scale * v - sv)
-    # reverse
-    u0_bar = 2.0 * w * e
-    v0_bar = 2.0 * w * f
-    scale_bar = u0_bar * u + v0_bar * v
-    bent_bar = scale_bar * focal
-    square_bar = bent_bar * (k1 + 2.0 * k2 * square)
-    u_bar = u0_bar * scale + 2.0 * square_bar * u
-    v_bar = v0_bar * scale + 2.0 * square_bar * v
+    turned = x0, y0, z0, far, inverse, cosine, sine, a, b, c, dot
+    crossed = cross_x, cross_y, cross_z, along, depth
+    return u, v, square, bent, turned, crossed
+
+
+@njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
+def observation_reverse(u, v, turned, crossed, u_bar, v_bar):
+    """Cotangents of the rotation vector and of the point seen from the centre."""
+    x0, y0, z0, far, inverse, cosine, sine, a, b, c, dot = turned
+    cross_x, cross_y, cross_z, along, depth = crossed
     x_bar = u_bar * depth
     y_bar = v_bar * depth
     z_bar = -(x_bar * u + y_bar * v)
@@ -151,10 +146,39 @@ def observation_adjoint(a0, b0, c0, cx, cy, cz, focal, u0, v0, k1, k2, px, py, p
     angle_bar -= (a_bar * a + b_bar * b + c_bar * c) * inverse
     angle_bar = angle_bar if far else 0.0
     return (
-        e * e + f * f,
         a_bar * inverse + angle_bar * a,
         b_bar * inverse + angle_bar * b,
         c_bar * inverse + angle_bar * c,
+        x0_bar,
+        y0_bar,
+        z0_bar,
+    )
+
+
+@njit(fastmath=FLAGS, error_model="numpy", forceinline=True)
+def observation_adjoint(a0, b0, c0, cx, cy, cz, focal, u0, v0, k1, k2, px, py, pz, w, su, sv):
+    """Value and cotangents (a camera's eleven; a point's are the centre's, negative) of one."""
+    u, v, square, bent, turned, crossed = observation_forward(
+        a0, b0, c0, cx, cy, cz, k1, k2, px, py, pz
+    )
+    scale = focal * bent
+    e = w * (u0 + scale * u - su)
+    f = w * (v0 + scale * v - sv)
+    u0_bar = 2.0 * w * e
+    v0_bar = 2.0 * w * f
+    scale_bar = u0_bar * u + v0_bar * v
+    bent_bar = scale_bar * focal
+    square_bar = bent_bar * (k1 + 2.0 * k2 * square)
+    u_bar = u0_bar * scale + 2.0 * square_bar * u
+    v_bar = v0_bar * scale + 2.0 * square_bar * v
+    a0_bar, b0_bar, c0_bar, x0_bar, y0_bar, z0_bar = observation_reverse(
+        u, v, turned, crossed, u_bar, v_bar
+    )
+    return (
+        e * e + f * f,
+        a0_bar,
+        b0_bar,
+        c0_bar,
         -x0_bar,
         -y0_bar,
         -z0_bar,

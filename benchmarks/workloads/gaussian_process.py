@@ -18,39 +18,6 @@ def log_likelihood(scales, amplitude, noise, x, y):
     return -0.5 * np.sum(z * z) - np.sum(np.log(np.diag(L))) - 0.5 * n * np.log(2.0 * np.pi)
 
 
-def in_jax(scales, amplitude, noise, x, y):
-    from jax.scipy.linalg import solve_triangular
-
-    n = x.shape[0]
-    d = (x[:, None, :] - x[None, :, :]) / scales
-    K = amplitude * np.exp(-0.5 * np.sum(d * d, axis=-1)) + noise * np.eye(n)
-    L = np.linalg.cholesky(K)
-    z = solve_triangular(L, y, lower=True)
-    return -0.5 * np.sum(z * z) - np.sum(np.log(np.diag(L))) - 0.5 * n * np.log(2.0 * np.pi)
-
-
-def in_autograd(scales, amplitude, noise, x, y):
-    from autograd.scipy.linalg import solve_triangular
-
-    n = x.shape[0]
-    d = (x[:, None, :] - x[None, :, :]) / scales
-    K = amplitude * np.exp(-0.5 * np.sum(d * d, axis=-1)) + noise * np.eye(n)
-    L = np.linalg.cholesky(K)
-    z = solve_triangular(L, y, lower=True)
-    return -0.5 * np.sum(z * z) - np.sum(np.log(np.diag(L))) - 0.5 * n * np.log(2.0 * np.pi)
-
-
-def in_pytensor(scales, amplitude, noise, x, y):
-    from pytensor.tensor.linalg import cholesky, solve_triangular
-
-    n = x.shape[0]
-    d = (x[:, None, :] - x[None, :, :]) / scales
-    K = amplitude * np.exp(-0.5 * np.sum(d * d, axis=-1)) + noise * np.eye(n)
-    L = cholesky(K)
-    z = solve_triangular(L, y, lower=True)
-    return -0.5 * np.sum(z * z) - np.sum(np.log(np.diag(L))) - 0.5 * n * np.log(2.0 * np.pi)
-
-
 @limit
 def covariance(scales, amplitude, noise, x, E, K):
     """The lower triangle: of E the exponentials, of K the covariances."""
@@ -168,11 +135,6 @@ CASES = [
         limit=log_likelihood_adjoint,
         tiny=partial(inputs, 9),
         sized=lambda extra: inputs(9 + extra),
-        texts={
-            "jax": in_jax,
-            "autograd": in_autograd,
-            "pytensor": in_pytensor,
-            "casadi": None,
-        },
+        texts={"casadi": None},
     ),
 ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.building import built
+from tests.schedule.region_programs import int_, numbers
 from tracegrad import ops
 from tracegrad.ir.core import Guard
 from tracegrad.ir.interpreter import evaluate
@@ -19,10 +20,6 @@ from tracegrad.transforms.vjp import vjp
 
 n, m = symbol("n"), symbol("m")
 sin, greater = REGISTRY["sin"], REGISTRY["greater"]
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def loops(function):
@@ -43,10 +40,6 @@ def assert_opened(make, *types, arguments, opened=True, least=0):
 
 def vectors(*sizes, count=2):
     return [tuple(numbers(k, seed=j) for j in range(count)) for k in sizes]
-
-
-def int_(value):
-    return constant(value, i64)
 
 
 # --- where trips are independent --------------------------------------------------------------

@@ -11,8 +11,21 @@ from tracegrad.backend.compile import array_type, compile_kernel, run_plain, sca
 from tracegrad.backend.emit import emit_loop_form, entry_name
 from tracegrad.ir.interpreter import evaluate
 from tracegrad.ir.text import print_function
+from tracegrad.ir.types import i64, symbol
 from tracegrad.ir.verifier import verify
+from tracegrad.ops.registry import REGISTRY, constant
 from tracegrad.schedule.regions import copies, schedule_regions
+
+n, m = symbol("n"), symbol("m")
+greater, tanh, exp = (REGISTRY[name] for name in ("greater", "tanh", "exp"))
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def int_(value):
+    return constant(value, i64)
 
 
 def lowered(function):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.building import built
-from tests.schedule.region_programs import assert_all_forms_agree, executed, lowered
+from tests.schedule.region_programs import assert_all_forms_agree, executed, lowered, numbers
 from tracegrad import ops
 from tracegrad.ir.types import ArrayType, f64, i64, scalar, symbol
 from tracegrad.ops.access import zeros
@@ -25,10 +25,6 @@ def at(x, *indices):
 
 def zero():
     return constant(0.0)
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def places(size, count, seed=0):

@@ -3,37 +3,28 @@
 import numpy as np
 import pytest
 
-from tests.ops.building import built
+from tests.ops.building import built, names_of
 from tests.schedule.region_programs import (
     assert_all_forms_agree,
     assert_linear,
     body_of_loop,
     executed,
+    exp,
+    greater,
+    int_,
     lowered,
+    m,
+    n,
+    numbers,
     reasons,
+    tanh,
 )
 from tracegrad import ops
-from tracegrad.ir.types import ArrayType, i64, scalar, symbol
+from tracegrad.ir.types import ArrayType, i64, scalar
 from tracegrad.ops.access import at, full, slice_, zeros
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.control import branch, for_loop, while_loop
 from tracegrad.ops.registry import REGISTRY, constant
-
-n, m = symbol("n"), symbol("m")
-greater, tanh, exp = (REGISTRY[name] for name in ("greater", "tanh", "exp"))
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def int_(value):
-    return constant(value, i64)
-
-
-def names(function):
-    return [op.name for op in function.walk()]
-
 
 # --- one array, written in a loop -----------------------------------------------------------
 
@@ -56,7 +47,7 @@ def test_a_recurrence_writes_its_array_in_place():
 
 def test_indices_of_a_loop_over_its_array_need_no_check():
     f = built(recurrence, (n,), ())
-    assert "check_index" not in names(lowered(f))
+    assert "check_index" not in names_of(lowered(f))
 
 
 def test_an_index_that_may_be_out_of_range_is_checked():
@@ -80,7 +71,7 @@ def test_negative_indices_count_from_the_end():
         return for_loop(0, n, [zeros((n,))], trip)
 
     f = built(reversed_, (n,))
-    assert "check_index" not in names(lowered(f))
+    assert "check_index" not in names_of(lowered(f))
     assert_all_forms_agree(f, numbers(5))
 
 
@@ -133,8 +124,8 @@ def test_a_triangular_loop_needs_no_checks():
 
     f = built(pairs, (n,))
     loops = lowered(f)
-    assert "check_index" not in names(loops)
-    assert names(loops).count("alloc") == 1
+    assert "check_index" not in names_of(loops)
+    assert names_of(loops).count("alloc") == 1
     assert reasons(f) == []
     assert_all_forms_agree(f, numbers(6), compiled=True)
 
@@ -182,7 +173,7 @@ def test_updates_in_both_arms_of_a_branch():
 
     f = built(signs, (n,))
     assert reasons(f) == []
-    assert names(lowered(f)).count("alloc") == 1
+    assert names_of(lowered(f)).count("alloc") == 1
     assert_all_forms_agree(f, numbers(8), compiled=True)
     assert_linear(f, lambda size: (numbers(size),))
 
@@ -299,7 +290,7 @@ def test_a_row_made_of_elements_goes_straight_to_its_place():
         return for_loop(0, n, [zeros((n, n))], trip)
 
     f = built(table, (n,))
-    assert names(lowered(f)).count("alloc") == 1
+    assert names_of(lowered(f)).count("alloc") == 1
     assert_all_forms_agree(f, numbers(4))
 
 
@@ -458,12 +449,12 @@ def test_a_slice_is_written_without_an_array_of_indices():
     assert_all_forms_agree(f, numbers(7), compiled=True)
     assert reasons(f) == []
     f = built(even, (n,))
-    assert "check_index" in names(lowered(f))
+    assert "check_index" in names_of(lowered(f))
     assert_all_forms_agree(f, numbers(2))
     with pytest.raises(IndexError):
         executed(f, numbers(4))
     f = built(lambda x: [ops.update(x * 1.0, x, ops.iota(size=n, dtype=i64))], (n,))
-    assert "check_index" not in names(lowered(f))
+    assert "check_index" not in names_of(lowered(f))
 
 
 def test_a_block_is_written_at_a_grid_of_indices():

@@ -1,35 +1,21 @@
 """Several arrays carried through loops and branches: swaps, choices, and the copies they take."""
 
-import numpy as np
-
-from tests.ops.building import built
+from tests.ops.building import built, names_of
 from tests.schedule.region_programs import (
     assert_all_forms_agree,
     assert_linear,
     body_of_loop,
+    int_,
     lowered,
+    m,
+    n,
+    numbers,
     reasons,
 )
 from tracegrad import ops
-from tracegrad.ir.types import i64, symbol
 from tracegrad.ops.access import slice_, zeros
 from tracegrad.ops.control import branch, for_loop
 from tracegrad.ops.registry import REGISTRY, constant
-
-n, m = symbol("n"), symbol("m")
-greater, tanh, exp = (REGISTRY[name] for name in ("greater", "tanh", "exp"))
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def int_(value):
-    return constant(value, i64)
-
-
-def names(function):
-    return [op.name for op in function.walk()]
 
 
 def test_a_swap_exchanges_buffers():
@@ -103,7 +89,7 @@ def test_zeros_are_made_once_for_each_that_is_written():
 
     f = built(two, (n,))
     assert reasons(f) == []
-    assert names(lowered(f)).count("alloc") == 3
+    assert names_of(lowered(f)).count("alloc") == 3
     assert_all_forms_agree(f, numbers(5))
 
 

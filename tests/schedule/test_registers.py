@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.ops.building import built
-from tests.schedule.region_programs import assert_all_forms_agree, lowered
+from tests.schedule.region_programs import assert_all_forms_agree, lowered, numbers
 from tracegrad import ops
 from tracegrad.backend.emit import emit_loop_form
 from tracegrad.ir.interpreter import evaluate
@@ -20,10 +20,6 @@ from tracegrad.schedule.regions import _Regions
 from tracegrad.schedule.registers import LONGEST, keep_in_registers
 
 n, m = symbol("n"), symbol("m")
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def in_loops(function, name):

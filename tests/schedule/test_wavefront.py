@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.building import built
-from tests.schedule.region_programs import assert_all_forms_agree, lowered
+from tests.schedule.region_programs import assert_all_forms_agree, lowered, numbers
 from tracegrad import ops
 from tracegrad.backend.emit import emit_loop_form
 from tracegrad.ir.interpreter import evaluate
@@ -19,10 +19,6 @@ from tracegrad.schedule import wavefront
 
 n, m = symbol("n"), symbol("m")
 SIZES = [(0, 0), (0, 4), (4, 0), (1, 1), (2, 5), (6, 3), (5, 5)]
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def filled(cell, *, start=0, rows=(1, n), columns=(1, m), steps=(1, 1), result=True):

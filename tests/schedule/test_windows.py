@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.building import built
-from tests.schedule.region_programs import assert_all_forms_agree
+from tests.schedule.region_programs import assert_all_forms_agree, numbers
 from tracegrad import ops
 from tracegrad.ir.core import Guard
 from tracegrad.ir.interpreter import evaluate
@@ -19,10 +19,6 @@ from tracegrad.schedule import schedule
 from tracegrad.schedule.windows import open_windows
 
 n, m = symbol("n"), symbol("m")
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def counting(start, length, step=1):
