@@ -52,11 +52,7 @@ class Compiled(Exchangeable):
     def __init__(
         self, fun: Callable[..., Any], verb: Verb, options: Options = DEFAULT_OPTIONS
     ) -> None:
-        if not callable(fun):
-            raise ArgumentError(
-                f"{verb.name} takes a function, not {type(fun).__name__}",
-                way_out=f"write tracegrad.{verb.name}(f)(x), not tracegrad.{verb.name}(f(x))",
-            )
+        verb.check_function(fun)
         self.py_func = fun
         self._verb = verb
         self._options = options

@@ -86,6 +86,14 @@ class Verb:
     has_aux: bool = False
     single: bool = True
 
+    def check_function(self, fun: object) -> None:
+        """Raise ArgumentError where the verb was given a result instead of a function."""
+        if not callable(fun):
+            raise ArgumentError(
+                f"{self.name} takes a function, not {type(fun).__name__}",
+                way_out=f"write tracegrad.{self.name}(f)(x), not tracegrad.{self.name}(f(x))",
+            )
+
     def describe(self) -> str:
         if self.argnums is None and not self.argnames:
             return self.name

@@ -326,9 +326,7 @@ class Arrays:
         if owner == "null":
             return
         if shared:
-            self.lock.take()
-            self._define("python_retain", _PYTHON_RETAIN, INCREF="Py_IncRef")
-            self.writer.do(f"call void @python_retain(ptr {owner})")
+            self._count("python_retain", "Py_IncRef", owner)
         else:
             self.writer.module.define("retain", _RETAIN)
             self.writer.do(f"call void @retain(ptr {owner})")
@@ -338,12 +336,16 @@ class Arrays:
         if owner == "null":
             return
         if shared:
-            self.lock.take()
-            self._define("python_release", _PYTHON_RELEASE, DECREF="Py_DecRef")
-            self.writer.do(f"call void @python_release(ptr {owner})")
+            self._count("python_release", "Py_DecRef", owner)
         else:
             self.writer.module.define("release", _RELEASE)
             self.writer.do(f"call void @release(ptr {owner})")
+
+    def _count(self, name: str, function: str, owner: str) -> None:
+        """Call Python's own ``function`` for counting, unless there is no ``owner``."""
+        self.lock.take()
+        self._define(name, _COUNT.replace("NAME", name), COUNT=function)
+        self.writer.do(f"call void @{name}(ptr {owner})")
 
     def hold(self, view: View) -> str:
         """Keep an array that no name holds, until it is let go; every way out of the kernel
@@ -454,22 +456,11 @@ class Arrays:
         return Number(BOOL, found)
 
 
-_PYTHON_RETAIN = """define internal void @python_retain(ptr %object) {
+_COUNT = """define internal void @NAME(ptr %object) {
   %none = icmp eq ptr %object, null
   br i1 %none, label %done, label %held
 held:
-  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 INCREF)
-  call void %function(ptr %object)
-  br label %done
-done:
-  ret void
-}"""
-
-_PYTHON_RELEASE = """define internal void @python_release(ptr %object) {
-  %none = icmp eq ptr %object, null
-  br i1 %none, label %done, label %held
-held:
-  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 DECREF)
+  %function = load ptr, ptr getelementptr ([0 x ptr], ptr @addresses, i64 0, i64 COUNT)
   call void %function(ptr %object)
   br label %done
 done:
