@@ -124,6 +124,24 @@ def cholesky(a: np.ndarray) -> np.ndarray:
 
 
 @helper
+def cholesky_cotangent(factor: np.ndarray, factor_bar: np.ndarray) -> np.ndarray:
+    """The cotangent of a symmetric matrix, for one of its Cholesky factor."""
+    n = factor.shape[0]
+    turned, bar = np.zeros_like(factor), np.zeros_like(factor)
+    for i in range(n):
+        for j in range(i + 1):
+            turned[j, i] = factor[i, j]
+            bar[i, j] = factor_bar[i, j]
+    half = np.dot(turned, bar)
+    for i in range(n):
+        for j in range(i + 1):
+            half[i, j] = half[i, j] * 0.5
+            half[j, i] = half[i, j]
+    left = _substituted(turned, half, False)
+    return symmetric(_substituted(turned, np.ascontiguousarray(left.T), False))
+
+
+@helper
 def slogdet(a: np.ndarray) -> np.ndarray:
     """The sign of the determinant and the logarithm of its magnitude, as one array."""
     out = np.empty(2, a.dtype)

@@ -30,11 +30,8 @@ from tracegrad.ops.registry import REGISTRY, Sample, constant, general
 
 
 def cholesky_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
-    """L⁻ᵀ P L⁻¹, where P is Lᵀ L_bar's lower triangle, mirrored and halved: symmetric as a is."""
-    inner = product(transpose(out), triangle(out_bar))
-    half = mirrored(inner) * constant(0.5, inner.dtype)
-    left = solve_triangular(out, half, lower=True, transposed=True)
-    return (solve_triangular(out, left, lower=True, right=True),)
+    """Symmetric, as a is."""
+    return (cholesky_cotangent(out, out_bar),)
 
 
 def cholesky_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
@@ -42,9 +39,14 @@ def cholesky_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Valu
     (a_dot,) = tangents
     if a_dot is None:
         return None
-    left = solve_triangular(out, symmetric_part(a_dot), lower=True)
-    inner = solve_triangular(out, left, lower=True, transposed=True, right=True)
-    return product(out, triangle(inner, diagonal=0.5))
+    return product(out, _half_of_congruence(out, a_dot))
+
+
+def _half_of_congruence(factor: Value, a: Value) -> Value:
+    """Φ(L⁻¹ a L⁻ᵀ) of the symmetric part of a; Φ: the lower triangle with half the diagonal."""
+    left = solve_triangular(factor, symmetric_part(a), lower=True)
+    inner = solve_triangular(factor, left, lower=True, transposed=True, right=True)
+    return triangle(inner, diagonal=0.5)
 
 
 def _symmetric(a: np.ndarray) -> np.ndarray:
@@ -72,6 +74,84 @@ cholesky = general(
     samples=_positive_samples,
     cost=64.0,
     source="Murray (2016), Differentiation of the Cholesky decomposition, eq. 8 and 10",
+)
+
+
+# --- cholesky_cotangent -----------------------------------------------------------------------
+
+
+def _of_one_size(name: str, factor: ArrayType, factor_bar: ArrayType) -> ArrayType:
+    if factor_bar != square(name, factor):
+        raise TypeError(f"{name}: two matrices of one type are needed, not {factor}, {factor_bar}")
+    return factor
+
+
+def _congruence(factor: Value, inner: Value) -> Value:
+    """L⁻ᵀ (the mirrored lower triangle of ``inner``, halved) L⁻¹."""
+    half = mirrored(inner) * constant(0.5, inner.dtype)
+    left = solve_triangular(factor, half, lower=True, transposed=True)
+    found: Value = solve_triangular(factor, left, lower=True, right=True)
+    return found
+
+
+def _cotangent_reference(factor: np.ndarray, factor_bar: np.ndarray) -> np.ndarray:
+    lower = np.tril(factor)
+    inner = np.tril(lower.T @ np.tril(factor_bar))
+    half = (inner + np.tril(inner, -1).T) * np.asarray(0.5, factor.dtype)
+    left = np.linalg.solve(lower.T, half)
+    return _symmetric(np.linalg.solve(lower.T, left.T).T)
+
+
+def cholesky_cotangent_vjp(
+    out_bar: Value, out: Value, factor: Value, factor_bar: Value
+) -> tuple[Value, Value]:
+    """The transpose of `cholesky_cotangent_jvp`. In factor_bar the operation is linear, and the
+    transpose of that is `cholesky_jvp`."""
+    half = _half_of_congruence(factor, out_bar)
+    turned = product(out, symmetric_part(out_bar))
+    moved = solve_triangular(factor, turned, lower=True, transposed=True, right=True)
+    inner = product(triangle(factor_bar), transpose(half))
+    return triangle(inner - (moved + moved)), triangle(product(triangle(factor), half))
+
+
+def cholesky_cotangent_jvp(
+    tangents: Sequence[Value | None], out: Value, factor: Value, factor_bar: Value
+) -> Value | None:
+    factor_dot, bar_dot = tangents
+    parts: list[Value] = []
+    if bar_dot is not None:
+        parts.append(cholesky_cotangent(factor, bar_dot))
+    if factor_dot is not None:
+        lower_dot = triangle(factor_dot)
+        inner = product(transpose(lower_dot), triangle(factor_bar))
+        moved = solve_triangular(factor, product(out, lower_dot), lower=True, right=True)
+        parts.append(_congruence(factor, inner) - (moved + transpose(moved)))
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def _cotangent_samples(rng: np.random.Generator) -> list[Sample]:
+    # What stands above the diagonals is not read.
+    return [
+        Sample((np.asarray(rng.normal(size=(n, n)) + 3.0 * np.eye(n)), rng.normal(size=(n, n))))
+        for n in (1, 2, 4)
+    ]
+
+
+cholesky_cotangent = general(
+    "cholesky_cotangent",
+    doc="""The cotangent of a symmetric matrix, for a cotangent of its Cholesky factor L:
+    L⁻ᵀ P L⁻¹, where P is the lower triangle of Lᵀ L_bar, mirrored and halved. Only lower triangles
+    are read, the result is symmetric.""",
+    infer=lambda factor, factor_bar: _of_one_size("cholesky_cotangent", factor, factor_bar),
+    reference=_cotangent_reference,
+    array="runtime.cholesky_cotangent({0}, {1})",
+    vjp=cholesky_cotangent_vjp,
+    jvp=cholesky_cotangent_jvp,
+    samples=_cotangent_samples,
+    cost=128.0,
+    source="Murray (2016), Differentiation of the Cholesky decomposition, eq. 10",
 )
 
 

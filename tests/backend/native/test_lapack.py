@@ -72,6 +72,41 @@ def test_factors_and_inverses(dtype):
     check("np.linalg.det(a)", "a", square)
 
 
+#: Blocks of 16 rows: one, just more than one, and several, taken apart more than once.
+BLOCKS = (*SIZES, 16, 17, 33, 50, 75)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_and_their_cotangents_by_blocks(dtype):
+    check("runtime.cholesky(a)", "a", [(positive(n, dtype),) for n in BLOCKS])
+    lower = [np.linalg.cholesky(positive(n, dtype)) for n in BLOCKS if n]
+    cases = [(a, rng.normal(size=a.shape).astype(dtype)) for a in lower]
+    cases.append((np.empty((0, 0), dtype), np.empty((0, 0), dtype)))
+    check("runtime.cholesky_cotangent(a, b)", "a, b", cases)
+
+
+def test_a_cotangent_is_symmetric_and_reads_lower_triangles():
+    f = native("out = runtime.cholesky_cotangent(a, b)\nreturn out", "a, b", *[np.ones((2, 2))] * 2)
+    for n in BLOCKS[1:]:
+        a, b = np.linalg.cholesky(positive(n)), rng.normal(size=(n, n))
+        above = np.triu(np.full((n, n), np.nan), 1)
+        found = f(a + above, b + above)
+        np.testing.assert_array_equal(found, found.T)
+        np.testing.assert_array_equal(found, f(a, b))
+
+
+@pytest.mark.parametrize("n", [3, 16, 40, 75])
+def test_a_pivot_that_is_not_positive_is_found_wherever_it_stands(n):
+    f = native("out = runtime.cholesky(a)\nreturn out", "a", np.ones((2, 2)))
+    for k in range(n):
+        for wrong in (0.0, -1e-300, np.nan):
+            a = np.eye(n)
+            a[k, k] = wrong
+            with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+                f(a)
+    assert np.isfinite(f(np.eye(n))).all()
+
+
 def test_only_the_symmetric_part_counts():
     a = positive(9)
     uneven = a + np.triu(rng.normal(size=(9, 9)), 1) * 0.1

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tracegrad.backend.native import fortran
+from tracegrad.backend.native import cholesky, fortran
 from tracegrad.backend.native.fortran import Argument, Letter, Place, Real
 from tracegrad.backend.native.types import F32, F64, I64, Array, Number, Scalar, Unsupported, View
 from tracegrad.backend.native.writer import Writer, real
@@ -33,7 +33,8 @@ NO_SINGULAR_VALUES = "SVD did not converge"
 NO_FACTORS = "Incorrect argument found while performing QR factorization"
 
 RANKS: dict[str, int | None] = {
-    **dict.fromkeys(("cholesky", "inv", "pinv", "eigh", "svd", "orthonormal"), 2),
+    **dict.fromkeys(("cholesky", "cholesky_cotangent", "inv", "pinv"), 2),
+    **dict.fromkeys(("eigh", "svd", "orthonormal"), 2),
     "slogdet": 1,
     **dict.fromkeys(("solve", "solve_triangular")),
 }
@@ -92,14 +93,21 @@ class _Call:
     # --- functions
 
     def cholesky(self, a: View) -> View:
-        """The lower triangle is the upper one of the transpose, and so is the factor."""
         n, _ = a.shape
         out, held = self._symmetric(a, result=True)
-        self._lapack("potrf", Letter("U"), n, Place(out.data), self._lead(n), fails=NOT_POSITIVE)
+        refused = cholesky.factor(self.writer, self.element, out.data, n, self._lead(n))
+        self._refuse(refused, NOT_POSITIVE)
         with self.writer.loop(n) as i:
             some = self._op(f"add nsw i64 {i}, 1")
             begin = self._op(f"add nsw i64 {self._op(f'mul nsw i64 {i}, {n}')}, {some}")
             self._clear(self._at(out, begin), self._op(f"sub nsw i64 {n}, {some}"))
+        return self._give(out, held)
+
+    def cholesky_cotangent(self, factor: View, factor_bar: View) -> View:
+        n, _ = factor.shape
+        out, held = self._copy(factor_bar, result=True)
+        place = factor.data, out.data
+        cholesky.cotangent(self.writer, self.element, *place, n, self._lead(n))
         return self._give(out, held)
 
     def solve_triangular(
@@ -546,6 +554,7 @@ def _in_tiles(name: str, tile: _Tile, within: Writer, kind: Scalar) -> str:
 
 _FUNCTIONS: dict[str, Callable[..., View]] = {
     "cholesky": _Call.cholesky,
+    "cholesky_cotangent": _Call.cholesky_cotangent,
     "solve_triangular": _Call.solve_triangular,
     "solve": _Call.solve,
     "inv": _Call.inv,
