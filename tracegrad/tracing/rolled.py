@@ -426,7 +426,8 @@ class Rolled(ABC):
                 last is param for last, param in paired(value, each.entry)
             )
             if constant_ or alike:
-                settled[k] = each.start
+                # What has no value of the IR (a constant) is known from its spec.
+                settled[k] = each.start if each.params else each.entry
             elif self._is_renamed(each, value, yields):
                 settled[k] = value
             else:
