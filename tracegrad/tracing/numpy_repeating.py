@@ -63,7 +63,8 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         size = x.shape[d]
         if size == 0:
             continue
-        back = -(by % size)
+        # Within one turn, which is the rule, no remainder stands in the sizes that follow.
+        back = -by if abs(by) < size else -(by % size)
         if back == 0:
             continue
         head = (slice(None),) * d
