@@ -1,8 +1,9 @@
 """Memory of large arrays, used again: results and scratch arrays of kernels.
 
 A fresh page costs more than writing to it does, and a large block that is freed goes back to the
-system. So freed blocks of a megabyte or more wait here for the next array of about their size, up
-to a number of bytes (`limit`); the one that has waited longest goes first.
+system: always from some 32 MB, and from 128 KiB by what the C library has seen before. So freed
+blocks of that size wait here for the next array of about theirs, up to a number of bytes (`limit`);
+the one that has waited longest goes first.
 
 NumPy calls `malloc` and its companions as the data handler of the arrays that `empty` and `zeros`
 make (NEP 49), kernels call them for scratch. A block is handed out again only after its owner freed
@@ -25,7 +26,7 @@ from typing import Any
 
 __all__ = ["LARGE", "address", "clear", "held", "limit"]
 
-LARGE = 1 << 20
+LARGE = 1 << 17
 """Bytes from which an array is large."""
 
 BLOCKS = 64
