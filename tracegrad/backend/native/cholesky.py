@@ -13,15 +13,15 @@ their transposes. Only lower triangles are read; what is above a diagonal may be
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from tracegrad.backend.native import fortran
-from tracegrad.backend.native.fortran import Argument, Letter, Place, Real
+from tracegrad.backend.native import substitution
+from tracegrad.backend.native.blocks import Rows, at, blas, by_halves, text
+from tracegrad.backend.native.fortran import Real
 from tracegrad.backend.native.types import F32, Scalar
 from tracegrad.backend.native.writer import Module, Writer, real
 
-LEAF = 16
-"""Rows of a block that is not taken apart."""
+FEW = 64
+"""Up to so many rows all of a symmetric product takes less time than half of it by ``syrk``."""
 
 
 def factor(writer: Writer, kind: Scalar, a: str, n: str, lead: str) -> str:
@@ -57,40 +57,6 @@ def cotangent(writer: Writer, kind: Scalar, factor: str, bar: str, n: str, lead:
 # --- by halves --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Halves:
-    """A matrix cut into blocks: the sizes of the diagonal ones, and where three of them begin."""
-
-    first: str
-    second: str
-    lead: str
-    writer: Writer
-    kind: Scalar
-
-    def blocks(self, a: str) -> tuple[str, str, str]:
-        """The first diagonal block, the one below it, and the second diagonal block."""
-        op = self.writer.op
-        below = op(f"mul nsw i64 {self.first}, {self.lead}")
-        last = op(f"add nsw i64 {below}, {self.first}")
-        return a, _at(self.writer, self.kind, a, below), _at(self.writer, self.kind, a, last)
-
-
-def _by_halves(writer: Writer, kind: Scalar, leaf: Callable[[], None]) -> _Halves:
-    """The halves of a matrix of ``%n`` rows; a small one is done by what ``leaf`` writes.
-
-    The first has a multiple of LEAF rows.
-    """
-    op = writer.op
-    small, large = writer.label("small"), writer.label("large")
-    writer.branch(op(f"icmp sle i64 %n, {LEAF}"), small, large)
-    writer.start(small)
-    leaf()
-    writer.start(large)
-    pairs = op(f"sdiv i64 {op(f'add nsw i64 %n, {2 * LEAF - 1}')}, {2 * LEAF}")
-    first = op(f"mul nsw i64 {pairs}, {LEAF}")
-    return _Halves(first, op(f"sub nsw i64 %n, {first}"), "%lead", writer, kind)
-
-
 def _factor(module: Module, kind: Scalar, name: str, leaf: str) -> str:
     """L11 of a11; l21 = a21 L11⁻ᵀ; L22 of a22 - l21 l21ᵀ."""
     writer = Writer(module)
@@ -101,7 +67,7 @@ def _factor(module: Module, kind: Scalar, name: str, leaf: str) -> str:
         writer.do(f"ret i1 {found}")
         writer.open = False
 
-    halves = _by_halves(writer, kind, small)
+    halves = by_halves(writer, kind, small)
     m, k = halves.first, halves.second
     a11, a21, a22 = halves.blocks("%a")
     failed, fine = writer.label("failed"), writer.label("fine")
@@ -110,11 +76,18 @@ def _factor(module: Module, kind: Scalar, name: str, leaf: str) -> str:
     writer.do("ret i1 true")
     writer.open = False
     writer.start(fine)
-    _blas(writer, kind, "trsm", "LUTN", m, k, Real(1.0), a11, a21)
-    _blas(writer, kind, "syrk", "UT", k, m, Real(-1.0), a21, Real(1.0), a22)
+    substitution.rows(writer, kind, a11, a21, k, m, turned=True)
+    few, many, done = (writer.label(each) for each in ("few", "many", "done"))
+    writer.branch(op(f"icmp sle i64 {k}, {FEW}"), few, many)
+    writer.start(few)
+    blas(writer, kind, "gemm", "TN", k, k, m, Real(-1.0), a21, a21, Real(1.0), a22)
+    writer.jump(done)
+    writer.start(many)
+    blas(writer, kind, "syrk", "UT", k, m, Real(-1.0), a21, Real(1.0), a22)
+    writer.start(done)
     found = op(f"call i1 @{name}(ptr {a22}, i64 {k}, i64 %lead)")
     writer.do(f"ret i1 {found}")
-    return _text(writer, f"internal i1 @{name}(ptr %a, i64 %n, i64 %lead)")
+    return text(writer, f"internal i1 @{name}(ptr %a, i64 %n, i64 %lead)")
 
 
 def _cotangent(module: Module, kind: Scalar, name: str, leaf: str) -> str:
@@ -130,83 +103,27 @@ def _cotangent(module: Module, kind: Scalar, name: str, leaf: str) -> str:
         writer.do("ret void")
         writer.open = False
 
-    halves = _by_halves(writer, kind, small)
+    halves = by_halves(writer, kind, small)
     m, k = halves.first, halves.second
     l11, l21, l22 = halves.blocks("%l")
     bar11, bar21, bar22 = halves.blocks("%bar")
     writer.do(f"call void @{name}(ptr {l22}, ptr {bar22}, i64 {k}, i64 %lead)")
-    _blas(writer, kind, "symm", "RU", m, k, Real(-2.0), bar22, l21, Real(1.0), bar21)
-    _blas(writer, kind, "trsm", "LUNN", m, k, Real(0.5), l11, bar21)
-    _blas(writer, kind, "gemm", "NT", m, m, k, Real(-2.0), l21, bar21, Real(1.0), bar11)
+    blas(writer, kind, "symm", "RU", m, k, Real(-2.0), bar22, l21, Real(1.0), bar21)
+    substitution.rows(writer, kind, l11, bar21, k, m, scale=0.5)
+    blas(writer, kind, "gemm", "NT", m, m, k, Real(-2.0), l21, bar21, Real(1.0), bar11)
     writer.do(f"call void @{name}(ptr {l11}, ptr {bar11}, i64 {m}, i64 %lead)")
     writer.do("ret void")
-    return _text(writer, f"internal void @{name}(ptr %l, ptr %bar, i64 %n, i64 %lead)")
-
-
-def _blas(writer: Writer, kind: Scalar, name: str, letters: str, *rest: Real | str) -> None:
-    """A call whose options are letters; every matrix has ``%lead``."""
-    arguments: list[Argument] = [Letter(each) for each in letters]
-    sizes = {"trsm": 2, "syrk": 2, "symm": 2, "gemm": 3}[name]
-    for position, each in enumerate(rest):
-        if position < sizes or isinstance(each, Real):
-            arguments.append(each)
-        else:
-            arguments += [Place(each), "%lead"]
-    fortran.call(writer, f"blas.{name}", kind, *arguments)
+    return text(writer, f"internal void @{name}(ptr %l, ptr %bar, i64 %n, i64 %lead)")
 
 
 # --- small blocks -----------------------------------------------------------------------------
-
-
-class _Rows:
-    """A block of LEAF rows of LEAF elements in memory of its own, full of zeros at first."""
-
-    def __init__(self, writer: Writer, kind: Scalar) -> None:
-        self.writer = writer
-        self.kind = kind
-        self.vector = f"<{LEAF} x {kind.llvm}>"
-        self.memory = writer.slot(f"[{LEAF * LEAF} x {kind.llvm}], align 64")
-        size = LEAF * LEAF * kind.size
-        clear = writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
-        writer.do(f"call void {clear}(ptr align 64 {self.memory}, i8 0, i64 {size}, i1 false)")
-
-    def place(self, i: str, j: str = "0") -> str:
-        index = self.writer.op(f"add nsw i64 {self.writer.op(f'mul nsw i64 {i}, {LEAF}')}, {j}")
-        return _at(self.writer, self.kind, self.memory, index)
-
-    def get(self, i: str, j: str) -> str:
-        return self.writer.op(f"load {self.kind.llvm}, ptr {self.place(i, j)}")
-
-    def put(self, value: str, i: str, j: str) -> None:
-        self.writer.do(f"store {self.kind.llvm} {value}, ptr {self.place(i, j)}")
-
-    def row(self, i: str) -> str:
-        return self.writer.op(f"load {self.vector}, ptr {self.place(i)}")
-
-    def put_row(self, value: str, i: str) -> None:
-        self.writer.do(f"store {self.vector} {value}, ptr {self.place(i)}")
-
-    def spread(self, number: str) -> str:
-        """A row full of a number."""
-        op = self.writer.op
-        first = op(f"insertelement {self.vector} poison, {self.kind.llvm} {number}, i64 0")
-        return op(
-            f"shufflevector {self.vector} {first}, {self.vector} poison, "
-            f"<{LEAF} x i32> zeroinitializer"
-        )
-
-    def less(self, row: str, factor: str, other: str) -> str:
-        """row - factor · other."""
-        op = self.writer.op
-        product = op(f"fmul contract {self.vector} {self.spread(factor)}, {other}")
-        return op(f"fsub contract {self.vector} {row}, {product}")
 
 
 def _factor_leaf(module: Module, kind: Scalar, name: str) -> str:
     """Row j of Lᵀ, then what it takes from the rows below it."""
     writer = Writer(module)
     op, type = writer.op, kind.llvm
-    rows = _Rows(writer, kind)
+    rows = Rows(writer, kind)
     _each_of_triangle(
         writer, kind, "%a", lambda place, i, j: rows.put(op(f"load {type}, ptr {place}"), j, i)
     )
@@ -232,7 +149,7 @@ def _factor_leaf(module: Module, kind: Scalar, name: str) -> str:
     writer.open = False
     writer.start(failed)
     writer.do("ret i1 true")
-    return _text(writer, f"internal i1 @{name}(ptr %a, i64 %n, i64 %lead) noinline")
+    return text(writer, f"internal i1 @{name}(ptr %a, i64 %n, i64 %lead) noinline")
 
 
 def _cotangent_leaf(module: Module, kind: Scalar, name: str) -> str:
@@ -246,11 +163,11 @@ def _cotangent_leaf(module: Module, kind: Scalar, name: str) -> str:
     """
     writer = Writer(module)
     op, type = writer.op, kind.llvm
-    factor, bar = _Rows(writer, kind), _Rows(writer, kind)
-    total, sum_row = writer.slot(type), writer.slot(f"{bar.vector}, align 64")
+    factor, bar = Rows(writer, kind), Rows(writer, kind)
+    total, sum_row = writer.slot(type), writer.slot(bar.vector)
     for rows, source in ((factor, "%l"), (bar, "%bar")):
 
-        def take(place: str, i: str, j: str, rows: _Rows = rows) -> None:
+        def take(place: str, i: str, j: str, rows: Rows = rows) -> None:
             rows.put(op(f"load {type}, ptr {place}"), i, j)
 
         _each_of_triangle(writer, kind, source, take)
@@ -288,7 +205,7 @@ def _cotangent_leaf(module: Module, kind: Scalar, name: str) -> str:
 
     _each_of_triangle(writer, kind, "%bar", give)
     writer.do("ret void")
-    return _text(writer, f"internal void @{name}(ptr %l, ptr %bar, i64 %n, i64 %lead) noinline")
+    return text(writer, f"internal void @{name}(ptr %l, ptr %bar, i64 %n, i64 %lead) noinline")
 
 
 def _each_of_triangle(
@@ -299,7 +216,7 @@ def _each_of_triangle(
     with writer.loop("%n") as i:
         begin = op(f"mul nsw i64 {i}, %lead")
         with writer.loop(op(f"add nsw i64 {i}, 1")) as j:
-            done(_at(writer, kind, base, op(f"add nsw i64 {begin}, {j}")), i, j)
+            done(at(writer, kind, base, op(f"add nsw i64 {begin}, {j}")), i, j)
 
 
 def _mirror(module: Module, kind: Scalar, name: str) -> str:
@@ -321,16 +238,8 @@ def _mirror(module: Module, kind: Scalar, name: str) -> str:
                         op(f"add nsw i64 {op(f'mul nsw i64 {row}, %lead')}, {column}")
                         for row, column in ((i, j), (j, i))
                     ]
-                    source, target = (_at(writer, kind, "%a", each) for each in places)
+                    source, target = (at(writer, kind, "%a", each) for each in places)
                     value = op(f"load {kind.llvm}, ptr {source}")
                     writer.do(f"store {kind.llvm} {value}, ptr {target}")
     writer.do("ret void")
-    return _text(writer, f"internal void @{name}(ptr %a, i64 %n, i64 %lead) noinline")
-
-
-def _at(writer: Writer, kind: Scalar, base: str, index: str) -> str:
-    return writer.op(f"getelementptr inbounds {kind.memory}, ptr {base}, i64 {index}")
-
-
-def _text(writer: Writer, head: str) -> str:
-    return "\n".join([f"define {head} nounwind {{\nstart:", *writer.slots, *writer.lines, "}"])
+    return text(writer, f"internal void @{name}(ptr %a, i64 %n, i64 %lead) noinline")
