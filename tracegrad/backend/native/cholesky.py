@@ -18,7 +18,7 @@ from tracegrad.backend.native import substitution
 from tracegrad.backend.native.blocks import Rows, at, blas, by_halves, text
 from tracegrad.backend.native.fortran import Real
 from tracegrad.backend.native.types import F32, Scalar
-from tracegrad.backend.native.writer import Module, Writer, real
+from tracegrad.backend.native.writer import FEW_TRIPS, Module, Writer, real
 
 FEW = 64
 """Up to so many rows all of a symmetric product takes less time than half of it by ``syrk``."""
@@ -129,7 +129,7 @@ def _factor_leaf(module: Module, kind: Scalar, name: str) -> str:
     )
     root = module.declare(f"llvm.sqrt.{'f32' if kind is F32 else 'f64'}", type, type)
     failed = writer.label("failed")
-    with writer.loop("%n") as j:
+    with writer.loop("%n", wishes=FEW_TRIPS) as j:
         pivot = rows.get(j, j)
         fine = writer.label("fine")
         writer.branch(op(f"fcmp ogt {type} {pivot}, {real(0.0, kind)}"), fine, failed)
@@ -137,7 +137,7 @@ def _factor_leaf(module: Module, kind: Scalar, name: str) -> str:
         diagonal = op(f"call {type} {root}({type} {pivot})")
         row = op(f"fdiv {rows.vector} {rows.row(j)}, {rows.spread(diagonal)}")
         rows.put_row(row, j)
-        with writer.loop("%n", op(f"add nsw i64 {j}, 1")) as i:
+        with writer.loop("%n", op(f"add nsw i64 {j}, 1"), wishes=FEW_TRIPS) as i:
             rows.put_row(rows.less(rows.row(i), rows.get(j, i), row), i)
     _each_of_triangle(
         writer,
@@ -172,7 +172,7 @@ def _cotangent_leaf(module: Module, kind: Scalar, name: str) -> str:
 
         _each_of_triangle(writer, kind, source, take)
     half = real(0.5, kind)
-    with writer.loop("%n") as step:
+    with writer.loop("%n", wishes=FEW_TRIPS) as step:
         j = op(f"sub nsw i64 {op(f'sub nsw i64 %n, {step}')}, 1")
         after = op(f"add nsw i64 {j}, 1")
         diagonal = factor.get(j, j)
@@ -181,7 +181,7 @@ def _cotangent_leaf(module: Module, kind: Scalar, name: str) -> str:
         row = factor.row(j)
         writer.do(f"store {type} {real(0.0, kind)}, ptr {total}")
         writer.do(f"store {bar.vector} {bar.row(j)}, ptr {sum_row}")
-        with writer.loop("%n", after) as i:
+        with writer.loop("%n", after, wishes=FEW_TRIPS) as i:
             c, c_bar = factor.get(i, j), op(f"fmul {type} {bar.get(i, j)}, {inverse}")
             before = op(f"load {type}, ptr {total}")
             more = op(f"fmul contract {type} {c}, {c_bar}")
@@ -213,9 +213,9 @@ def _each_of_triangle(
 ) -> None:
     """What ``done(place, row, column)`` writes, for each element of the lower triangle."""
     op = writer.op
-    with writer.loop("%n") as i:
+    with writer.loop("%n", wishes=FEW_TRIPS) as i:
         begin = op(f"mul nsw i64 {i}, %lead")
-        with writer.loop(op(f"add nsw i64 {i}, 1")) as j:
+        with writer.loop(op(f"add nsw i64 {i}, 1"), wishes=FEW_TRIPS) as j:
             done(at(writer, kind, base, op(f"add nsw i64 {begin}, {j}")), i, j)
 
 
@@ -225,15 +225,15 @@ def _mirror(module: Module, kind: Scalar, name: str) -> str:
     op, tile = writer.op, 8
     smaller = module.declare("llvm.smin.i64", "i64", "i64, i64")
     tiles = op(f"sdiv i64 {op(f'add nsw i64 %n, {tile - 1}')}, {tile}")
-    with writer.loop(tiles) as down:
+    with writer.loop(tiles, wishes=FEW_TRIPS) as down:
         top = op(f"mul nsw i64 {down}, {tile}")
         bottom = op(f"call i64 {smaller}(i64 {op(f'add nsw i64 {top}, {tile}')}, i64 %n)")
-        with writer.loop(op(f"add nsw i64 {down}, 1")) as across:
+        with writer.loop(op(f"add nsw i64 {down}, 1"), wishes=FEW_TRIPS) as across:
             left = op(f"mul nsw i64 {across}, {tile}")
             right = op(f"add nsw i64 {left}, {tile}")
-            with writer.loop(bottom, top) as i:
+            with writer.loop(bottom, top, wishes=FEW_TRIPS) as i:
                 stop = op(f"call i64 {smaller}(i64 {right}, i64 {i})")
-                with writer.loop(stop, left) as j:
+                with writer.loop(stop, left, wishes=FEW_TRIPS) as j:
                     places = [
                         op(f"add nsw i64 {op(f'mul nsw i64 {row}, %lead')}, {column}")
                         for row, column in ((i, j), (j, i))

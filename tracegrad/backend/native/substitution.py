@@ -9,7 +9,7 @@ from __future__ import annotations
 from tracegrad.backend.native.blocks import LEAF, Rows, at, blas, by_halves, text
 from tracegrad.backend.native.fortran import Real
 from tracegrad.backend.native.types import Scalar
-from tracegrad.backend.native.writer import Module, Writer, real
+from tracegrad.backend.native.writer import FEW_TRIPS, Module, Writer, real
 
 TOGETHER = 4
 """Rows that are solved for at a time: each waits for itself in every step."""
@@ -87,14 +87,14 @@ def _leaf(module: Module, kind: Scalar, name: str, turned: bool, scale: float) -
     factors, spare = Rows(writer, kind), Rows(writer, kind)
     inverses = writer.slot(factors.vector)
     size = str(LEAF)
-    with writer.loop(size) as i:
+    with writer.loop(size, wishes=FEW_TRIPS) as i:
         begin = op(f"mul nsw i64 {i}, %lead")
         diagonal = op(f"load {type}, ptr {at(writer, kind, '%l', op(f'add nsw i64 {begin}, {i}'))}")
         inverse = op(f"fdiv {type} {real(1.0, kind)}, {diagonal}")
         writer.do(f"store {type} {inverse}, ptr {at(writer, kind, inverses, i)}")
-    with writer.loop(size) as i:
+    with writer.loop(size, wishes=FEW_TRIPS) as i:
         begin = op(f"mul nsw i64 {i}, %lead")
-        with writer.loop(i) as j:
+        with writer.loop(i, wishes=FEW_TRIPS) as j:
             place = at(writer, kind, "%l", op(f"add nsw i64 {begin}, {j}"))
             row, column = (j, i) if turned else (i, j)
             inverse = op(f"load {type}, ptr {at(writer, kind, inverses, row)}")
@@ -104,7 +104,7 @@ def _leaf(module: Module, kind: Scalar, name: str, turned: bool, scale: float) -
     if scale != 1.0:
         inverse = op(f"fmul {factors.vector} {inverse}, {factors.spread(real(scale, kind))}")
     groups = op(f"sdiv i64 {op(f'add nsw i64 %count, {TOGETHER - 1}')}, {TOGETHER}")
-    with writer.loop(groups) as group:
+    with writer.loop(groups, wishes=FEW_TRIPS) as group:
         places, values = [], []
         for r in range(TOGETHER):
             i = op(f"add nsw i64 {op(f'mul nsw i64 {group}, {TOGETHER}')}, {r}")

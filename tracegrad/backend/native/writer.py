@@ -151,8 +151,13 @@ class Writer:
         self.open = False
 
     @contextlib.contextmanager
-    def loop(self, stop: str, start: str = "0") -> Iterator[str]:
-        """What is written within is done for each index from ``start`` on below ``stop``."""
+    def loop(self, stop: str, start: str = "0", wishes: Sequence[str] = ()) -> Iterator[str]:
+        """What is written within is done for each index from ``start`` on below ``stop``.
+
+        Parameters
+        ----------
+        wishes : what LLVM is told of the loop, such as `FEW_TRIPS`.
+        """
         head, body, latch, end = (self.label(n) for n in ("head", "body", "latch", "end"))
         before = self.reachable()
         self.start(head)
@@ -163,7 +168,10 @@ class Writer:
         yield index
         self.start(latch)
         self.do(f"{following} = add nsw i64 {index}, 1")
-        self.jump(head)
+        if wishes:
+            self.jump_back(head, wishes)
+        else:
+            self.jump(head)
         self.start(end)
 
     def slot(self, type: str, first: str | None = None) -> str:
