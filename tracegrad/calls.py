@@ -45,7 +45,7 @@ _COMPARED = (bool, int, float, complex, str, bytes)
 """Static values of these types are equal when they compare equal; others are by identity."""
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """There is no direct way for such a version."""
 
 
@@ -104,7 +104,7 @@ def direct_call(
     _name_kernel(text, version.kernel.compiled, careful)
     try:
         inputs = _inputs(text, arguments, version, careful)
-    except _Unfit:
+    except Unfit:
         return None
     text.add("try:")
     text.add(f"raw = kernel({', '.join(inputs)})", 2)
@@ -137,7 +137,7 @@ def direct_into(
     try:
         inputs = _inputs(text, arguments, version, careful)
         leaves = _leaves_of_out(text, outputs, recipe, form.results, careful)
-    except _Unfit:
+    except Unfit:
         return None
     count = sum(at is None for at in form.results)
     returned = iter(["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)])
@@ -163,13 +163,14 @@ def direct_into(
     return text.function("into", head)
 
 
-_REFUSALS = "(TypeError, ValueError, OverflowError, GuardFailed)"
+REFUSALS = (TypeError, ValueError, OverflowError, GuardFailed)
 """What comes of arguments that a kernel is not for; the general way finds out which."""
 
 
 def _return_or_miss(text: _Text, result: str, after: str | None = None) -> None:
     """What follows the call of the kernel in a ``try``; the general way's errors are its own."""
-    text.add(f"except {_REFUSALS}:")
+    text.names["REFUSALS"] = REFUSALS
+    text.add("except REFUSALS:")
     text.add("pass", 2)
     text.add("else:")
     text.add(f"return {result}", 2)
@@ -183,7 +184,7 @@ def _name_kernel(text: _Text, compiled: CompiledKernel, careful: bool) -> None:
     # Other ranks, dtypes or layouts must come back here, not be compiled behind our back.
     text.names["kernel"] = compiled.entry_point if careful else compiled.checked
     text.trusting = compiled.native and not careful
-    text.names |= {"ndarray": np.ndarray, "kernel_array": kernel_array, "GuardFailed": GuardFailed}
+    text.names |= {"ndarray": np.ndarray, "kernel_array": kernel_array}
 
 
 def _parameters(
@@ -196,7 +197,7 @@ def _parameters(
     more : what the general way gets after positional and keyword arguments.
     """
     text.names |= {"MISS": MISS, "general": general, "present": _present}
-    width = _width(shape)
+    width = width_of(shape)
     options = ", out=MISS, workspace=None" if more else ""
     if names is not None and len(names) == width and not any(map(_is_taken, names)):
         arguments = list(names)
@@ -219,7 +220,7 @@ def _is_taken(name: str) -> bool:
 
 _WORDS = frozenset(
     {
-        *("MISS", "GuardFailed", "LookFailed", "Workspace", "ndarray", "kernel", "kernel_array"),
+        *("MISS", "REFUSALS", "LookFailed", "Workspace", "ndarray", "kernel", "kernel_array"),
         *("general", "present", "raw", "out", "workspace", "rest", "keywords", "free", "arrays"),
     }
 )
@@ -233,7 +234,7 @@ def _present(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 # --- arguments --------------------------------------------------------------------------------
 
 
-def _width(shape: Shape) -> int:
+def width_of(shape: Shape) -> int:
     """How many arguments the call has."""
     structure = shape.structure
     width = structure.width if structure.spec is None else len(structure.spec.children())
@@ -296,7 +297,7 @@ def _descend(text: _Text, name: str, spec: Any, found: list[str]) -> None:
         for part, key in zip(parts, spec.entries(), strict=True):
             text.add(f"{part} = getattr({name}, {text.constant(key)}, None)")
     else:
-        raise _Unfit
+        raise Unfit
     for part, child in zip(parts, children, strict=True):
         _descend(text, part, child, found)
 
@@ -314,10 +315,10 @@ def _argument(text: _Text, leaf: str, kind: Leaf, given: type, careful: bool) ->
             same = (
                 f"{leaf} is {fixed} or type({leaf}) is {text.constant(cls)} and {leaf} == {fixed}"
             )
-        elif isinstance(value, type) or not any("__eq__" in vars(c) for c in cls.__mro__[:-1]):
+        elif compares_plainly(value):
             same = f"{leaf} is {fixed}"
         else:
-            raise _Unfit
+            raise Unfit
         text.miss_unless(same)
         return None
     if kind.kind == "array":
@@ -325,6 +326,13 @@ def _argument(text: _Text, leaf: str, kind: Leaf, given: type, careful: bool) ->
         return _array(text, leaf, kind.dtype, kind.rank, careful)
     text.miss_unless(f"type({leaf}) is {text.constant(given)}")
     return leaf
+
+
+def compares_plainly(value: Any) -> bool:
+    """Whether a static value that is the very object that was traced is the same value."""
+    cls = type(value)
+    plain = not any("__eq__" in vars(c) for c in cls.__mro__[:-1])
+    return cls in _COMPARED or isinstance(value, type) or plain
 
 
 def _array(
@@ -423,7 +431,7 @@ def _result(text: _Text, recipe: Recipe, values: Sequence[str]) -> str:
         for value, converter in zip(values, recipe.converters, strict=True)
     ]
     if recipe.rearranges_only:
-        with contextlib.suppress(_Unfit):
+        with contextlib.suppress(Unfit):
             return _build(text, arranged, dict(zip(map(id, markers), shown, strict=True)))
     return f"{text.constant(recipe.arrange)}(({''.join(f'{value}, ' for value in shown)}))"
 
@@ -447,4 +455,4 @@ def _build(text: _Text, tree: Any, shown: dict[int, str]) -> str:
     if tree is None or kind in _COMPARED:
         return text.constant(tree)
     # It may hold kernel values where nobody sees them.
-    raise _Unfit
+    raise Unfit

@@ -30,6 +30,7 @@ from tracegrad.options import DEFAULT_OPTIONS, Options
 from tracegrad.outputs import Workspace, sizes_of
 from tracegrad.passes import optimize
 from tracegrad.remembered import Remembered
+from tracegrad.tables import after_some_calls, table_call, table_into
 from tracegrad.verbs import Recipe, Verb
 from tracegrad.versions import Signature, Version
 
@@ -247,12 +248,14 @@ class Compiled(Exchangeable):
                 ),
                 ".into",
             )
-        direct = version.directs[wanted]
-        if direct is None:
+        self._go_into(self._quickest(version, wanted))
+
+    def _go_into(self, function: Callable[..., Any] | None) -> None:
+        if function is None:
             self.__dict__.pop("into", None)
         else:
             # Found before the method of the class, and without a frame of Python in between.
-            self.__dict__["into"] = direct
+            self.__dict__["into"] = function
 
     def _try_versions(self, signature: Signature, leaves: list[Any]) -> Any:
         for version in list(signature.versions):
@@ -332,7 +335,35 @@ class Compiled(Exchangeable):
                 direct_call(version, self._miss_weakly(), names=names, careful=careful)
             )
         self._direct = version.directs[wanted]
-        self._go_to(self._direct or self._general())
+        self._go_to(self._quickest(version, wanted) or self._general())
+
+    def _quickest(self, version: Version, wanted: tuple[Any, ...]) -> Callable[..., Any] | None:
+        """The direct way ``wanted``; once it was called some times, a table in its stead."""
+        direct = version.directs[wanted]
+        if direct is None or wanted not in _TABLES:
+            return direct
+        if wanted not in version.tables:
+            owner = weakref.ref(self)
+
+            def tabulate() -> None:
+                called = owner()
+                if called is not None:
+                    called._tabulate(version, wanted)
+
+            version.tables[wanted] = after_some_calls(direct, tabulate)
+        return version.tables[wanted]
+
+    def _tabulate(self, version: Version, wanted: tuple[Any, ...]) -> None:
+        """Make a table for the direct way ``wanted``; from now on it is called, if there is one."""
+        direct = version.directs[wanted]
+        assert direct is not None
+        made = _TABLES[wanted](version, direct, self._binder.plain_names())
+        quickest = version.tables[wanted] = made or direct
+        if wanted[0] == "into":
+            if self._latest_into == (version, False):
+                self._go_into(quickest)
+        elif self._latest is version and self._direct is direct:
+            self._go_to(quickest)
 
     def _named(self, direct: Callable[..., Any] | None, more: str = "") -> Any:
         """A direct way under the name that Python's own complaints about arguments show."""
@@ -470,6 +501,10 @@ class Compiled(Exchangeable):
         if self._options.kernel.parallel:
             text += f"\nthreads:\n{explain_threads(function)}"
         return text
+
+
+_TABLES = {("call", False): table_call, ("into", False, False): table_into}
+"""The direct ways that may become tables."""
 
 
 def _static_leaves(kinds: tuple[Leaf, ...]) -> frozenset[int]:

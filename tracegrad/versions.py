@@ -30,6 +30,8 @@ class Version:
     """There while the kernel is compiled in the background."""
     directs: dict[tuple[Any, ...], Callable[..., Any] | None] = field(default_factory=dict)
     """The direct ways made for this version, by what they are for."""
+    tables: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict)
+    """What is called in their stead; see `tracegrad.tables`."""
 
     @property
     def title(self) -> str:

@@ -37,6 +37,9 @@ class Path:
     root: Callable[[], Any]
     text: str
     steps: tuple[tuple[str, Any], ...] = ()
+    place: tuple[str, Any] | None = None
+    """Where the root looks, for who looks there himself: an item ``name`` of a "global"
+    namespace, a "cell", or an object that is "held"."""
 
     def fetch(self) -> Any:
         """What is there now; any lookup error if there is nothing."""
@@ -48,16 +51,21 @@ class Path:
     def then(self, kind: str, name: Any) -> Path:
         text = f"{self.text}.{name}" if kind == "." else f"{self.text}[{name!r}]"
         return Path(
-            (*self.key, kind, type(name), name), self.root, text, (*self.steps, (kind, name))
+            (*self.key, kind, type(name), name),
+            self.root,
+            text,
+            (*self.steps, (kind, name)),
+            self.place,
         )
 
 
 def global_path(namespace: dict[str, Any], name: str) -> Path:
-    return Path(("global", id(namespace), name), lambda: namespace[name], name)
+    place = ("global", (namespace, name))
+    return Path(("global", id(namespace), name), lambda: namespace[name], name, place=place)
 
 
 def cell_path(cell: CellType, name: str) -> Path:
-    return Path(("cell", id(cell), name), lambda: cell.cell_contents, name)
+    return Path(("cell", id(cell), name), lambda: cell.cell_contents, name, place=("cell", cell))
 
 
 def default_path(function: FunctionType, name: str) -> Path:
@@ -74,7 +82,7 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
 
 
 def held_path(value: Any, name: str) -> Path:
-    return Path(("held", id(value)), lambda: value, name)
+    return Path(("held", id(value)), lambda: value, name, place=("held", value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +91,8 @@ class Check:
 
     path: Path
     holds_for: Callable[[Any], bool]
+    known: tuple[Any, ...] = ()
+    """An object that it holds for, whatever its state; there may be others."""
 
     def holds(self) -> bool:
         try:
@@ -197,13 +207,13 @@ class Captures:
         if path.key in self.checks:
             return value
         if isinstance(value, _SCALARS):
-            self.checks[path.key] = Check(path, lambda now: same_value(now, value))
+            self.checks[path.key] = Check(path, lambda now: same_value(now, value), (value,))
             return value
         if isinstance(value, list | tuple | dict | set | frozenset):
             snapshot = _snapshot(value)
             self.checks[path.key] = Check(path, lambda now: _snapshot(now) == snapshot)
         else:
-            self.checks[path.key] = Check(path, lambda now: now is value)
+            self.checks[path.key] = Check(path, lambda now: now is value, (value,))
         if not isinstance(value, _CODE):
             self._known.setdefault(id(value), (value, path))
         return value

@@ -154,6 +154,7 @@ def test_nothing_is_held_after_a_call():
     entry = compiled().entry_point
     x = np.ones(5)
     seven = np.ones(7)
+    gc.collect()
     before = sys.getrefcount(x), sys.getrefcount(np.dtype(float))
     y, _ = entry(x, 2.0, 1)
     assert sys.getrefcount(y) == (3 if results.KEEPS else 2)  # a small result is kept

@@ -1,8 +1,9 @@
-"""The function that CPython calls: arguments in, statements, results out.
+"""The functions that CPython calls: arguments in, statements, results out.
 
-It is a ``METH_FASTCALL`` function. An argument that is not exactly what the kernel was made for
-(another dtype, rank, layout or type) raises TypeError before anything is done, so that the caller
-tries another way.
+``values`` takes objects and puts the objects of results side by side: it is what `caller` goes to.
+``entry`` is a ``METH_FASTCALL`` function that returns them as one object. An argument that is not
+exactly what the kernel was made for (another dtype, rank, layout or type) raises TypeError before
+anything is done, so that the caller tries another way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracegrad.backend.native import webs
-from tracegrad.backend.native.externals import ENTRY
+from tracegrad.backend.native.externals import ENTRY, VALUES
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.parts import Parts
@@ -38,6 +39,10 @@ from tracegrad.backend.native.writer import FIRST_NOTE, Module, Writer
 # Offsets in NumPy's array object; part of its binary interface.
 _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 16, 24, 32, 56, 64
 _TYPE_NUMBER, _BYTE_ORDER = 28, 26
+
+TUPLE_ITEMS = 24
+"""Where the items of a tuple are; part of CPython's binary interface."""
+
 _C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 
 
@@ -99,7 +104,8 @@ def _write(
     program.arrays.use_stack()
     entry = _Entry(writer, program)
     entry.write(function, types)
-    return Text(_text(writer, program), tuple(module.addresses))
+    packing = _packing(module, max(0, entry.count))
+    return Text(_text(writer, program, packing), tuple(module.addresses))
 
 
 def _meanings(tree: ast.Module) -> dict[str, str]:
@@ -130,7 +136,8 @@ class _Entry:
         self.writer = writer
         self.program = program
         self.mismatch = writer.label("mismatch")
-        self.result = writer.slot("ptr", "null")
+        self.count = -1
+        """How many results there are; every way out returns as many."""
 
     def write(self, function: ast.FunctionDef, types: Sequence[Type]) -> None:
         arguments = function.args
@@ -154,15 +161,14 @@ class _Entry:
         self._raise(status)
         writer.jump(done)
         writer.start(done)
-        found = op(f"load ptr, ptr {self.result}")
-        writer.do(f"ret ptr {found}")
+        writer.do(f"ret i1 {op(f'icmp eq i32 {status}, -1')}")
         writer.open = False
         writer.start(self.mismatch)
         kind = writer.address("exception.builtins.TypeError")
         text = writer.module.message("No matching definition for these argument types")
         set_ = writer.address("PyErr_SetString")
         writer.do(f"call void {set_}(ptr {kind}, ptr {text})")
-        writer.do("ret ptr null")
+        writer.do("ret i1 false")
         writer.open = False
 
     def _go_on_if(self, condition: str) -> None:
@@ -235,42 +241,33 @@ class _Entry:
         error = writer.call("PyErr_Occurred", "ptr")
         writer.branch(writer.op(f"icmp eq ptr {error}, null"), fine, failed)
         writer.start(failed)
-        writer.do("ret ptr null")
+        writer.do("ret i1 false")
         writer.open = False
         writer.start(fine)
 
     # --- results
 
     def _finish(self, results: Sequence[Value]) -> None:
-        writer = self.writer
-        if len(results) == 1:
-            self._keep(self._object(results[0]))
-            return
-        if not results:
-            none = writer.address("Py_None")
-            writer.call("Py_IncRef", "void", f"ptr {none}")
-            self._keep(none)
-            return
-        refuse = self.program.arrays.refuse
-        made = writer.call("PyTuple_New", "ptr", f"i64 {len(results)}")
-        refuse(writer.op(f"icmp eq ptr {made}, null"), "", None)
+        writer, op = self.writer, self.writer.op
+        if self.count not in (-1, len(results)):
+            raise Unsupported("another number of results")
+        self.count = len(results)
+        objects = [self._object(each) for each in results]
         missing = "false"
-        for number, each in enumerate(results):
-            object = self._object(each)
-            given = (f"ptr {made}", f"i64 {number}", f"ptr {object}")
-            writer.call("PyTuple_SetItem", "i32", *given)
+        for number, (each, object) in enumerate(zip(results, objects, strict=True)):
+            place = op(f"getelementptr ptr, ptr %results, i64 {number}")
+            writer.do(f"store ptr {object}, ptr {place}")
             if isinstance(each, Number):
-                missing = writer.op(f"or i1 {missing}, {writer.op(f'icmp eq ptr {object}, null')}")
+                missing = op(f"or i1 {missing}, {op(f'icmp eq ptr {object}, null')}")
+        if missing == "false":
+            return
         failed, fine = writer.label("failed"), writer.label("fine")
         writer.branch(missing, failed, fine, rare=True)
         writer.start(failed)
-        writer.call("Py_DecRef", "void", f"ptr {made}")
+        for object in objects:
+            writer.call("Py_DecRef", "void", f"ptr {object}")
         self.program.fail("", None)
         writer.start(fine)
-        self._keep(made)
-
-    def _keep(self, object: str) -> None:
-        self.writer.do(f"store ptr {object}, ptr {self.result}")
 
     def _object(self, value: Value) -> str:
         if isinstance(value, View):
@@ -336,13 +333,55 @@ def _type_numbers(dtype: np.dtype) -> list[int]:
     return [np.dtype(code).num for code in np.typecodes["All"] if np.dtype(code) == dtype]
 
 
-def _text(writer: Writer, program: Program) -> str:
+def _packing(module: Module, count: int) -> str:
+    """The function ``entry``: one result as it is, several as a tuple, None where there is none."""
+    writer = Writer(module)
+    op, do = writer.op, writer.do
+    results = writer.slot(f"[{max(1, count)} x ptr]")
+    well = op(f"call i1 @{VALUES}(ptr %arguments, i64 %count, ptr {results})")
+    packing, failed = writer.label("packing"), writer.label("failed")
+    writer.branch(op(f"xor i1 {well}, true"), failed, packing, rare=True)
+    writer.start(packing)
+    if count == 1:
+        do(f"ret ptr {op(f'load ptr, ptr {results}')}")
+    elif not count:
+        none = writer.address("Py_None")
+        writer.call("Py_IncRef", "void", f"ptr {none}")
+        do(f"ret ptr {none}")
+    else:
+        made = writer.call("PyTuple_New", "ptr", f"i64 {count}")
+        release, fine = writer.label("release"), writer.label("fine")
+        writer.branch(op(f"icmp eq ptr {made}, null"), release, fine, rare=True)
+        writer.start(fine)
+        for number in range(count):
+            found = op(f"getelementptr ptr, ptr {results}, i64 {number}")
+            place = op(f"getelementptr i8, ptr {made}, i64 {TUPLE_ITEMS + 8 * number}")
+            do(f"store ptr {op(f'load ptr, ptr {found}')}, ptr {place}")
+        do(f"ret ptr {made}")
+        writer.open = False
+        writer.start(release)
+        for number in range(count):
+            found = op(f"getelementptr ptr, ptr {results}, i64 {number}")
+            writer.call("Py_DecRef", "void", f"ptr {op(f'load ptr, ptr {found}')}")
+        writer.jump(failed)
+    writer.open = False
+    writer.start(failed)
+    do("ret ptr null")
     head = f"define ptr @{ENTRY}(ptr %self, ptr %arguments, i64 %count) {{\nstart:"
-    body = [head, *writer.slots, *writer.lines, "}"]
+    return "\n".join([head, *writer.slots, *writer.lines, "}"])
+
+
+def _text(writer: Writer, program: Program, packing: str) -> str:
+    head = f"define i1 @{VALUES}(ptr %arguments, i64 %count, ptr %results) noinline {{\nstart:"
+    return with_notes(writer.module, [head, *writer.slots, *writer.lines, "}", packing])
+
+
+def with_notes(module: Module, functions: Sequence[str]) -> str:
+    """The text of a module: what functions need, the functions, and the metadata they name."""
     notes = [
         '!0 = !{!"branch_weights", i32 1, i32 2000}',
         "!1 = !{}",
         f"!2 = !{{i64 0, i64 {2**62}}}",
-        *(f"!{FIRST_NOTE + number} = {note}" for number, note in enumerate(writer.module.notes)),
+        *(f"!{FIRST_NOTE + number} = {note}" for number, note in enumerate(module.notes)),
     ]
-    return "\n".join([writer.module.text(), *body, *notes])
+    return "\n".join([module.text(), *functions, *notes])

@@ -22,6 +22,9 @@ from tracegrad.backend.threads import pool as threads
 ENTRY = "entry"
 """The name of the function that CPython calls, in a module of LLVM."""
 
+VALUES = "values"
+"""The name of a kernel's function that takes objects and puts those of its results side by side."""
+
 FILE = "file"
 """The name of the file that tracebacks show, in a table of addresses."""
 

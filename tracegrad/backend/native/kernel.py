@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: First bytes of a file of object code; changes whenever its layout does.
-_MAGIC = b"tracegrad object 1\n"
+_MAGIC = b"tracegrad object 2\n"
 
 Argument = tuple[np.dtype, int]
 """What a kernel takes: a dtype and a rank, 0 for a number."""
@@ -69,7 +69,7 @@ def compile_native(
     """
     types = [type_of(dtype, rank) for dtype, rank in signature]
     path = None if stem is None else _path(stem, types)
-    stored = None if path is None else _read(path)
+    stored = None if path is None else read_code(path)
     if stored is not None:
         addresses, code = stored
         return NativeKernel(machine.load(code, name, addresses, filename), True)
@@ -79,7 +79,7 @@ def compile_native(
             externals.address(each)
     code = machine.compile_text(text.llvm)
     if path is not None:
-        _write(path, text.addresses, code)
+        write_code(path, text.addresses, code)
     return NativeKernel(machine.load(code, name, text.addresses, filename), False)
 
 
@@ -115,7 +115,7 @@ def _path(stem: Path, types: Sequence[Type]) -> Path:
     return stem.with_name(f"{stem.name}-{digest}.o")
 
 
-def _read(path: Path) -> tuple[list[str], bytes] | None:
+def read_code(path: Path) -> tuple[list[str], bytes] | None:
     """The names in the table of addresses, and the code; None if there is no undamaged file."""
     payload = cache.read_checked(path, _MAGIC)
     if payload is None:
@@ -125,7 +125,7 @@ def _read(path: Path) -> tuple[list[str], bytes] | None:
     return addresses, payload[8 + size :]
 
 
-def _write(path: Path, addresses: Sequence[str], code: bytes) -> None:
+def write_code(path: Path, addresses: Sequence[str], code: bytes) -> None:
     names = json.dumps(list(addresses)).encode()
     cache.write_checked(path, _MAGIC, len(names).to_bytes(8, "little") + names + code)
 

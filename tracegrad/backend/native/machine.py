@@ -83,6 +83,10 @@ _CODE_LEVEL = 2
 """How hard LLVM tries: in its passes, and when it chooses instructions."""
 
 
+_CALLED = (externals.ENTRY, externals.VALUES)
+"""The functions of a module that are called from outside."""
+
+
 def optimise(text: str) -> Any:
     """The LLVM module of a text, verified and optimised. Call it with the lock held."""
     machine = _target()
@@ -100,7 +104,7 @@ def optimise(text: str) -> Any:
     manager.run(module, builder)
     # Vector forms of functions are kept for loops that may want them; most don't.
     for function in module.functions:
-        if not function.is_declaration and function.name != externals.ENTRY:
+        if not function.is_declaration and function.name not in _CALLED:
             function.linkage = "internal"
     unused = llvm.create_new_module_pass_manager()
     unused.add_global_dead_code_eliminate_pass()
@@ -142,12 +146,17 @@ class Code:
     """Machine code in memory, with all that has to live as long.
 
     The function that CPython calls refers to it as its ``__self__``.
+
+    Attributes
+    ----------
+    values : the address of the function that puts results side by side.
     """
 
-    def __init__(self, engine: Any, name: str, place: int, file: Any) -> None:
+    def __init__(self, engine: Any, name: str, place: int, values: int, file: Any) -> None:
         self._engine = engine
         self._file = file
-        self.method = _Method(name.encode(), place, _FASTCALL, None)
+        self.values = values
+        self.method = method(name, place, _FASTCALL)
 
     def __repr__(self) -> str:
         return "<tracegrad machine code>"
@@ -162,10 +171,22 @@ def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Cal
     filename : of the source, for tracebacks.
     """
     file = ctypes.create_string_buffer(filename.encode())
-    values = [
+    found = [
         ctypes.addressof(file) if each == externals.FILE else externals.address(each)
         for each in addresses
     ]
+    engine, place, values = link(code, found)
+    held = Code(engine, name, place, values, file)
+    return builtin(held.method, held)
+
+
+def link(code: bytes, addresses: Sequence[int]) -> tuple[Any, int, int]:
+    """Object code in memory: what owns it, and where its entry and its ``values`` are.
+
+    Parameters
+    ----------
+    addresses : what its table of addresses holds.
+    """
     with lock:
         machine = _target_for_loading()
         empty = llvm.parse_assembly("")
@@ -174,18 +195,28 @@ def load(code: bytes, name: str, addresses: Sequence[str], filename: str) -> Cal
         engine.finalize_object()
         table = engine.get_global_value_address("addresses")
         place = engine.get_function_address(externals.ENTRY)
+        values = engine.get_function_address(externals.VALUES)
     if not table or not place:
         raise RuntimeError("the machine code lacks its entry")
-    slots = (ctypes.c_void_p * len(values)).from_address(table)
-    for number, value in enumerate(values):
+    slots = (ctypes.c_void_p * len(addresses)).from_address(table)
+    for number, value in enumerate(addresses):
         slots[number] = value
-    held = Code(engine, name, place, file)
+    return engine, place, values
+
+
+def method(name: str, place: int, flags: int) -> Any:
+    """What CPython knows of a function at an address."""
+    return _Method(name.encode(), place, flags, None)
+
+
+def builtin(method: Any, owner: Any) -> Callable[..., Any]:
+    """A builtin function, whose ``__self__`` keeps alive what it needs, ``method`` included."""
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = (
         ctypes.py_object,
         [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p],
     )
-    made: Callable[..., Any] = make(ctypes.addressof(held.method), held, None)
+    made: Callable[..., Any] = make(ctypes.addressof(method), owner, None)
     return made
 
 
