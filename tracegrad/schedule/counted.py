@@ -68,6 +68,7 @@ def _tell_signs(
     """Say of the places where a loop that counts from zero begins that they are not negative."""
     (body,) = loop.regions
     index = body.params[0]
+    inside = {v for op in body.ops for v in op.results}
     told: dict[Value | Dim, Value] = {}
     moved: dict[Value, Value] = {}
     before, within = Builder(), Builder()
@@ -78,7 +79,9 @@ def _tell_signs(
             continue
         for at in op.operands[place + 1 :]:
             base = _base(at, index)
-            if base is None or at in moved or not _depends(base, unclear, bound):
+            if base is None or base in inside or at in moved:
+                continue
+            if not _depends(base, unclear, bound):
                 continue
             size = dimension(base)
             key = base if size is None else size

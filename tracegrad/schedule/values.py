@@ -180,7 +180,12 @@ class Evaluator:
             size, dimension = (node.attributes[name] for name in ("size", "dimension"))
             return self._checked(Data(node.operands[0], index, size, dimension))
         if kind == "gather":
-            return self.value(node.operands[0], through_gather(node, index)[1])
+            inner = through_gather(node, index)[1]
+            for e in inner:
+                # An array that is the same along the axis does not ask for the position.
+                if isinstance(e.axis, Data):
+                    self._checked(e.axis)
+            return self.value(node.operands[0], inner)
         if kind == "input":
             return self._input(node, index)
         if kind == "const":
