@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
 from tracegrad.ops.control import inputs_of
+from tracegrad.transforms.shifts import without_effect
 
 
 def active_values(function: Function, wrt: Iterable[Value]) -> set[Value]:
-    """Float values that depend on ``wrt``; `stop_gradient` and integers cut the dependence."""
-    return active_in(function.body, wrt)
+    """Float values that depend on ``wrt`` and make a difference.
+
+    `stop_gradient` and integers cut the dependence, and so do shifts and scales that cancel.
+    """
+    return active_in(function.body, wrt, function.results)
 
 
-def active_in(region: Region, wrt: Iterable[Value]) -> set[Value]:
-    """As `active_values`, for a region and what is in it."""
+def active_in(region: Region, wrt: Iterable[Value], results: Collection[Value]) -> set[Value]:
+    """As `active_values`, for a region and what is in it; ``results`` are read outside."""
     active = set(wrt)
-    _walk(region, active)
+    _walk(region, active, without_effect(region, results))
     return active
 
 
-def _walk(region: Region, active: set[Value]) -> None:
+def _walk(region: Region, active: set[Value], cut: set[Value]) -> None:
     for op in region.ops:
         if op.name in ("for", "while"):
-            _loop(op, active)
+            _loop(op, active, cut)
         elif op.name == "if":
             for arm in op.regions:
-                _walk(arm, active)
+                _walk(arm, active, cut)
                 _mark(active, zip(op.results, arm.yields, strict=True))
         elif op.name != "stop_gradient" and any(v in active for v in op.operands):
-            active.update(r for r in op.results if r.dtype.is_float)
+            active.update(r for r in op.results if r.dtype.is_float and r not in cut)
 
 
-def _loop(op: Operation, active: set[Value]) -> None:
+def _loop(op: Operation, active: set[Value], cut: set[Value]) -> None:
     """A carried value is active when its initial value is, or what any trip makes of it."""
     body = op.regions[-1]
     inits, params = op.operands[leading(op) :], body.params[first_carried(op) :]
     _mark(active, zip(params, inits, strict=True))
     while True:
-        _walk(body, active)
+        _walk(body, active, cut)
         if not _mark(active, zip(params, body.yields, strict=True)):
             break
     _mark(active, zip(op.results, params, strict=True))

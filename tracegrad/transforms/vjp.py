@@ -130,18 +130,19 @@ def _reverse(
     hoist_reads(build.region)
     primal = Primal(build, build.region)
     bounds = Bounds(function, [env[p] for p in function.params])
-    active, known = active_in(build.region, params), list(function.size_sources())
+    results = {env[r] for r in function.results}
+    active, known = active_in(build.region, params, results), list(function.size_sources())
     sweep = Sweep(build, primal, active, known, bounds, function.guards, fuses=fuses)
     with build.at(function.origin, "reverse"):
         for index, seed in seeds.items():
             sweep.add(env[function.results[index]], seed)
     sweep.block(primal.ops)
-    results: list[Value] = []
+    bars: list[Value] = []
     with build.at(function.origin, "reverse"):
         for p in params:
             bar = build.get(sweep.bar(p))
             if bar is None:
                 bar = zero_of(p.type)
                 bar.hint = f"{p.hint}_bar" if p.hint else ""
-            results.append(bar)
-    return results
+            bars.append(bar)
+    return bars
