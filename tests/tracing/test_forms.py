@@ -17,13 +17,14 @@ import scipy.special
 
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
 from tests.tracing.forms_arguments import ARGUMENTS
+from tests.tracing.forms_documented import DOCUMENTED
 from tests.tracing.forms_numeric import NUMERIC
 from tests.tracing.forms_other import OTHER
 from tracegrad.errors import GuardFailed
 
 CASES = [
     pytest.param(text.strip(), id=f"{group}: {text.strip()}")
-    for group, texts in (NUMERIC | OTHER | ARGUMENTS).items()
+    for group, texts in (NUMERIC | OTHER | ARGUMENTS | DOCUMENTED).items()
     for text in texts.strip().splitlines()
 ]
 

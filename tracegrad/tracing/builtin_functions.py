@@ -223,7 +223,9 @@ def sorted_(iterable: Any, /, *, key: Any = None, reverse: bool = False) -> Any:
 def sum_(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim:
-        total = np.sum(iterable, axis=0)
+        # Python adds in the dtype of the items; booleans are integers to it.
+        kind = np.dtype(np.int64) if iterable.dtype.kind == "b" else iterable.dtype
+        total = np.sum(iterable, axis=0, dtype=kind)
         return total if isinstance(start, int) and start == 0 else start + total
     total = start
     for each in iterable:

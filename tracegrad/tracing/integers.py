@@ -50,6 +50,18 @@ def _arithmetic(function: Callable[[Dim, Dim], Dim], name: str) -> tuple[Any, An
     return forward, backward
 
 
+def _bitwise(name: str) -> tuple[Any, Any]:
+    """Of bits a size knows nothing: the result is a number of the kernel."""
+
+    def forward(self: TracedInt, other: Any) -> Any:
+        return self._as_number(name, self, other)
+
+    def backward(self: TracedInt, other: Any) -> Any:
+        return self._as_number(name, other, self)
+
+    return forward, backward
+
+
 def _comparison(relation: str, name: str) -> Any:
     def compare(self: TracedInt, other: Any) -> Any:
         if is_integer(other):
@@ -108,7 +120,9 @@ class TracedInt:
     def __rtruediv__(self, other: Any) -> Any:
         return self._as_number("truediv", other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            return self**other % modulus
         if isinstance(other, int) and not isinstance(other, bool) and 0 <= other <= 8:
             power: Dim = 1
             for _ in range(other):
@@ -123,6 +137,15 @@ class TracedInt:
         return self._as_number("matmul", self, other)
 
     __rmatmul__ = __matmul__
+
+    __and__, __rand__ = _bitwise("and_")
+    __or__, __ror__ = _bitwise("or_")
+    __xor__, __rxor__ = _bitwise("xor")
+    __lshift__, __rlshift__ = _bitwise("lshift")
+    __rshift__, __rrshift__ = _bitwise("rshift")
+
+    def __invert__(self) -> Any:
+        return -self - 1
 
     def __neg__(self) -> Any:
         return dim_or_int(as_dim(self) * -1)
@@ -171,7 +194,9 @@ class TracedInt:
     __trunc__ = __floor__ = __ceil__ = __index__
 
     def __round__(self, digits: int | None = None) -> Any:
-        return self
+        if digits is None or digits >= 0:
+            return self
+        return round(self.__index__(), digits)
 
     def __float__(self) -> float:
         return float(self.__index__())

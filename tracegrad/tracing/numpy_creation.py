@@ -18,7 +18,17 @@ from tracegrad.tracing.integers import TracedInt, as_dim, dim_or_int, is_integer
 from tracegrad.tracing.numpy_shapes import as_shape
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, fresh, ir_dtype, is_traced, operand, to_shape, wrap
+from tracegrad.tracing.values import (
+    cast,
+    common_dtype,
+    fresh,
+    ir_dtype,
+    is_traced,
+    loose,
+    operand,
+    to_shape,
+    wrap,
+)
 
 
 def _plain(dtype: Any, shape: Any) -> bool:
@@ -36,30 +46,32 @@ def _filled(shape: Any, value: Any, dtype: Any) -> Tracer:
     return fresh(np.broadcast_to(x, shape))
 
 
-def _no_order(order: str, name: str) -> None:
-    if order not in ("C", "K", "A"):
-        raise refuse(name, f"with order={order!r}")
-
-
 @implements(np.zeros, always=True)
-def zeros(shape: Any, dtype: Any = float, order: str = "C", *, like: Any = None) -> Any:
+def zeros(
+    shape: Any, dtype: Any = float, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
     return _filled(shape, 0, float if dtype is None else dtype)
 
 
 @implements(np.empty, always=True)
-def empty(shape: Any, dtype: Any = float, order: str = "C", *, like: Any = None) -> Any:
+def empty(
+    shape: Any, dtype: Any = float, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
     return zeros(shape, dtype)
 
 
 @implements(np.ones, always=True)
-def ones(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
+def ones(
+    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
     return _filled(shape, 1, float if dtype is None else dtype)
 
 
 @implements(np.full, always=True)
 def full(
-    shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, like: Any = None
-) -> Any:
+    shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: Any = None,
+    like: Any = None,
+) -> Any:  # fmt: skip
     return _filled(shape, fill_value, dtype)
 
 
@@ -71,29 +83,32 @@ def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Tracer:
 
 @implements(np.zeros_like)
 def zeros_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Any:
+    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
+    device: Any = None,
+) -> Any:  # fmt: skip
     return _like(a, 0, dtype, shape)
 
 
 @implements(np.empty_like)
 def empty_like(
-    prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Any:
+    prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
+    device: Any = None,
+) -> Any:  # fmt: skip
     return _like(prototype, 0, dtype, shape)
 
 
 @implements(np.ones_like)
 def ones_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Any:
+    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
+    device: Any = None,
+) -> Any:  # fmt: skip
     return _like(a, 1, dtype, shape)
 
 
 @implements(np.full_like)
 def full_like(
     a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
-    shape: Any = None,
+    shape: Any = None, *, device: Any = None,
 ) -> Any:  # fmt: skip
     return _like(a, fill_value, dtype, shape)
 
@@ -111,7 +126,6 @@ def array(
     object: Any, dtype: Any = None, *, copy: Any = True, order: str = "K", subok: bool = False,
     ndmin: int = 0, like: Any = None,
 ) -> Any:  # fmt: skip
-    _no_order(order, "np.array")
     if not is_traced(object):
         made = np.array(object, dtype=dtype, ndmin=ndmin)
         if isinstance(object, np.ndarray):
@@ -146,6 +160,8 @@ def arange(
 ) -> Any:  # fmt: skip
     if stop is None:
         start, stop = 0, start
+    elif start is None:
+        start = 0
     if not is_traced([start, stop, step]):
         return _constants(np.arange(start, stop, step, dtype=dtype))
     if any(isinstance(x, float) for x in (start, stop, step)):
@@ -183,7 +199,7 @@ def linspace(
         made = native(start, stop, num, endpoint, retstep, dtype, axis)
         return (_constants(made[0]), made[1]) if retstep else _constants(made)
     low, high = operand(start), operand(stop)
-    kind = np.result_type(low.dtype, high.dtype, np.float64)
+    kind = common_dtype([loose(start), loose(stop), 1.0])
     low, high = cast(low, kind), cast(high, kind)
     count = num if is_integer(num) else int(num)
     if count < 0:
@@ -228,5 +244,8 @@ def tri(N: Any, M: Any = None, k: int = 0, dtype: Any = float, *, like: Any = No
 def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     x = operand(x)
     count = int(x.shape[0] if N is None else N)
+    x = cast(x, np.promote_types(x.dtype, np.int64))
+    if not count:
+        return zeros((x.shape[0], 0), x.dtype)
     powers = [x**k for k in range(count)]
     return np.stack(powers if increasing else powers[::-1], axis=1)

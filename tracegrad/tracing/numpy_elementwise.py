@@ -14,8 +14,16 @@ from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.indexing import nonzero
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.ufuncs import COMPOSED, truth
-from tracegrad.tracing.values import as_operand, cast, common_dtype, elementwise, is_number, operand
+from tracegrad.tracing.ufuncs import COMPOSED, ON_INTEGERS, truth
+from tracegrad.tracing.values import (
+    as_operand,
+    cast,
+    common_dtype,
+    elementwise,
+    is_number,
+    loose,
+    operand,
+)
 
 # --- ufuncs written as combinations -----------------------------------------------------------
 
@@ -73,6 +81,25 @@ COMPOSED.update(
 )
 
 
+def _absolute(x: Tracer) -> Any:
+    return _same(x) if x.dtype.kind in "ub" else elementwise("absolute", [x])
+
+
+def _sign(x: Tracer) -> Any:
+    return cast(operand(x != 0), x.dtype) if x.dtype.kind == "u" else elementwise("sign", [x])
+
+
+def _fmod(x: Tracer, y: Tracer) -> Any:
+    """The remainder with the sign of x, from that with the sign of y."""
+    found: Any = np.remainder(x, y)
+    if x.dtype.kind == "u":
+        return found
+    return np.where((found != 0) & ((x < 0) != (y < 0)), found - y, found)
+
+
+ON_INTEGERS.update({np.absolute: _absolute, np.sign: _sign, np.fmod: _fmod})
+
+
 @implements(np.divmod)
 def divmod_(x: Any, y: Any) -> Any:
     return np.floor_divide(x, y), np.remainder(x, y)
@@ -94,13 +121,9 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
         return nonzero(chosen)
     if x is None or y is None:
         raise ValueError("either both or neither of x and y should be given")
-    arms = [_loose(arm) for arm in (x, y)]
+    arms = [loose(arm) for arm in (x, y)]
     dtype = common_dtype(arms)
     return elementwise("select", [chosen, *(as_operand(arm, dtype) for arm in arms)])
-
-
-def _loose(x: Any) -> Any:
-    return x if is_number(x) or isinstance(x, TracedInt) else operand(x)
 
 
 @implements(np.nonzero)
@@ -122,6 +145,10 @@ def clip(
     low = min if a_min is None else a_min
     high = max if a_max is None else a_max
     result: Any = operand(a)
+    if result.dtype.kind in "iu":  # bounds that the dtype can't pass are none
+        limits = np.iinfo(result.dtype)
+        low = None if type(low) is int and low <= limits.min else low
+        high = None if type(high) is int and high >= limits.max else high
     if low is not None:
         result = np.maximum(result, low)
     if high is not None:
@@ -133,9 +160,11 @@ def clip(
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
     if len(condlist) != len(choicelist):
         raise ValueError("list of cases must be same length as list of conditions")
-    result = default
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        result = np.where(operand(condition), choice, result)
+    arms = [loose(arm) for arm in (*choicelist, default)]
+    dtype = common_dtype(arms)
+    result: Any = as_operand(arms.pop(), dtype)
+    for condition, choice in zip(reversed(condlist), reversed(arms), strict=True):
+        result = np.where(operand(condition), as_operand(choice, dtype), result)
     return result
 
 
@@ -173,10 +202,8 @@ def round_(a: Any, decimals: int = 0, out: None = None) -> Any:
     if x.dtype.kind in "iu":
         if decimals >= 0:
             return Tracer(x.value)
-        raise UnsupportedError(
-            "np.round of integers with negative decimals is not supported",
-            way_out="cast to float first",
-        )
+        tens: Any = 10.0**-decimals
+        return cast(operand(np.rint(x / tens) * tens), x.dtype)
     if decimals == 0:
         return np.rint(x)
     scale = 10.0 ** abs(decimals)
@@ -195,13 +222,17 @@ def nan_to_num(
 ) -> Any:
     x = operand(x)
     if x.dtype.kind != "f":
-        return Tracer(x.value)
+        return Tracer(x.value) if copy else x
     limits = np.finfo(x.dtype)
     high = float(limits.max) if posinf is None else posinf
     low = float(limits.min) if neginf is None else neginf
     result = np.where(np.isnan(x), nan, x)
     result = np.where(x == np.inf, high, result)
-    return np.where(x == -np.inf, low, result)
+    result = np.where(x == -np.inf, low, result)
+    if copy or not x.ndim:
+        return result
+    x[...] = result
+    return x
 
 
 @implements(np.sinc)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import ShapeError
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import i64
 from tracegrad.ops.control import for_loop
@@ -17,7 +18,7 @@ from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.values import as_operand, cast, common_dtype, operand, wrap
+from tracegrad.tracing.values import as_operand, cast, common_dtype, is_number, operand, wrap
 
 
 def _pair(a: Any, v: Any) -> tuple[Any, Any]:
@@ -33,11 +34,14 @@ def _longer(x: Any, y: Any) -> bool:
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     x, y = _pair(a, v)
+    x, y = np.atleast_1d(x), np.atleast_1d(y)
     if x.ndim != 1 or y.ndim != 1:
-        raise ValueError("object too deep for desired array")
+        raise ShapeError("object too deep for desired array")
     if not _longer(x, y):
         x, y = y, x
     n, m = x.shape[0], y.shape[0]
+    if m == 0:
+        raise ShapeError("neither of the arrays may be empty")
     if mode == "full":
         wide, count = np.pad(x, (m - 1, m - 1)), n + m - 1
     elif mode == "same":
@@ -75,13 +79,19 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         raise TypeError("invalid number of arguments")
     if edge_order not in (1, 2):
         raise ValueError("'edge_order' greater than 2 not supported")
+    for k in axes:
+        if not current_trace().sizes.decide(as_dim(x.shape[k]), ">", edge_order):
+            raise ShapeError(
+                "Shape of array too small to calculate a numerical gradient, at least "
+                "(edge_order + 1) elements are required."
+            )
     found = [_slope(x, h, k, edge_order) for h, k in zip(spacings, axes, strict=True)]
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def _slope(x: Any, spacing: Any, axis: int, edge_order: int) -> Any:
     y = np.moveaxis(x, axis, 0)
-    h = operand(spacing)
+    h = as_operand(spacing, x.dtype) if is_number(spacing) else operand(spacing)
     if h.ndim == 1:
         steps = h[1:] - h[:-1]
         steps = np.reshape(steps, (-1, *(1,) * (y.ndim - 1)))
@@ -113,16 +123,19 @@ def _edge(end: Any, second: Any, third: Any, near: Any, far: Any) -> Any:
 @implements(np.unwrap)
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * math.pi) -> Any:
     x = operand(p)
-    if x.dtype.kind != "f":
+    if x.dtype.kind != "f" and not isinstance(period, int):
         x = cast(x, np.float64)
     if discont is not None and not isinstance(discont, float | int):
         raise refuse("np.unwrap", "with a traced discont")
-    limit = max(period / 2 if discont is None else float(discont), period / 2)
+    limit = period / 2 if discont is None else discont
     y = np.moveaxis(x, axis, 0)
     step = y[1:] - y[:-1]
-    folded = np.mod(step + period / 2, period) - period / 2
-    folded = np.where((folded == -period / 2) & (step > 0), period / 2, folded)
-    turn = np.where(np.abs(step) < limit, 0.0, folded - step)
+    whole = isinstance(period, int) and step.dtype.kind in "iu"
+    half = period // 2 if whole else period / 2
+    folded = np.mod(step + half, period) - half
+    if not whole or period % 2 == 0:  # both ends of the interval are one angle
+        folded = np.where((folded == -half) & (step > 0), half, folded)
+    turn = np.where(np.abs(step) < limit, 0, folded - step)
     return np.moveaxis(np.concatenate([y[:1], y[1:] + np.cumsum(turn, axis=0)]), 0, axis)
 
 

@@ -11,7 +11,15 @@ from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.values import cast, common_dtype, operand, wrap
+from tracegrad.tracing.values import (
+    cast,
+    common_dtype,
+    is_number,
+    is_traced,
+    loose,
+    operand,
+    wrap,
+)
 
 
 def _on_axis(a: Any, axis: Any) -> tuple[Any, int]:
@@ -51,10 +59,10 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     return wrap(current_trace().emit("searchsorted", table.value, values.value, side=side))
 
 
-def _in_order(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
+def _in_order(a: Any, axis: Any, as_is: bool = False) -> tuple[Any, tuple[int, ...]]:
     """``a`` as floats, sorted along all of ``axis`` together, which comes first; and the axes."""
     x = operand(a)
-    if x.dtype.kind != "f":
+    if x.dtype.kind != "f" and not as_is:
         x = cast(x, np.float64)
     axes = normal_axes(axis, x.ndim)
     rest = [d for d in range(x.ndim) if d not in axes]
@@ -96,6 +104,8 @@ _SPOTS = {
     "normal_unbiased": (3 / 8, 3 / 8),
 }
 _ROUNDED = ("lower", "higher", "midpoint", "nearest")
+_DISCRETE = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+_PICKING = ("lower", "higher", "nearest", "inverted_cdf", "closest_observation")
 
 
 def _rounded(x: Any, spot: Any, method: str) -> Any:
@@ -107,21 +117,45 @@ def _rounded(x: Any, spot: Any, method: str) -> Any:
         found = x[np.rint(spot).astype(np.int64)]
     else:
         found = x[low if method == "lower" else high]
-    return np.where(np.isnan(x[-1]), np.nan, found)
+    return _or_nan(x, found)
+
+
+def _or_nan(x: Any, found: Any) -> Any:
+    return np.where(np.isnan(x[-1]), np.nan, found) if x.dtype.kind == "f" else found
+
+
+def _discrete(x: Any, level: Any, method: str) -> Any:
+    """Quantiles that are steps of the sample's distribution (Hyndman and Fan's 1 to 3)."""
+    last = x.shape[0] - 1
+    spot: Any = level * x.shape[0] - (1.5 if method == "closest_observation" else 1.0)
+    below = np.floor(spot)
+    here = spot == below
+    if method == "closest_observation":
+        here = here & (np.mod(below, 2) == 1)
+    low = np.clip(below, 0, last).astype(np.int64)
+    high = np.clip(below + 1, 0, last).astype(np.int64)
+    if method != "averaged_inverted_cdf":
+        return _or_nan(x, x[np.where(here, low, high)])
+    both = here[(..., *(None,) * (x.ndim - 1))]
+    return _or_nan(x, np.where(both, 0.5 * (x[low] + x[high]), x[high]))
 
 
 @implements(np.quantile)
 def quantile(
     a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
-    method: str = "linear", keepdims: bool = False,
+    method: str = "linear", keepdims: bool = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.quantile")
-    if method not in _SPOTS and method not in _ROUNDED:
+    if weights is not None:
+        raise refuse("np.quantile", "with weights=", "sort, and interpolate np.cumsum(weights)")
+    if method not in _SPOTS and method not in _ROUNDED and method not in _DISCRETE:
         raise refuse("np.quantile", f"with method={method!r}", "use method='linear'")
-    if not hasattr(q, "value") and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+    if not is_traced(q) and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
         raise ValueError("Quantiles must be in the range [0, 1]")
-    x, axes = _in_order(a, axis)
+    x, axes = _in_order(a, axis, method in _PICKING)
     level = operand(q)
+    if method in _DISCRETE:
+        return _kept(_discrete(x, level, method), axes, keepdims, level.ndim)
     a, b = _SPOTS.get(method, (1.0, 1.0))
     count = x.shape[0]
     spot = level * (count - 1) if a == b == 1 else count * level + (a + level * (1 - a - b)) - 1
@@ -132,36 +166,52 @@ def quantile(
     below = np.floor(spot)
     low = below.astype(np.int64)
     high = np.minimum(low + 1, x.shape[0] - 1)
-    weight = cast(operand(spot - below), x.dtype)[(..., *(None,) * (x.ndim - 1))]
+    kind = common_dtype([x, loose(q)])
+    weight = cast(operand(spot - below), kind)[(..., *(None,) * (x.ndim - 1))]
     first, second = x[low], x[high]
     step = second - first
     # From the nearer end, as NumPy does: exact at both.
     result = np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
-    result = np.where(np.isnan(x[-1]), np.nan, result)
-    return _kept(result, axes, keepdims, level.ndim)
+    return _kept(_or_nan(x, result), axes, keepdims, level.ndim)
+
+
+def share_of(percent: Any) -> Any:
+    """A level of np.percentile as one of np.quantile; a Python number stays one."""
+    return percent / 100 if is_number(percent) else operand(percent) / 100
 
 
 @implements(np.percentile)
 def percentile(
     a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
-    method: str = "linear", keepdims: bool = False,
+    method: str = "linear", keepdims: bool = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
-    share = q / 100 if hasattr(q, "value") else np.true_divide(np.asarray(q), 100)
-    return quantile(a, share, axis, out, overwrite_input, method, keepdims)
+    return quantile(a, share_of(q), axis, out, overwrite_input, method, keepdims, weights=weights)
 
 
 @implements(np.interp)
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
-    if period is not None:
-        raise refuse("np.interp", "with period=", "reduce x modulo the period yourself")
     x, xp, fp = (cast(operand(each), np.float64) for each in (x, xp, fp))
+    if period is not None:
+        if period == 0:
+            raise ValueError("period must be a non-zero value")
+        period = abs(period)
+        x, xp = np.mod(x, period), np.mod(xp, period)
+        order = np.argsort(xp)
+        xp, fp = xp[order], fp[order]
+        xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
+        fp = np.concatenate([fp[-1:], fp, fp[:1]])
+        left = right = None
     sizes = current_trace().sizes
     if not sizes.equal(xp.value.shape[0], fp.value.shape[0]):
         raise ShapeError("fp and xp are not of the same length.")
-    if sizes.decide(xp.value.shape[0], "<=", 1):
-        raise refuse("np.interp", "with fewer than two points", "use at least two points")
+    if sizes.decide(xp.value.shape[0], "<=", 0):
+        raise ShapeError("array of sample points is empty")
+    if sizes.equal(xp.value.shape[0], 1):
+        low = fp[0] if left is None else left
+        high = fp[0] if right is None else right
+        return np.where(x < xp[0], low, np.where(x > xp[0], high, np.where(x == xp[0], fp[0], x)))
     last = xp.shape[0] - 2
     at = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, last)
     slope = (fp[at + 1] - fp[at]) / (xp[at + 1] - xp[at])

@@ -80,6 +80,11 @@ def extract(condition: Any, arr: Any) -> Any:
     return np.ravel(operand(arr))[np.ravel(operand(condition)) != 0]
 
 
+@implements(np.linalg.diagonal)
+def matrix_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return diagonal(x, offset, -2, -1)
+
+
 @implements(np.diagonal)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     x = operand(a)
@@ -167,7 +172,12 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     return operand(x).astype(dtype, copy=copy)
 
 
-@implements(np.ascontiguousarray, np.asfortranarray, np.require)
-def contiguous(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
+@implements(np.ascontiguousarray, np.asfortranarray)
+def contiguous(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
+    return np.atleast_1d(require(a, dtype))
+
+
+@implements(np.require)
+def require(a: Any, dtype: Any = None, requirements: Any = None, *, like: Any = None) -> Any:
     x = operand(a)
     return x if dtype is None else x.astype(dtype, copy=False)

@@ -128,6 +128,11 @@ def outer(a: Any, b: Any, out: None = None) -> Any:
     return x[:, None] * y[None, :]
 
 
+@implements(np.linalg.matmul)
+def linalg_matmul(x1: Any, x2: Any, /) -> Any:
+    return np.matmul(operand(x1), operand(x2))
+
+
 @implements(np.linalg.outer)
 def linalg_outer(x1: Any, x2: Any, /) -> Any:
     return outer(x1, x2)
@@ -140,7 +145,8 @@ def vdot(a: Any, b: Any, /) -> Any:
 
 @implements(np.vecdot, np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.sum(operand(x1) * operand(x2), axis=axis)
+    terms: Any = operand(x1) * operand(x2)
+    return np.sum(terms, axis=axis, dtype=terms.dtype)
 
 
 for _name in ("matvec", "vecmat"):
@@ -191,7 +197,12 @@ def _flat(x: Any, split: int, left: bool) -> Any:
     return np.reshape(x, [dim_or_int(d) for d in dims])
 
 
-@implements(np.trace, np.linalg.trace)
+@implements(np.linalg.trace)
+def matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return np.trace(operand(x), offset, -2, -1, dtype)
+
+
+@implements(np.trace)
 def trace(
     a: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None
 ) -> Any:

@@ -170,7 +170,8 @@ def mean(
     x = _floating(operand(a), dtype)
     axes = normal_axes(axis, x.ndim)
     total = np.sum(x, axis=axes, keepdims=keepdims, where=True if where is None else where)
-    return total / _counted(x, axes, keepdims, where)
+    found: Any = total / _counted(x, axes, keepdims, where)
+    return found if dtype is None else cast(found, dtype)
 
 
 def _counted(x: Tracer, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
@@ -222,8 +223,10 @@ def average(
         if w.ndim != x.ndim:
             if w.ndim != len(axes) or axis is None:
                 raise TypeError("Axis must be specified when shapes of a and weights differ.")
+            given = axis if isinstance(axis, tuple | list) else (axis,)
+            order = sorted(range(w.ndim), key=[normal_axis(k, x.ndim) for k in given].__getitem__)
             shape = [dim_or_int(d) if i in axes else 1 for i, d in enumerate(x.value.shape)]
-            w = w.reshape(shape)
+            w = np.transpose(w, order).reshape(shape)
         total = np.sum(w + np.zeros_like(x), axis=axes, keepdims=keepdims)
         result = np.sum(x * w, axis=axes, keepdims=keepdims) / total
     return (result, total) if returned else result

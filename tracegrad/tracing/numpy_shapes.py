@@ -18,7 +18,15 @@ from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer, view_by
-from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
+from tracegrad.tracing.values import (
+    cast,
+    common_dtype,
+    fresh,
+    operand,
+    require_cast,
+    to_shape,
+    wrap,
+)
 
 __all__ = ["as_shape", "as_user_shape", "joined", "viewed"]
 
@@ -48,6 +56,8 @@ def reshape(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None
 ) -> Any:
     x = operand(a)
+    if copy:
+        x = fresh(x)
     wanted = as_shape(newshape if shape is None else shape)
     if order == "F":
         return np.transpose(_in_order(np.transpose(x), wanted[::-1]))
@@ -107,7 +117,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
     return viewed(x, access.transpose, order)
 
 
-@implements(np.matrix_transpose)
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any, /) -> Any:
     return np.swapaxes(x, -1, -2)
 
@@ -241,7 +251,9 @@ def size(a: Any, axis: Any = None) -> Any:
 # --- joining ----------------------------------------------------------------------------------
 
 
-def joined(arrays: Sequence[Any], axis: Any, dtype: Any = None) -> Tracer:
+def joined(
+    arrays: Sequence[Any], axis: Any, dtype: Any = None, casting: Any = "same_kind"
+) -> Tracer:
     """``np.concatenate``: one dtype, and all dimensions but ``axis`` equal."""
     if isinstance(arrays, Tracer):
         arrays = list(arrays)
@@ -270,6 +282,9 @@ def joined(arrays: Sequence[Any], axis: Any, dtype: Any = None) -> Tracer:
                     f"size {sizes.number(x.value.shape[d])}"
                 )
     common = common_dtype(xs) if dtype is None else dtype
+    if dtype is not None or casting != "same_kind":
+        for x in xs:
+            require_cast(x.dtype, common, casting)
     values = [cast(x, common).value for x in xs]
     if len(values) == 1:
         return wrap(values[0])
@@ -285,7 +300,7 @@ def concatenate(
     casting: str = "same_kind",
 ) -> Any:  # fmt: skip
     no_out(out, "np.concatenate")
-    return joined(arrays, axis, dtype)
+    return joined(arrays, axis, dtype, casting)
 
 
 @implements(np.stack)
@@ -304,18 +319,18 @@ def stack(
         if not same:
             raise ShapeError("all input arrays must have the same shape")
     which = normal_axis(axis, xs[0].ndim + 1)
-    return joined([np.expand_dims(x, which) for x in xs], which, dtype)
+    return joined([np.expand_dims(x, which) for x in xs], which, dtype, casting)
 
 
 @implements(np.hstack)
 def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     xs = [np.atleast_1d(operand(x)) for x in tup]
-    return joined(xs, 0 if xs and xs[0].ndim == 1 else 1, dtype)
+    return joined(xs, 0 if xs and xs[0].ndim == 1 else 1, dtype, casting)
 
 
 @implements(np.vstack)
 def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    return joined([np.atleast_2d(operand(x)) for x in tup], 0, dtype)
+    return joined([np.atleast_2d(operand(x)) for x in tup], 0, dtype, casting)
 
 
 @implements(np.dstack)

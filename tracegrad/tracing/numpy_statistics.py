@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import ShapeError
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
+from tracegrad.tracing.builtin_functions import max_
 from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.numpy_ordering import share_of
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.values import cast, operand, wrap
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.values import cast, is_number, operand, wrap
 
 
 def _floating(x: Any) -> Any:
@@ -30,22 +34,37 @@ def cov(
     *,
     dtype: Any = None,
 ) -> Any:
-    if fweights is not None or aweights is not None:
-        raise refuse("np.cov", "with weights", "write the weighted sums out")
-    x: Any = np.atleast_2d(_rows(m, rowvar))
-    if y is not None:
-        x = np.concatenate([x, np.atleast_2d(_rows(y, rowvar))], axis=0)
-    if dtype is not None:
-        x = operand(x).astype(dtype)
+    given = [_rows(each, rowvar) for each in (m, y) if each is not None]
+    x: Any = given[0] if len(given) == 1 else np.concatenate(given, axis=0)
+    x = cast(x, np.result_type(x.dtype, np.float64) if dtype is None else dtype)
     less = (0 if bias else 1) if ddof is None else ddof
-    centred = x - np.mean(x, axis=1, keepdims=True)
-    return np.squeeze(np.matmul(centred, centred.T) / (x.shape[1] - less))
+    count: Any = x.shape[1]
+    if fweights is None and aweights is None:
+        centred = x - np.mean(x, axis=1, keepdims=True)
+        return np.squeeze(np.matmul(centred, centred.T) / _freedom(count - less))
+    times, shares = (None if w is None else operand(w) for w in (fweights, aweights))
+    for w in (times, shares):
+        if w is not None and w.ndim > 1:
+            raise ShapeError("cannot handle multidimensional weights")
+    if times is not None and times.dtype.kind == "f":
+        raise TypeError("fweights must be integer")
+    weights: Any = shares if times is None else times if shares is None else times * shares
+    total = np.sum(weights)
+    again = total if shares is None else np.sum(weights * shares)
+    freedom = total - less * again / total if less else total
+    centred = x - np.average(x, axis=1, weights=weights)[:, None]
+    return np.squeeze(np.matmul(centred, (centred * weights).T) / _freedom(freedom))
+
+
+def _freedom(degrees: Any) -> Any:
+    """What sums are divided by: 0, not less."""
+    return np.maximum(degrees, 0) if isinstance(degrees, Tracer) else max_(degrees, 0)
 
 
 def _rows(m: Any, rowvar: bool) -> Any:
     """One variable per row."""
-    x = _floating(m)
-    return x.T if not rowvar and x.ndim == 2 and x.shape[0] != 1 else x
+    x = np.atleast_2d(operand(m))
+    return x.T if not rowvar and x.shape[0] != 1 else x
 
 
 @implements(np.corrcoef)
@@ -117,8 +136,7 @@ def nanpercentile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> Any:
-    share = q / 100 if hasattr(q, "value") else np.true_divide(np.asarray(q), 100)
-    return nanquantile(a, share, axis, out, overwrite_input, method, keepdims)
+    return nanquantile(a, share_of(q), axis, out, overwrite_input, method, keepdims)
 
 
 @implements(np.nanmedian)
@@ -314,8 +332,13 @@ def geomspace(
     low, high = _floating(start), _floating(stop)
     sign = np.sign(low)
     logs = np.linspace(np.log(low * sign), np.log(high * sign), num, endpoint)
-    found = np.exp(logs) * sign
-    return found if dtype is None else found.astype(dtype)
+    return _grid(np.exp(logs) * sign, dtype, axis)
+
+
+def _grid(found: Any, dtype: Any, axis: int) -> Any:
+    """A grid with its points along ``axis``."""
+    found = found if dtype is None else found.astype(dtype)
+    return np.moveaxis(found, 0, axis) if axis else found
 
 
 @implements(np.logspace)
@@ -328,5 +351,6 @@ def logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Any:
-    found = np.power(base, np.linspace(start, stop, num, endpoint))
-    return found if dtype is None else found.astype(dtype)
+    if not is_number(base):
+        start, stop, base = np.broadcast_arrays(operand(start), operand(stop), operand(base))
+    return _grid(np.power(base, np.linspace(start, stop, num, endpoint)), dtype, axis)

@@ -11,7 +11,7 @@ from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import smallest
 from tracegrad.tracing.numpy_creation import arange
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import lift
+from tracegrad.tracing.values import lift, require_cast
 
 
 def _target(a: Any, name: str) -> Tracer:
@@ -26,11 +26,7 @@ def _target(a: Any, name: str) -> Tracer:
 @implements(np.copyto)
 def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     target, given = _target(dst, "np.copyto"), lift(src)
-    if not np.can_cast(given.dtype, target.dtype, casting):
-        raise TypeError(
-            f"Cannot cast array data from {given.dtype!r} to {target.dtype!r} according to the "
-            f"rule '{casting}'"
-        )
+    require_cast(given.dtype, target.dtype, casting)
     target[...] = given if where is True else np.where(where, given, target)
 
 

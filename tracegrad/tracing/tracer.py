@@ -272,11 +272,11 @@ class Tracer:
     trace = _method("trace")
     var = _method("var")
 
-    def reshape(self, *shape: Any, order: str = "C") -> Any:
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         from tracegrad.tracing.dispatch import call_function
 
         target = shape[0] if len(shape) == 1 else shape
-        return call_function(np.reshape, (self, target), {"order": order})
+        return call_function(np.reshape, (self, target), {"order": order, "copy": copy})
 
     def transpose(self, *axes: Any) -> Any:
         from tracegrad.tracing.dispatch import call_function
@@ -302,8 +302,10 @@ class Tracer:
         self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
         copy: bool = True,
     ) -> Tracer:  # fmt: skip
-        from tracegrad.tracing.values import cast
+        from tracegrad.tracing.values import cast, require_cast
 
+        if casting != "unsafe":
+            require_cast(self.dtype, dtype, casting)
         changed = cast(self, dtype)
         if changed.value is not self.value:
             return Tracer(changed.value)

@@ -28,6 +28,9 @@ from tracegrad.tracing.values import (
 
 __all__ = ["COMPOSED", "apply_operator", "call_ufunc", "inplace", "op_for"]
 
+ON_INTEGERS: dict[np.ufunc, Callable[..., Any]] = {}
+"""As `COMPOSED`, for integers and booleans alone."""
+
 COMPOSED: dict[np.ufunc, Callable[..., Any]] = {}
 """Ufuncs written as combinations of others; they take tracers of the loop's dtypes."""
 
@@ -110,12 +113,14 @@ def _is_operand(x: Any) -> bool:
     return isinstance(x, kinds)
 
 
-def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
+def apply(
+    ufunc: np.ufunc, operands: Sequence[Any], signature: Any = None, casting: str = "same_kind"
+) -> Any:
     """``ufunc(*operands)`` with NumPy's promotion and broadcasting."""
     operands = [x if is_number(x) or isinstance(x, Tracer) else _lifted(x) for x in operands]
     wanted = loop_dtypes(ufunc, operands)
-    if dtype is not None:
-        wanted = _with_dtype(ufunc, operands, dtype)
+    if signature is not None or casting != "same_kind":
+        wanted = _chosen_loop(ufunc, operands, signature, casting)
     inputs = wanted[: ufunc.nin]
     logic = _ON_BOOLEANS.get(ufunc)
     if logic is not None and all(kind.kind == "b" for kind in inputs):
@@ -124,13 +129,21 @@ def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
         )
     if ufunc in _LOGICAL:
         return elementwise(ufunc.__name__, [truth(x) for x in operands])
+    if ufunc in _COMPARISONS:
+        beyond = _beyond(ufunc, operands, inputs)
+        if beyond is not None:
+            return beyond
     tracers = [as_operand(x, kind) for x, kind in zip(operands, inputs, strict=True)]
     if ufunc in _ON_INTEGERS_NOTHING and inputs[0].kind in "iub":
         return Tracer(tracers[0].value)
     if ufunc in _ON_INTEGERS_KNOWN and inputs[0].kind in "iub":
         answer = as_operand(_ON_INTEGERS_KNOWN[ufunc], np.dtype(bool))
         return Tracer(to_shape(answer.value, tracers[0].value.shape))
+    if ufunc in _COMPARISONS and inputs[0] != inputs[1]:
+        return _signs_apart(ufunc, *tracers)
     composed = COMPOSED.get(ufunc)
+    if composed is None and inputs[0].kind in "iub":
+        composed = ON_INTEGERS.get(ufunc)
     if composed is not None:
         return composed(*tracers)
     opdef = op_for(ufunc)
@@ -142,6 +155,33 @@ def apply(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> Any:
     if opdef is None:
         raise unsupported_ufunc(ufunc)
     return elementwise(opdef, tracers)
+
+
+_COMPARISONS = frozenset([
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+])  # fmt: skip
+
+
+def _beyond(ufunc: np.ufunc, operands: Sequence[Any], inputs: Sequence[np.dtype]) -> Any:
+    """A comparison of an array with a Python integer that its dtype can't hold."""
+    for place, (x, kind) in enumerate(zip(operands, inputs, strict=True)):
+        if isinstance(x, int) and not isinstance(x, bool) and kind.kind in "iu":
+            limits = np.iinfo(kind)
+            if not limits.min <= x <= limits.max:
+                sides = [0.0, 0.0]
+                sides[place] = 1.0 if x > 0 else -1.0
+                answer = as_operand(bool(ufunc(*sides)), np.dtype(bool))
+                return Tracer(to_shape(answer.value, lift(operands[1 - place]).value.shape))
+    return None
+
+
+def _signs_apart(ufunc: np.ufunc, x: Tracer, y: Tracer) -> Any:
+    """A comparison of uint64 with int64, which no integer dtype holds both."""
+    signed_first = x.dtype.kind == "i"
+    signed = x if signed_first else y
+    answer = bool(ufunc(-1, 0) if signed_first else ufunc(0, -1))
+    alike = elementwise(ufunc.__name__, [cast(x, np.uint64), cast(y, np.uint64)])
+    return _function(np.where, signed < 0, answer, alike)
 
 
 _LOGICAL = frozenset([np.logical_and, np.logical_or, np.logical_xor, np.logical_not])
@@ -161,13 +201,26 @@ def _lifted(x: Any) -> Any:
     return x if isinstance(x, TracedInt | np.generic) else lift(x)
 
 
-def _with_dtype(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any) -> tuple[np.dtype, ...]:
+def _chosen_loop(
+    ufunc: np.ufunc, operands: Sequence[Any], signature: Any, casting: Any
+) -> tuple[np.dtype, ...]:
     kinds = tuple(weak_kind(x) for x in operands) + (None,) * ufunc.nout
-    signature = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
+    signature = signature or (None,) * ufunc.nargs
     try:
-        return ufunc.resolve_dtypes(kinds, signature=signature, casting="same_kind")
+        return ufunc.resolve_dtypes(kinds, signature=signature, casting=casting)
     except TypeError as error:
         raise DTypeError(str(error)) from error
+
+
+def _signature(ufunc: np.ufunc, dtype: Any, given: Any) -> Any:
+    """The dtypes of the loop that ``dtype=`` or ``signature=`` asks for."""
+    if given is None:
+        return None if dtype is None else (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
+    if isinstance(given, str):
+        given = tuple(given.replace("->", ""))
+    if not isinstance(given, tuple):
+        given = (*(None,) * ufunc.nin, *(given,) * ufunc.nout)
+    return tuple(None if each is None else np.dtype(each) for each in given)
 
 
 def unsupported_ufunc(ufunc: np.ufunc) -> UnsupportedError:
@@ -190,9 +243,10 @@ def call_ufunc(
         out = kwargs.pop("out")
         chosen = kwargs.pop("where", None) if method == "__call__" else None
         result = call_ufunc(ufunc, method, inputs, kwargs)
+        casting = kwargs.get("casting", "same_kind")
         if chosen is not None:
-            result = _where(ufunc, chosen, result, out)
-        return put_out(out, result, ufunc.__name__)
+            result = _where(ufunc, chosen, result, out, casting)
+        return put_out(out, result, ufunc.__name__, casting)
     if method == "at":
         return _at(ufunc, *inputs)
     if method == "__call__":
@@ -219,7 +273,7 @@ def call_ufunc(
     )
 
 
-def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any) -> Any:
+def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any, casting: Any) -> Any:
     """``result`` where ``chosen`` is true; elsewhere ``out`` keeps what it has."""
     (kept,) = out if isinstance(out, tuple) else (out,)
     mask = lift(chosen)
@@ -231,7 +285,7 @@ def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any) -> Any:
     if isinstance(result, tuple):
         raise UnsupportedError(f"np.{ufunc.__name__} with where= is not supported")
     kept, made = lift(kept), lift(result)
-    if not np.can_cast(made.dtype, kept.dtype, "same_kind"):
+    if not np.can_cast(made.dtype, kept.dtype, casting):
         return made  # `put_out` says what does not fit
     return _function(np.where, mask, cast(made, kept.dtype), kept)
 
@@ -281,21 +335,21 @@ def _reduce(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
 
 def _call(ufunc: np.ufunc, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if ufunc in (*_PRODUCTS, np.divmod, np.modf, np.frexp):
+    if ufunc in (*_PRODUCTS, np.divmod, np.modf):
         return _function(ufunc, *inputs, **kwargs)
-    dtype = kwargs.pop("dtype", None)
+    signature = _signature(ufunc, kwargs.pop("dtype", None), kwargs.pop("signature", None))
     where = kwargs.pop("where", None)
     if where is not None:
         raise UnsupportedError(
             f"{name} with where= and without out= leaves the other elements undefined",
             way_out="give out=, or use np.where(condition, a, b)",
         )
-    kwargs.pop("casting", None)
-    if kwargs.get("order") in ("C", "A"):
-        del kwargs["order"]
+    casting = kwargs.pop("casting", "same_kind")
+    for harmless in ("order", "subok"):  # the values are the same in every order
+        kwargs.pop(harmless, None)
     if kwargs:
         raise UnsupportedError(f"{name} with {', '.join(kwargs)} is not supported")
-    return apply(ufunc, inputs, dtype)
+    return apply(ufunc, inputs, signature, casting)
 
 
 _PRODUCTS = tuple(

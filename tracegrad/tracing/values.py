@@ -33,7 +33,9 @@ __all__ = [
     "is_number",
     "is_traced",
     "lift",
+    "loose",
     "operand",
+    "require_cast",
     "wrap",
 ]
 
@@ -110,6 +112,11 @@ def operand(x: Any) -> Any:
     return lift(x)
 
 
+def loose(x: Any) -> Any:
+    """`lift`, but Python numbers stay, which are weak in promotion."""
+    return x if is_number(x) or isinstance(x, TracedInt) else lift(x)
+
+
 def fresh(x: Any) -> Tracer:
     """``x`` (a tracer) as an array with memory of its own: a copy, in NumPy's terms."""
     return lift(x).copy()
@@ -119,7 +126,7 @@ def _stacked(xs: Sequence[Any]) -> Tracer:
     if not is_traced(xs):
         return lift(np.asarray(xs))
     parts = [lift(x) for x in xs]
-    dtype = common_dtype(parts)
+    dtype = np.result_type(*(part.dtype for part in parts))  # in a list no number is weak
     shape = parts[0].value.shape
     sizes = current_trace().sizes
     for part in parts[1:]:
@@ -157,6 +164,15 @@ def common_dtype(xs: Sequence[Any]) -> np.dtype:
     return np.result_type(*strong, *weak)
 
 
+def require_cast(source: np.dtype, target: Any, casting: Any) -> None:
+    """Raise if NumPy does not cast so under a rule (``casting=``)."""
+    if not np.can_cast(source, target, casting):
+        raise DTypeError(
+            f"Cannot cast array data from {source!r} to {np.dtype(target)!r} according to the "
+            f"rule '{casting}'"
+        )
+
+
 def cast(x: Tracer, dtype: Any) -> Tracer:
     """``x`` in another dtype; ``x`` itself if it has it already."""
     target = ir_dtype(dtype)
@@ -165,7 +181,8 @@ def cast(x: Tracer, dtype: Any) -> Tracer:
     op = x.value.op
     trace = current_trace()
     if op is not None and op.name == "const" and not isinstance(op.attributes["value"], tuple):
-        return wrap(trace.run(constant, op.attributes["value"], target))
+        known = np.asarray(op.attributes["value"], x.dtype).astype(target.numpy)
+        return wrap(trace.run(constant, known.item(), target))
     return wrap(trace.emit("cast", x.value, dtype=target))
 
 

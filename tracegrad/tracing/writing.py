@@ -177,34 +177,36 @@ def inplace(x: Tracer, result: Any, name: str, symbol: str) -> Tracer:
             f"non-broadcastable output operand with shape {shape_text(sizes, shape)} doesn't "
             f"match the broadcast shape {shape_text(sizes, result.value.shape)}"
         )
-    require_same_kind(x, result, name, f"write x = x {symbol} y")
+    require_castable(x, result, name, f"write x = x {symbol} y")
     assign(x, result)
     return x
 
 
-def require_same_kind(x: Tracer, result: Tracer, name: str, way_out: str) -> None:
+def require_castable(
+    x: Tracer, result: Tracer, name: str, way_out: str, casting: Any = "same_kind"
+) -> None:
     """Raise if NumPy would not put ``result`` into ``x``."""
-    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
+    if not np.can_cast(result.dtype, x.dtype, casting):
         raise DTypeError(
             f"Cannot cast ufunc '{name}' output from {result.dtype!r} to {x.dtype!r} "
-            "with casting rule 'same_kind'",
+            f"with casting rule '{casting}'",
             way_out=way_out,
         )
 
 
-def put_out(out: Any, result: Any, name: str) -> Any:
+def put_out(out: Any, result: Any, name: str, casting: Any = "same_kind") -> Any:
     """``out=``: the result goes into an array, which is what the call returns."""
     if isinstance(out, tuple):
         if len(out) == 1:
-            return put_out(out[0], result, name)
+            return put_out(out[0], result, name, casting)
         return tuple(
-            made if each is None else put_out(each, made, name)
+            made if each is None else put_out(each, made, name, casting)
             for each, made in zip(out, result, strict=True)
         )
     if not isinstance(out, Tracer):
         out = lift(out)
     made = lift(result)
-    require_same_kind(out, made, name, "use an array of the dtype of the result")
+    require_castable(out, made, name, "use an array of the dtype of the result", casting)
     sizes = current_trace().sizes
     if out.ndim != made.ndim or not all(
         sizes.equal(a, b) for a, b in zip(out.value.shape, made.value.shape, strict=True)

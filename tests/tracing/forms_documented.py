@@ -1,0 +1,89 @@
+"""Forms that NumPy documents and that few programs use, one line each."""
+
+DOCUMENTED = {
+    "integers": """
+        np.abs(b)
+        np.abs(i4.astype(np.uint8))
+        np.sign(i4.astype(np.uint8))
+        np.fmod(I,3)
+        np.fmod(I,-2)
+        np.fmod(i4.astype(np.uint16),np.uint16(2))
+        np.round(I*17,-1)
+        I.astype(np.int8)<300
+        300>=I.astype(np.int8)
+        np.equal(i4.astype(np.uint8),-1)
+        np.not_equal(i4.astype(np.uint8),999)
+        I<i4.astype(np.uint64)[0]
+        i4.astype(np.uint64)>=np.int64(-1)
+        i4.astype(np.uint64)==i4.astype(np.int64)
+        np.clip(i4.astype(np.uint8),0,300)
+        np.clip(I.astype(np.int8),-500,1)
+        sum(I.astype(np.int8))
+        sum(b)
+        np.vecdot(i4,i4)
+        np.mean(I,dtype=np.int64)
+        (~len(x), len(x)&1, len(x)|4, len(x)^1, len(x)<<2, len(x)>>1, 64>>len(x[:3]))
+        (pow(len(x),2,5), round(len(x),2))
+        np.unwrap(I,period=4)
+        np.unwrap(I*3,period=5)
+    """,
+    "dtypes": """
+        np.array([f32[0],1.5])
+        np.array([i4[0],1])
+        np.array([f32[0],x[0]])
+        np.asarray([[f32[0],1],[2,f32[1]]])
+        np.select([x>0,x<-1],[f32,1])
+        np.select([x>0],[i4[0]],default=f32[0])
+        np.quantile(f32,[0.3])
+        np.quantile(f32,0.3)
+        np.percentile(f32,np.float64(40.0))
+        np.quantile(I,0.3,method='lower')
+        np.linspace(f32[0],2,4)
+        np.linspace(f32,1,3)
+        np.gradient(f32)
+        np.gradient(f32,np.float32(0.5))
+        np.vander(f32,3)
+        np.vander(I,3)
+        np.vander(x,0)
+        np.cov(f32,f32*f32)
+        np.corrcoef(f32,f32*f32)
+        np.histogram(f32,3)[1]
+        np.ascontiguousarray(x[0])
+        np.add(x,y,signature='dd->d')
+        np.add(x,y,signature=(None,None,np.float32))
+        np.add(x,y,dtype=np.float32,casting='unsafe')
+        np.add(x,y,out=np.zeros(x.shape,np.float32),casting='unsafe')
+        np.add(A,1,order='F',subok=False)
+        np.concatenate([x,y],dtype=int,casting='unsafe')
+        x.astype(np.float32,casting='same_kind')
+        np.zeros(3,device='cpu')+x[0]
+        np.full(2,x[0],device='cpu')
+        np.ones_like(x,device='cpu')*x
+        np.array(A,order='F')*2
+        np.asarray(A,order='F')+1
+        A.reshape(A.shape[1],-1,copy=True)
+    """,
+    "places": """
+        np.average(C,axis=(1,0),weights=np.abs(C[:,:,0].T))
+        np.geomspace(P,2*P,4,axis=1)
+        np.logspace(x,y,3,axis=1)
+        np.logspace(0,1,P.size,base=P)
+        np.linalg.trace(C)
+        np.linalg.trace(C,offset=1)
+        np.linalg.diagonal(C)
+        np.linalg.diagonal(C,offset=-1)
+        np.linalg.matmul(A,B)
+        np.linalg.matrix_transpose(C)
+        np.interp(x,[-2.0,0.0,2.0],[1.0,5.0,3.0],period=4.0)
+        np.interp(x,[0.5,1.5,0.1],[1.0,5.0,3.0],period=2.0)
+        np.interp(x,[-0.5],[3.0],left=0.0)
+        np.cov(A,fweights=np.arange(A.shape[1])+1)
+        np.cov(A,aweights=P)
+        np.cov(A,fweights=np.arange(A.shape[1])+1,aweights=P,ddof=0)
+        np.quantile(x,[0.0,0.21,0.3,0.5,0.9,1.0],method='inverted_cdf')
+        np.quantile(x,[0.0,0.21,0.3,0.5,0.9,1.0],method='averaged_inverted_cdf')
+        np.quantile(x,[0.0,0.21,0.31,0.47,0.9,1.0],method='closest_observation')
+        np.quantile(A,[0.25,0.5,0.7],axis=0,method='averaged_inverted_cdf',keepdims=True)
+        np.convolve(x[0],y)
+    """,
+}
