@@ -27,6 +27,7 @@ from tracegrad.derived.compressed import Differentiated, differentiated, nonzero
 from tracegrad.derived.inner import Inner
 from tracegrad.errors import ArgumentError
 from tracegrad.options import DEFAULT_OPTIONS, GradOptions, JitOptions, Options, verb_options
+from tracegrad.transforms.jacobian import WIDEST
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
@@ -66,6 +67,15 @@ class Asked:
             for a, b in zip(_integers(captures.captured_arrays()), self.integers, strict=True)
         )
 
+    def width(self, directions: int) -> int:
+        """How many of so many directions are to be taken at once: through a loop, not one by one.
+
+        Rounded up: loops over them then need no remainder.
+        """
+        if not any(op.name in ("for", "while") for op in self.what.function.walk()):
+            return 1
+        return min(WIDEST, directions if directions <= 8 else -(-directions // 16) * 16)
+
     def blocks(self) -> list[list[Pattern]]:
         """Per result, per parameter."""
         ends = np.cumsum([0, *self.widths]).tolist()
@@ -90,12 +100,14 @@ class Plan:
     Attributes
     ----------
     blocks : the pattern of each block, result by result.
-    colours, directions, places : as `tracegrad.derived.compressed.nonzeros` takes them.
+    joint, width, colours, directions, places : as `tracegrad.derived.compressed.nonzeros` takes
+        them.
     """
 
     asked: Asked
     by_columns: bool
     joint: bool
+    width: int
     blocks: list[list[Pattern]]
     colours: list[np.ndarray]
     directions: np.ndarray
@@ -103,7 +115,7 @@ class Plan:
 
     @property
     def count(self) -> int:
-        return int(self.directions.shape[1])
+        return 1 + max(int(colours.max(initial=0)) for colours in self.colours)
 
 
 class Sparse(ABC):
@@ -199,7 +211,7 @@ class SparseDerivative(Sparse):
 
     def __init__(self, fun: Fun, verb: Verb, options: Options = DEFAULT_OPTIONS) -> None:
         super().__init__(fun, verb, options)
-        self._kernels: dict[tuple[bool, bool], Composed] = {}
+        self._kernels: dict[tuple[bool, bool, int], Composed] = {}
 
     def __repr__(self) -> str:
         name = getattr(self.py_func, "__qualname__", repr(self.py_func))
@@ -225,12 +237,10 @@ class SparseDerivative(Sparse):
 
     def _plan(self, asked: Asked) -> Plan:
         whole = stacked(asked.patterns)
-        heights = [p.shape[0] for p in asked.patterns]
         if self._verb.name == "hessian":
             return _hessian_plan(asked, whole.symmetric())
         by_columns, colours = _chosen(whole, self._verb.name)
-        lines = heights if by_columns else asked.widths
-        return _plan(asked, by_columns, colours, asked.blocks(), lines)
+        return _plan(asked, by_columns, colours, asked.blocks())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         plan = self._planned(args, kwargs)
@@ -245,13 +255,13 @@ class SparseDerivative(Sparse):
         return tuple(plan.colours), plan.directions, tuple(plan.places)
 
     def _kernel(self, plan: Plan) -> Composed:
-        key = plan.by_columns, plan.joint
+        key = plan.by_columns, plan.joint, plan.width
         found = self._kernels.get(key)
         if found is None:
             found = self._kernels[key] = self._made(*key)
         return found
 
-    def _made(self, by_columns: bool, joint: bool) -> Composed:
+    def _made(self, by_columns: bool, joint: bool, width: int) -> Composed:
         """The verb that is compiled; it takes the plan's arrays before the user's arguments."""
         fun, binder, verb = self.py_func, self._binder, self._verb
 
@@ -266,6 +276,7 @@ class SparseDerivative(Sparse):
                 second=verb.name == "hessian",
                 by_columns=by_columns,
                 joint=joint,
+                width=width,
                 colours=colours,
                 directions=directions,
                 places=places,
@@ -326,20 +337,22 @@ def _plan(
     by_columns: bool,
     colours: np.ndarray,
     blocks: list[list[Pattern]],
-    lines: list[int],
 ) -> Plan:
     """Each nonzero stands in its line at the colour of its column (or row)."""
     sizes = asked.widths if by_columns else [p.shape[0] for p in asked.patterns]
+    lines = [p.shape[0] for p in asked.patterns] if by_columns else asked.widths
     parts = np.split(colours, np.cumsum(sizes)[:-1])
+    width = asked.width(_number(colours))
     places = []
     for k, row in enumerate(blocks):
         for i, block in enumerate(row):
             if by_columns:
-                places.append(parts[i][block.columns] * lines[k] + block.rows)
+                at = _places(parts[i][block.columns], block.rows, lines[k], width)
             else:
-                places.append(parts[k][block.rows] * lines[i] + block.columns)
-    return Plan(asked, by_columns, False, blocks, _shaped(asked, parts, by_columns),
-                _directions(colours), places)  # fmt: skip
+                at = _places(parts[k][block.rows], block.columns, lines[i], width)
+            places.append(at)
+    return Plan(asked, by_columns, False, width, blocks, _shaped(asked, parts, by_columns),
+                _directions(colours, width), places)  # fmt: skip
 
 
 def _hessian_plan(asked: Asked, whole: Pattern) -> Plan:
@@ -354,12 +367,13 @@ def _hessian_plan(asked: Asked, whole: Pattern) -> Plan:
     if star is None or _number(star) >= least:
         colours = colouring.column_colours(whole)
         if star is None or _number(colours) <= _number(star):
-            return _plan(asked, True, colours, blocks, asked.widths)
+            return _plan(asked, True, colours, blocks)
     assert star is not None
     alone = colouring.readable(whole, star)
-    n = whole.shape[0]
     line, other = whole.rows, whole.columns
-    places = np.where(alone, star[other] * n + line, star[line] * n + other)
+    direction, element = np.where(alone, (star[other], line), (star[line], other))
+    width = asked.width(_number(star))
+    places = _places(direction, element, whole.shape[0], width)
     kept = []
     for a, b in pairwise(ends):
         for c, d in pairwise(ends):
@@ -367,7 +381,8 @@ def _hessian_plan(asked: Asked, whole: Pattern) -> Plan:
             inside = (other[here] >= c) & (other[here] < d)
             kept.append(places[here][inside])
     parts = np.split(star, ends[1:-1])
-    return Plan(asked, True, True, blocks, _shaped(asked, parts, True), _directions(star), kept)
+    return Plan(asked, True, True, width, blocks, _shaped(asked, parts, True),
+                _directions(star, width), kept)  # fmt: skip
 
 
 def _rows(whole: Pattern, first: int, last: int) -> Pattern:
@@ -388,8 +403,15 @@ def _shaped(asked: Asked, parts: list[np.ndarray], by_columns: bool) -> list[np.
     return [part.astype(np.float64).reshape(s) for part, s in zip(parts, shapes, strict=True)]
 
 
-def _directions(colours: np.ndarray) -> np.ndarray:
-    return np.zeros((1, max(1, _number(colours))))
+def _places(direction: np.ndarray, element: np.ndarray, line: int, width: int) -> np.ndarray:
+    """Where elements of a line of so many stand, in blocks of ``width`` directions."""
+    block, within = np.divmod(direction, width)
+    places: np.ndarray = (block * line + element) * width + within
+    return places
+
+
+def _directions(colours: np.ndarray, width: int) -> np.ndarray:
+    return np.zeros((max(1, -(-_number(colours) // width)), 1))
 
 
 def _number(colours: np.ndarray) -> int:

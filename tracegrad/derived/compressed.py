@@ -17,7 +17,6 @@ from tracegrad.derived.inner import Fun, Inner, traced_call
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import product
 from tracegrad.ops.access import reshaped
-from tracegrad.ops.registry import constant
 from tracegrad.passes import optimize
 from tracegrad.transforms.jacobian import compressed_blocks
 from tracegrad.transforms.jvp import jvp
@@ -68,6 +67,7 @@ def nonzeros(
     second: bool,
     by_columns: bool,
     joint: bool,
+    width: int,
     colours: Sequence[Any],
     directions: Any,
     places: Sequence[Any],
@@ -77,10 +77,12 @@ def nonzeros(
     Parameters
     ----------
     by_columns : whether directions are of parameters (forward mode) or of results.
-    joint : whether places count through all results (or parameters) rather than in each.
+    joint : whether elements are counted through all results (or parameters) rather than in each.
     colours : one array per parameter, of its shape; or per result, a vector of its elements.
-    directions : an array of shape (1, number of directions).
-    places : per block, where its nonzeros stand: direction · size of a line + element of the line.
+    width : how many directions are taken at once through a loop.
+    directions : an array of shape (number of directions / width, 1).
+    places : per block of the result, where its nonzeros stand in a table with axes for the blocks
+        of ``width`` directions, the elements of a line, and the directions of a block.
     """
     if by_columns:
         colours = _fitting(colours, verb, binder, args, kwargs)
@@ -100,16 +102,13 @@ def nonzeros(
             x if by_columns else ops.cast(reshaped(x, bar.shape), dtype=bar.dtype)
             for x, bar in zip(values[given : given + count], seeded.params[given:], strict=True)
         ]
-        (_, number) = values[given + count].shape
-
-        def seeds(k: Value | int) -> list[Value]:
-            return [_mask(c, k) for c in shades]
-
-        primal, blocks = compressed_blocks(seeded, values[:given], results, seeds, number)
-        lines = [reshaped(b, (number, product(b.shape[1:]))) for b in blocks]
+        blocks = values[given + count].shape[0]
+        number = blocks * width
+        primal, tables = compressed_blocks(seeded, values[:given], results, shades, number, width)
+        tables = [reshaped(t, (t.shape[0], product(t.shape[1:-1]), width)) for t in tables]
         if joint:
-            lines = [ops.concatenate(*lines, axis=1)] * len(lines)
-        flat = [reshaped(b, (product(b.shape),)) for b in lines]
+            tables = [ops.concatenate(*tables, axis=1)] * len(tables)
+        flat = [reshaped(t, (product(t.shape),)) for t in tables]
         across = len(params)
         picked = [
             ops.index(flat[n // across if by_columns else n % across], where)
@@ -139,13 +138,3 @@ def _fitting(
         tracing.as_tangent(each, leaves[leaf], selection.name(leaf), "coloured array")
         for each, leaf in zip(colours, dict.fromkeys(wanted), strict=True)
     ]
-
-
-def _mask(colours: Value, k: Value | int) -> Value:
-    """One where the colour is ``k``, else zero."""
-    dtype = colours.dtype
-    wanted = constant(float(k), dtype) if isinstance(k, int) else ops.cast(k, dtype=dtype)
-    result: Value = ops.select(
-        ops.equal(colours, wanted), constant(1.0, dtype), constant(0.0, dtype)
-    )
-    return result
