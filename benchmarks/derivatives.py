@@ -155,6 +155,52 @@ def observations_by_hand(cameras, points, weights, camera_of, point_of, seen):
     return in_camera, in_point, in_weight
 
 
+def residuals(cameras, points, weights, camera_of, point_of, seen):
+    """All residuals, in one loop: the whole problem."""
+    found = np.zeros(2 * seen.shape[0])
+    for k in range(seen.shape[0]):
+        u, v = bundle.project(cameras[camera_of[k]], points[point_of[k]])
+        found[2 * k] = weights[k] * (u - seen[k, 0])
+        found[2 * k + 1] = weights[k] * (v - seen[k, 1])
+    return found
+
+
+# --- a scan of twenty inputs -------------------------------------------------------------------
+
+
+def scan(w):
+    s = 0.1
+    sums = np.zeros(3)
+    for t in range(1000):
+        a = 0.0
+        for j in range(w.shape[0]):
+            a += w[j] * np.sin(s + j)
+        s = np.tanh(a)
+        sums[t % 3] += s
+    return sums
+
+
+@limit
+def scan_by_hand(w):
+    """The tangents in all directions beside the primal."""
+    n = w.shape[0]
+    s = 0.1
+    s_dot = np.zeros(n)
+    jacobian = np.zeros((3, n))
+    for t in range(1000):
+        a = 0.0
+        slope = 0.0
+        for j in range(n):
+            a += w[j] * sin(s + j)
+            slope += w[j] * cos(s + j)
+        tilt = 1.0 - np.tanh(a) ** 2
+        for j in range(n):
+            s_dot[j] = tilt * (slope * s_dot[j] + sin(s + j))
+            jacobian[t % 3, j] += s_dot[j]
+        s = np.tanh(a)
+    return jacobian
+
+
 # --- functions of a thousand parameters --------------------------------------------------------
 
 
@@ -215,8 +261,23 @@ def bundle_jacobian() -> None:
     compiled = tg.jit(observations)
     for ours, hand in zip(compiled(*arguments), observations_by_hand(*arguments), strict=True):
         np.testing.assert_allclose(ours, hand, rtol=1e-7, atol=1e-9)
-    ours, hand = seconds(lambda: compiled(*arguments), lambda: observations_by_hand(*arguments))
+    whole = tg.jacobian(residuals, argnums=(0, 1, 2), sparse=True)
+    ours, sparse, hand = seconds(
+        lambda: compiled(*arguments),
+        lambda: whole(*arguments),
+        lambda: observations_by_hand(*arguments),
+    )
     report("bundle adjustment, 10000 × (2×15)", ours, hand, "by hand")
+    report("the same as one sparse Jacobian", sparse, hand, "by hand")
+
+
+def scan_jacobian() -> None:
+    w = 0.3 * np.random.default_rng(0).normal(size=20)
+    compiled, primal = tg.jacfwd(scan), tg.jit(scan)
+    np.testing.assert_allclose(compiled(w), scan_by_hand(w), rtol=1e-9)
+    ours, hand, once = seconds(lambda: compiled(w), lambda: scan_by_hand(w), lambda: primal(w))
+    report("a scan of 20 inputs", ours, hand, "by hand")
+    report("", ours, once, "the function")
 
 
 def sparse_hessians() -> None:
@@ -257,5 +318,6 @@ def _ones(parameters: Any) -> Any:
 
 if __name__ == "__main__":
     bundle_jacobian()
+    scan_jacobian()
     sparse_hessians()
     hessian_products()

@@ -243,7 +243,7 @@ def jacobian(
     Notes
     -----
     What does not depend on the direction is computed once, then each column (or row) in one
-    trip of a loop. Reverse mode is taken unless the first call's sizes have more results
+    trip of a loop; through loops of ``fun`` many go together. Reverse mode is taken unless the first call's sizes have more results
     than arguments.
 
     With ``sparse=True`` the pattern of `sparsity` is coloured, so that one direction takes all
