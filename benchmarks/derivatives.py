@@ -14,7 +14,7 @@ from numba import njit
 
 import tracegrad as tg
 
-from .numba_limit import FLAGS, limit
+from .numba_limit import FLAGS, cos, limit, sin
 from .workloads import bundle
 from .workloads.logistic import logistic_loss
 from .workloads.rosenbrock import rosenbrock

@@ -243,8 +243,8 @@ def jacobian(
     Notes
     -----
     What does not depend on the direction is computed once, then each column (or row) in one
-    trip of a loop; through loops of ``fun`` many go together. Reverse mode is taken unless the first
-    call's sizes have more results than arguments.
+    trip of a loop; through loops of ``fun`` many go together. Reverse mode is taken unless the
+    first call's sizes have more results than arguments.
 
     With ``sparse=True`` the pattern of `sparsity` is coloured, so that one direction takes all
     columns (or rows, if that needs fewer) that have no row in common. Pattern and colours are kept
