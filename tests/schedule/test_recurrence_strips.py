@@ -353,11 +353,14 @@ class Body:
                 lo, hi = hi - 1, constant(-1, i64)
             arrays = [full((n + 2,), 0.25), zeros((n + 2, 2)), zeros((3,))]
             start = [constant(1.0), constant(0.5), constant(0.0), constant(0.0), *arrays]
+            start += [constant(0.3), constant(-0.2)]
             found = for_loop(lo, hi, start, lambda i, *c: self.trip(x, i, list(c)), step=by)
             return verify(build.function("program", found))
 
     def trip(self, x, i, carried):
         pool = [*carried[:2], at(x, i), constant(0.7)]
+        earlier = carried[7:]
+        pool += self.random.sample(earlier, self.random.randint(0, 2))
         for _ in range(self.random.randint(3, 9)):
             kind = self.random.choice(["value", "value", "sum", "read", "write", "choice", "turn"])
             getattr(self, kind)(x, i, carried, pool)
@@ -366,6 +369,8 @@ class Body:
                 carried[k] = 0.5 * carried[k] + 0.1 * self.random.choice(pool)
             else:
                 carried[k] = self.random.choice(pool)
+        carried[7] = self.picked(pool)
+        carried[8] = self.random.choice([earlier[0], earlier[0] * self.picked(pool), carried[0]])
         return carried
 
     def picked(self, pool):

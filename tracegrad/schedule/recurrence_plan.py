@@ -24,6 +24,7 @@ from tracegrad.ir.sizes import BINDING
 from tracegrad.ir.threads import free_values
 from tracegrad.schedule.branch_sums import sums_out_of_branches
 from tracegrad.schedule.buffers import ELEMENT
+from tracegrad.schedule.delays import Stage, delays, stages
 from tracegrad.schedule.nests import additions
 
 HEAVY = 4.0
@@ -67,6 +68,8 @@ class Plan:
     ahead_rows : values that the first loop hands on to the others.
     state_rows : values that the chain hands on to the last loop.
     chain_carried, summed : positions of what the chain carries, and of the sums of the last loop.
+    delayed : positions of what later trips read in rows.
+    stages : the loops that compute ``after``.
     """
 
     index: Value
@@ -83,6 +86,8 @@ class Plan:
     places: list[Operation] = field(default_factory=list)
     chain_carried: list[int] = field(default_factory=list)
     summed: list[int] = field(default_factory=list)
+    delayed: list[int] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
 
 
 class Memories:
@@ -126,6 +131,7 @@ def plan(loop: Operation, memories: Memories) -> Plan | None:
 class _Sorter:
     def __init__(self, loop: Operation, memories: Memories) -> None:
         self.memories = memories
+        self.loop = loop
         self.body = loop.regions[0]
         self.ops = self.body.ops
         self.index = self.body.params[0]
@@ -150,6 +156,7 @@ class _Sorter:
         plan.fixed = [op for op in self.ops if op in fixed]
         self.moving = [op for op in self.ops if op not in fixed]
         self.sums = self._sums()
+        self.delays = delays(self.loop) - self.sums.keys()
         # First all that may be apart is; then what does not gain by it goes back to the chain.
         self._sort(bound)
         bound |= self._not_worth_it()
@@ -285,7 +292,7 @@ class _Sorter:
     def _sort(self, bound: set[Operation]) -> None:
         """Find the chain, what is ahead of it, and what is after it."""
         carried, yields = self.plan.carried, self.plan.yields
-        outside = {k for k, adds in self.sums.items() if bound.isdisjoint(adds)}
+        outside = {k for k, adds in self.sums.items() if bound.isdisjoint(adds)} | self.delays
         while True:
             numbers = [k for k in range(len(carried)) if k not in outside]
             varies: set[Value] = {carried[k] for k in numbers}
@@ -300,7 +307,8 @@ class _Sorter:
                     varies.update(op.results)
             ends = [self.maker[yields[k]] for k in numbers if yields[k] in self.maker]
             needed = self._closed([*bound, *ends])
-            inside = {k for k in outside if not needed.isdisjoint(self.sums[k])}
+            inside = {k for k in outside if not needed.isdisjoint(self.sums.get(k, ()))}
+            inside |= self._not_delayed(outside & self.delays, numbers, needed)
             # What is written in the loop is read again at its place only.
             fixed = {op for op in needed if op in self.moves_memory} - bound
             if not inside and not fixed:
@@ -310,11 +318,27 @@ class _Sorter:
         self.in_chain = {op for op in self.moving if op in bound or (op in waits and op in needed)}
         self.ahead = {op for op in self.moving if op in needed and op not in self.in_chain}
         ends = [op for op in self.moving if op.name in ("store", "add_store") and op not in needed]
-        ends += [op for k in outside for op in self.sums[k]]
-        rest = self._closed(ends)
+        ends += [op for k in outside - self.delays for op in self.sums[k]]
+        delayed = [self.maker[yields[k]] for k in outside & self.delays if yields[k] in self.maker]
+        rest = self._closed([*ends, *delayed])
         self.after = {op for op in self.moving if op in rest and op not in needed}
-        self.plan.summed = sorted(outside)
+        self.ends = ends
+        self.plan.summed = sorted(outside - self.delays)
+        self.plan.delayed = sorted(outside & self.delays)
         self.plan.chain_carried = numbers
+
+    def _not_delayed(
+        self, outside: set[int], numbers: Iterable[int], needed: set[Operation]
+    ) -> set[int]:
+        """Which delays the chain reads, or are computed from places that the loop writes to."""
+        carried, yields = self.plan.carried, self.plan.yields
+        read = {v for op in needed for v in self.reads[op]} | {yields[k] for k in numbers}
+        found = {k for k in outside if carried[k] in read}
+        for k in outside - found:
+            maker = self.maker.get(yields[k])
+            if maker is not None and not self.moves_memory.isdisjoint(self._closed([maker])):
+                found.add(k)
+        return found
 
     def _closed(self, start: Iterable[Operation]) -> set[Operation]:
         """What ``start`` needs, of what moves."""
@@ -329,18 +353,22 @@ class _Sorter:
                 waiting += self.follows[op]
         return found
 
-    def _states(self, ops: Iterable[Operation]) -> set[Value]:
-        """What ``ops`` read of the chain."""
+    def _states(self, ops: Iterable[Operation], ends: Iterable[Value] = ()) -> set[Value]:
+        """What ``ops`` read of the chain, and what of ``ends`` is of it."""
         states = {self.plan.carried[k] for k in self.plan.chain_carried}
         states.update(r for op in self.in_chain for r in op.results)
-        return {v for op in ops for v in self.reads[op] if v in states}
+        return states & {*ends, *(v for op in ops for v in self.reads[op])}
 
     def _not_worth_it(self) -> set[Operation]:
         """What may come after the chain and gains nothing by it."""
-        groups = self._groups()
+        # What computes with the same states is worth them together.
+        groups: dict[tuple[bool, frozenset[Value]], set[Operation]] = {}
+        for part in self._groups():
+            key = any(map(work, part)), frozenset(self._states(part))
+            groups.setdefault(key, set()).update(part)
         told: set[Value] = set()
         small = []
-        for group in sorted(groups, key=lambda g: -sum(map(work, g))):
+        for group in sorted(groups.values(), key=lambda g: -sum(map(work, g))):
             states = self._states(group)
             if sum(map(work, group)) >= AFTER + PER_STATE * len(states - told):
                 told |= states
@@ -363,8 +391,9 @@ class _Sorter:
                 op = home[op]
             return op
 
+        ends = {self.plan.carried[k]: self.plan.yields[k] for k in self.plan.delayed}
         for op in self.after:
-            makers = [self.maker.get(v) for v in self.reads[op]]
+            makers = [self.maker.get(ends.get(v, v)) for v in self.reads[op]]
             for other in (*makers, *self.follows[op]):
                 if other in home and other is not None:
                     home[root(other)] = root(op)
@@ -394,9 +423,10 @@ class _Sorter:
         plan.kept = self._kept()
         places: set[Operation] = set()
         self._take(places, {}, [v for kept in plan.kept for v in kept.indices])
-        self._take(after, rows)
+        late = [plan.yields[k] for k in plan.delayed]
+        self._take(after, rows, late)
         plan.ahead_rows = list(rows)
-        states = self._states(self.after) - {kept.value for kept in plan.kept}
+        states = self._states(self.after, late) - {kept.value for kept in plan.kept}
         plan.state_rows = [v for v in plan.carried if v in states]
         plan.state_rows += [r for op in self.ops for r in op.results if r in states]
         ahead = self._closed_ahead(rows)
@@ -404,6 +434,8 @@ class _Sorter:
         plan.chain = [op for op in self.ops if op in chain]
         plan.places = [op for op in self.ops if op in places]
         plan.after = [op for op in self.ops if op in after - places]
+        delayed = {k: (plan.carried[k], plan.yields[k]) for k in plan.delayed}
+        plan.stages = stages(plan.after, self.ends, self.reads.__getitem__, delayed, _is_heavy)
         return bool(rows or self.after)
 
     def _closed_ahead(self, values: Iterable[Value]) -> set[Operation]:
@@ -437,7 +469,8 @@ class _Sorter:
 
     def _kept(self) -> list[Kept]:
         """The states that the last loop reads and the chain stores, with the places."""
-        states = self._states(self.after)
+        late = [self.plan.yields[k] for k in self.plan.delayed]
+        states = self._states(self.after, late)
         found: dict[Value, Kept] = {}
         counts: dict[Value | None, int] = {}
         for op in self.body.walk():

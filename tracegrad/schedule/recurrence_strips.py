@@ -26,12 +26,14 @@ See `recurrence_plan` for what may go where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.types import ArrayType, Dim, DType, evaluate, floor_div, i64, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.buffers import replace
+from tracegrad.schedule.delays import Stage
 from tracegrad.schedule.memory import MemoryBuilder
 from tracegrad.schedule.recurrence_plan import Memories, Plan, number, plan, read
 
@@ -100,7 +102,12 @@ class _Writer:
         self.build = build
         self.split = split
         self.rows: dict[Value, tuple[Value, int]] = {}
-        for name, values in (("ahead", split.ahead_rows), ("states", split.state_rows)):
+        for name, values in (
+            ("ahead", split.ahead_rows),
+            ("states", split.state_rows),
+            ("lanes", [row for stage in split.stages for row in stage.rows]),
+            ("late", [split.carried[k] for k in split.delayed]),
+        ):
             self._allocate(buffers, name, values)
 
     def _allocate(self, buffers: MemoryBuilder, name: str, values: Iterable[Value]) -> None:
@@ -108,7 +115,8 @@ class _Writer:
         for value in values:
             groups.setdefault(value.dtype, []).append(value)
         for dtype, group in groups.items():
-            shape = (len(group), STRIP)
+            # What is late has room for what the trip after the strip is told.
+            shape = (len(group), STRIP + 1 if name == "late" else STRIP)
             buffer = buffers.alloc(ArrayType(dtype, shape), name)
             self.rows.update((value, (buffer, row)) for row, value in enumerate(group))
 
@@ -133,7 +141,7 @@ class _Writer:
                 last = number(hi)
                 if last is not None and last >= -1:
                     # LLVM does not see the sign of a difference, and then reads one by one.
-                    low = self._emit("maximum", low, zero)
+                    low = self._emit("maximum", low, build.size(last + 1))
             elif number(lo) != 0:
                 low = self._emit("add", lo, done)
             low.hint = "low"
@@ -141,44 +149,46 @@ class _Writer:
             for op in split.fixed:
                 self._copy(op, env)
             ends = [zero, size, one]
-            if split.ahead_rows:
-                with build.open() as ahead:
-                    inner, lane = self._enter(env, low)
-                    self._trip(split.ahead, inner, lane, (), split.ahead_rows)
-                build.emit(REGISTRY["for"], ends, {"kind": "ahead"}, [ahead], ())
             after_strip = list(carried)
-            for in_turn in (True, False):
-                numbers = split.chain_carried if in_turn else split.summed
-                if not in_turn and not split.after:
-                    break
-                limits = ends
-                if in_turn and down:
-                    limits = [self._emit("subtract", size, one), build.size(-1), build.size(-1)]
+
+            def over(
+                limits: Sequence[Value],
+                kind: str,
+                numbers: Sequence[int],
+                trip: Callable[[dict[Value, Value], Value], None],
+            ) -> None:
+                """A loop over the strip that carries ``numbers``."""
                 with build.open() as body:
-                    inner, lane = self._enter(env, low)
-                    for n in numbers:
-                        old = split.carried[n]
+                    lane = build.param(scalar(i64), "l")
+                    inner = {**env, split.index: self._emit("add", low, lane, split.index.hint)}
+                    for k in numbers:
+                        old = split.carried[k]
                         inner[old] = build.param(old.type, old.hint)
-                    if in_turn:
-                        self._trip(split.chain, inner, lane, split.ahead_rows, split.state_rows)
-                    else:
-                        # The reads come first: several trips then do them at once.
-                        for op in split.places:
-                            self._copy(op, inner)
-                        for kept in split.kept:
-                            at = [inner.get(v, v) for v in kept.indices]
-                            inner[kept.value] = build.load(kept.buffer, at, kept.value.hint)
-                        rows = [*split.ahead_rows, *split.state_rows]
-                        self._trip(split.after, inner, lane, rows, ())
-                    yields = [split.yields[n] for n in numbers]
+                    trip(inner, lane)
+                    yields = [split.yields[k] for k in numbers]
                     body.yields = tuple(inner.get(v, v) for v in yields)
-                kind = {"kind": "in turn" if in_turn else "lanes"}
-                inits = [carried[n] for n in numbers]
-                types = [v.type for v in inits]
-                made = build.emit(REGISTRY["for"], [*limits, *inits], kind, [body], types)
-                for n, result in zip(numbers, made.results, strict=True):
-                    result.hint = split.carried[n].hint
-                    after_strip[n] = result
+                inits = [carried[k] for k in numbers]
+                operands, types = [*limits, *inits], [v.type for v in inits]
+                made = build.emit(REGISTRY["for"], operands, {"kind": kind}, [body], types)
+                for k, result in zip(numbers, made.results, strict=True):
+                    result.hint = split.carried[k].hint
+                    after_strip[k] = result
+
+            if split.ahead_rows:
+                over(ends, "ahead", (), self._ahead)
+            in_turn = ends
+            if down:
+                in_turn = [self._emit("subtract", size, one), build.size(-1), build.size(-1)]
+            over(in_turn, "in turn", split.chain_carried, self._chain)
+            for k in split.delayed:
+                build.store("store", carried[k], *self._late(k, size if down else zero))
+            for stage in split.stages:
+                if stage.ops or stage.delayed:
+                    numbers = split.summed if stage is split.stages[-1] else ()
+                    over(ends, "lanes", numbers, partial(self._lanes, stage))
+            for k in split.delayed:
+                after_strip[k] = build.load(*self._late(k, zero if down else size))
+                after_strip[k].hint = split.carried[k].hint
             strip.yields = tuple(after_strip)
         types = [v.type for v in carried]
         operands = [zero, strips, one, *loop.operands[3:]]
@@ -205,32 +215,78 @@ class _Writer:
         result.hint = hint
         return result
 
-    def _enter(self, env: Mapping[Value, Value], low: Value) -> tuple[dict[Value, Value], Value]:
-        """Begin a loop over a strip: the index of the loop that was."""
-        lane = self.build.param(scalar(i64), "l")
-        index = self._emit("add", low, lane, self.split.index.hint)
-        return {**env, self.split.index: index}, lane
+    # --- what a loop over the strip does in a trip
 
-    def _trip(
+    def _ahead(self, env: dict[Value, Value], lane: Value) -> None:
+        self._trip(self.split.ahead, env)
+        self._leave(self.split.ahead_rows, env, lane)
+
+    def _chain(self, env: dict[Value, Value], lane: Value) -> None:
+        split = self.split
+        yields = [split.yields[k] for k in split.chain_carried]
+        self._take(split.ahead_rows, split.chain, yields, env, lane)
+        self._trip(split.chain, env)
+        self._leave(split.state_rows, env, lane)
+
+    def _lanes(self, stage: Stage, env: dict[Value, Value], lane: Value) -> None:
+        build, split = self.build, self.split
+        wanted = {v for op in stage.ops for v in read(op)}
+        wanted.update(split.yields[k] for k in stage.delayed)
+        # The reads come first: several trips then do them at once.
+        for op in split.places:
+            self._copy(op, env)
+        for kept in split.kept:
+            if kept.value in wanted:
+                at = [env.get(v, v) for v in kept.indices]
+                env[kept.value] = build.load(kept.buffer, at, kept.value.hint)
+        before, here = lane, self._emit("add", lane, build.size(1))
+        if split.step < 0:
+            before, here = here, before
+        for k in split.delayed:
+            param = split.carried[k]
+            if param in wanted:
+                env[param] = build.load(*self._late(k, before), param.hint)
+        handed = [row for each in split.stages for row in each.rows]
+        yields = [split.yields[k] for k in stage.delayed]
+        rows = [*split.ahead_rows, *split.state_rows, *handed]
+        self._take(rows, stage.ops, yields, env, lane)
+        self._trip(stage.ops, env)
+        self._leave(stage.rows, env, lane)
+        for k in stage.delayed:
+            value = split.yields[k]
+            build.store("store", env.get(value, value), *self._late(k, here))
+
+    def _late(self, k: int, at: Value) -> tuple[Value, list[Value]]:
+        """Where the number at position ``k`` is left for the next trip."""
+        buffer, row = self.rows[self.split.carried[k]]
+        return buffer, [self.build.size(row), at]
+
+    def _take(
         self,
+        rows: Iterable[Value],
         ops: Iterable[Operation],
+        ends: Iterable[Value],
         env: dict[Value, Value],
         lane: Value,
-        taken: Iterable[Value],
-        left: Iterable[Value],
     ) -> None:
-        """What a loop does in a trip: take what others left, compute, leave what others take."""
+        """Read what ``ops`` and ``ends`` want of what other loops have left in ``rows``."""
         ops = list(ops)
         made = {result for op in ops for result in op.results}
-        wanted = {v for op in ops for v in read(op)} | set(self.split.yields)
+        wanted = {v for op in ops for v in read(op)} | set(ends)
         build = self.build
-        for value in taken:
+        for value in rows:
             if value in wanted and value not in made and value not in env:
                 buffer, row = self.rows[value]
                 env[value] = build.load(buffer, [build.size(row), lane], value.hint)
+
+    def _trip(self, ops: Iterable[Operation], env: dict[Value, Value]) -> None:
         for op in ops:
             self._copy(op, env)
-        for value in left:
+
+    def _leave(self, rows: Iterable[Value], env: Mapping[Value, Value], lane: Value) -> None:
+        """Leave ``rows`` for other loops."""
+        build = self.build
+        for value in rows:
             buffer, row = self.rows[value]
             made_by = value.op
             location = None if made_by is None else made_by.location

@@ -40,6 +40,7 @@ from tracegrad.schedule.inplace import (
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.packing import pack_matrices
+from tracegrad.schedule.reaching import without_unreached
 from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.stretches import Stretches
@@ -67,7 +68,7 @@ def lower_regions(function: Function) -> Function:
 
 def finish_regions(loops: Function, reassociate: bool = True) -> Function:
     """What is done last, with each function that there is by then."""
-    loops = split_into_lanes(into_columns(keep_in_registers(loops)))
+    loops = split_into_lanes(into_columns(without_unreached(keep_in_registers(loops))))
     loops = count_from_zero(in_strips(loops))
     return shorten(early_first(loops) if reassociate else loops)
 
