@@ -86,11 +86,15 @@ def final_elements(primal: Primal, bounds: Bounds) -> Final:
 def _of_array(primal: Primal, order: _Order, loop: Operation, carried: int, found: Final) -> None:
     """The final elements of one carried array of a loop."""
     body = loop.regions[-1]
-    versions = _versions(body, first_carried(loop) + carried, carried)
-    if versions is None:
+    history = _History.of(body, first_carried(loop) + carried, carried)
+    if history is None:
         return
     array = loop.results[carried]
-    members = [op for op in body.walk() if op.operands and op.operands[0] in versions]
+    members = [
+        op
+        for op in body.walk()
+        if op.operands and op.operands[0] in history.versions and op not in history.stale
+    ]
     writes = _last_writes(primal, members)
     if not writes:
         return
@@ -329,45 +333,92 @@ def _places(access: Operation) -> tuple[Value, ...]:
     return access.operands[2 if access.name in WRITES else 1 :]
 
 
-def _versions(body: Region, param: int, carried: int) -> set[Value] | None:
-    """The versions of a carried array within a body, if nothing else is carried into them."""
-    versions = {body.params[param]}
-    if not _follow(body, versions):
-        return None
-    yielded = [k for k, v in enumerate(body.yields) if v in versions]
-    return versions if yielded == [carried] else None
+@dataclass
+class _History:
+    """The versions of a carried array within a loop: each but the last is written to once.
 
+    Attributes
+    ----------
+    versions : all of them.
+    stale : what reads a version where there is a later one. What a program keeps of an array
+        before it writes to it (``old = a.copy()``) need not be what the array holds in the end.
+    """
 
-def _follow(region: Region, versions: set[Value]) -> bool:
-    """Add what becomes of the versions in a region; False if one is mixed with other arrays."""
-    for op in region.ops:
-        if op.name in (*WRITES, "ensure") and op.operands[0] in versions:
-            versions.add(op.result)
-        elif op.name == "if":
-            if not all(_follow(arm, versions) for arm in op.regions):
-                return False
-            for result, *values in zip(op.results, *(a.yields for a in op.regions), strict=True):
-                members = [v in versions for v in values]
-                if any(members):
-                    if not all(members):
-                        return False
-                    versions.add(result)
-        elif op.name == "custom":
-            if not versions.isdisjoint(op.operands):
-                return False
-        elif op.regions:
-            inner = op.regions[-1]
-            inits = op.operands[leading(op) :]
-            start = [v in versions for v in inits]
-            for region_ in op.regions:
-                params = region_.params[first_carried(op) :]
-                versions.update(p for p, member in zip(params, start, strict=True) if member)
-            if not all(_follow(r, versions) for r in op.regions):
-                return False
-            if [v in versions for v in inner.yields] != start:
-                return False
-            versions.update(r for r, member in zip(op.results, start, strict=True) if member)
-    return True
+    versions: set[Value] = field(default_factory=set)
+    stale: set[Operation] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, body: Region, param: int, carried: int) -> _History | None:
+        """The history of a carried value; None if it is not one line from trip to trip."""
+        history = cls({body.params[param]})
+        end = history.follow(body, body.params[param])
+        if end is None or body.yields[carried] is not end:
+            return None
+        return history if history._yields(body) == [carried] else None
+
+    def _yields(self, region: Region) -> list[int]:
+        return [k for k, v in enumerate(region.yields) if v in self.versions]
+
+    def _reads_other(self, op: Operation, current: Value) -> bool:
+        return any(v is not current and v in self.versions for v in op.operands[:1])
+
+    def follow(self, region: Region, current: Value) -> Value | None:
+        """What becomes of ``current`` in a region; None if there are two, or it is mixed."""
+        for op in region.ops:
+            after: Value | None = current
+            if op.name in (*WRITES, "ensure") and op.operands[0] in self.versions:
+                if op.operands[0] is not current:
+                    return None
+                after = op.result
+            elif op.name == "if":
+                after = self._follow_branch(op, current)
+            elif op.name == "custom":
+                if not self.versions.isdisjoint(op.operands):
+                    return None
+            elif op.regions:
+                after = self._follow_loop(op, current)
+            elif self._reads_other(op, current):
+                self.stale.add(op)
+            if after is None:
+                return None
+            self.versions.add(after)
+            current = after
+        return current
+
+    def _follow_branch(self, op: Operation, current: Value) -> Value | None:
+        ends = [self.follow(arm, current) for arm in op.regions]
+        places = [self._yields(arm) for arm in op.regions]
+        if None in ends or places[0] != places[1]:
+            return None
+        if not places[0]:
+            return current if ends == [current, current] else None
+        if len(places[0]) > 1:
+            return None
+        (k,) = places[0]
+        if any(arm.yields[k] is not end for arm, end in zip(op.regions, ends, strict=True)):
+            return None
+        return op.results[k]
+
+    def _follow_loop(self, op: Operation, current: Value) -> Value | None:
+        inits = op.operands[leading(op) :]
+        places = [k for k, v in enumerate(inits) if v in self.versions]
+        if len(places) > 1 or any(inits[k] is not current for k in places):
+            return None
+        *before, body = op.regions
+        starts = []
+        for region in op.regions:
+            start = region.params[first_carried(op) + places[0]] if places else current
+            self.versions.add(start)
+            starts.append(start)
+        for region, start in zip(before, starts, strict=False):
+            if self.follow(region, start) is not start or self._yields(region):
+                return None
+        end = self.follow(body, starts[-1])
+        if end is None or self._yields(body) != places:
+            return None
+        if not places:
+            return current if end is current else None
+        return op.results[places[0]] if body.yields[places[0]] is end else None
 
 
 def _plain(index: Value, depth: int = DEEPEST) -> bool:
