@@ -204,7 +204,14 @@ class Compiled(Exchangeable):
             signature.versions.insert(0, version)
             del signature.versions[MAX_VERSIONS:]
             self._install(version)
-        return version.run(leaves)
+        try:
+            return version.run(leaves)
+        except GuardFailed as error:
+            # In Python's integers, of any size, it holds.
+            raise ArgumentError(
+                f"the integers of this call are too large: the kernel asks for {error}, in 64 bits",
+                way_out="pass smaller ones, or floats",
+            ) from None
 
     def _ready(self, version: Version) -> None:
         """The kernel of ``version``, compiled in the background, takes over."""

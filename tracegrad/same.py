@@ -24,4 +24,7 @@ def same_value(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same_value, a, b))
     if isinstance(a, frozenset):
         return len(a) == len(b) and all(any(same_value(x, y) for y in b) for x in a)
-    return bool(a == b)
+    try:
+        return bool(a == b)
+    except Exception:  # of arrays, say, which have no one answer: nobody knows that they are equal
+        return False

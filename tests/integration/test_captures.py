@@ -180,3 +180,37 @@ def test_a_list_that_grows_is_traced_again():
     np.testing.assert_allclose(g(X), np.full(3, 7.0))
     terms[0] = 0.0
     np.testing.assert_allclose(g(X), np.full(3, 6.0))
+
+
+class Model:
+    power = 1.0
+
+    def __init__(self, factor, weights):
+        self.factor, self.weights, self.settings = factor, weights, {"shift": 0.0}
+
+    def __call__(self, x):
+        return np.sum(self.weights * self.factor * x) ** self.power + self.settings["shift"]
+
+
+def test_what_an_object_holds_that_is_an_argument(monkeypatch):
+    g = tg.value_and_grad(lambda model, x: model(x), 1)
+
+    def check(model):
+        value, bar = g(model, X)
+        np.testing.assert_allclose(value, model(X))
+        np.testing.assert_allclose(bar, tg.grad(lambda x: model(x))(X))
+
+    model, other = Model(2.0, np.ones(3)), Model(-1.0, np.arange(3.0))
+    check(model)
+    model.factor = 3.0
+    check(model)
+    model.weights[1] = 5.0
+    check(model)
+    model.weights = np.array([1.0, 0.0, 2.0])
+    check(model)
+    model.settings["shift"] = 4.0
+    check(model)
+    check(other)
+    monkeypatch.setattr(Model, "power", 2.0)
+    check(other)
+    check(model)

@@ -175,3 +175,18 @@ def test_one_can_ask_for_our_compiler_alone(monkeypatch):
     monkeypatch.setattr("tracegrad.backend.native.ordering.NAMES", ())
     with pytest.raises(tg.UnsupportedError, match=r"our compiler can't compile.*np.sort"):
         tg.jit(lambda x: np.sort(x) * 2.0)(np.arange(7.0))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, i: x[i] * 2.0,  # here
+        lambda x, i: x[i][i],
+        lambda x, i: np.take(x, i) + x[0],
+        lambda x, i: np.add.at(y := np.zeros(3), i, x[:2]) or y * 1.0,
+    ],
+)
+def test_an_index_error_at_run_time_names_the_line(f):
+    for i in (np.array([0, 3]), np.array([-4, 0])):
+        with pytest.raises(IndexError, match=r"out of bounds for axis 0 \(test_errors.py:\d+\)"):
+            tg.jit(f)(X, i)

@@ -187,3 +187,35 @@ def test_stop_gradient():
     )
     assert tg.stop_gradient(3.0) == 3.0
     assert tg.stop_gradient(x) is x
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint8, np.uint64])
+def test_integers_of_all_signs(dtype):
+    limits = np.iinfo(dtype)
+    few = np.array(
+        [limits.min, limits.min + 1, 0, 1, 2, 3, 8, 63, limits.max - 1, limits.max], dtype
+    )
+    if limits.min < 0:
+        few = np.append(few, np.array([-1, -2, -7], dtype))
+    x, y = (each.ravel() for each in np.meshgrid(few, few))
+
+    def f(x, y):
+        return x // y, x % y, np.fmod(x, y), x << y, x >> y, np.abs(x), np.sign(x), x * y
+
+    with np.errstate(all="ignore"):
+        expected = f(x, y)
+    for found, wanted in zip(tg.jit(f)(x, y), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+
+
+def test_the_parts_of_infinity():
+    x = np.array([np.inf, -np.inf, np.nan, -1.5, -0.0])
+    for found, wanted in zip(tg.jit(np.modf)(x), np.modf(x), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found)[:2], np.signbit(wanted)[:2])
+
+
+def test_what_has_no_derivative_and_no_kernel_is_refused():
+    with pytest.raises(tg.errors.UnsupportedError, match="frexp"):
+        tg.jit(lambda x: np.frexp(x)[0])(SPECIAL)

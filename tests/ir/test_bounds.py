@@ -1,5 +1,7 @@
 """What is known of index values from the loops they stand in."""
 
+from dataclasses import replace
+
 import pytest
 
 from tracegrad import ops
@@ -214,3 +216,24 @@ def test_an_integer_argument_may_be_negative():
         function = build.function("f", [], size_params={"k": 0})
     assert not Bounds(function).never_negative(symbol("k"))
     assert Bounds(function).polynomial(k) == symbol("k")
+
+
+@pytest.mark.parametrize(
+    ("guards", "value", "fits"),
+    [
+        ((), n, True),
+        ((), n + 1, False),
+        ((), n * -1, False),
+        ((Guard(n, ">=", 0),), m - n, True),
+        ((Guard(n, ">=", 0), Guard(n, "<", m)), 3 * n + m, True),
+        ((Guard(n, "<", m),), n - 1, False),
+        ((), m * m * m, True),
+        ((), m * 2**40, False),
+    ],
+)
+def test_which_sums_64_bits_hold(guards, value, fits):
+    """``n`` is an int argument, ``m`` the size of an array."""
+    with Builder() as build:
+        build.param(scalar(i64), "n")
+        function = build.function("f", [], guards=guards)
+    assert Bounds(replace(function, size_params={"n": 0})).fits(value) is fits

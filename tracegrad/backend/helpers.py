@@ -6,7 +6,8 @@ part of the kernel, whoever compiles it:
 - a *helper* is written in the printed language itself (numbers, arrays that the caller gives,
   loops, branches) and is compiled along with the text that calls it;
 - an *external* is called by an address that is looked up when the code is loaded, such as a
-  function of ``scipy.special.cython_special``.
+  function of ``scipy.special.cython_special``;
+- a *row function* is one of NumPy's own, for the helpers that sort.
 
 Neither needs Numba before Numba compiles something that calls it: `tell_numba` is asked for by
 `tracegrad.backend.compile`, and by Numba itself before it compiles users' code.
@@ -65,7 +66,21 @@ class External:
     taken: int = 0
 
 
-_known: dict[Callable[..., Any], Helper | External] = {}
+@dataclass(frozen=True, eq=False)
+class RowFunction:
+    """A function that NumPy has for each dtype, of a row of the first array that it is given.
+
+    Attributes
+    ----------
+    function : what plain Python calls.
+    name : "sort", "argsort", "argmax" or "argmin".
+    """
+
+    function: Callable[..., Any]
+    name: str
+
+
+_known: dict[Callable[..., Any], Helper | External | RowFunction] = {}
 _untold: list[Callable[[], None]] = []
 _numba_knows = False
 _telling = threading.RLock()
@@ -112,12 +127,22 @@ def external(
     return mark
 
 
+def numpys(name: str) -> Callable[[Plain], Plain]:
+    """Let helpers that only our compiler compiles call NumPy's function of a row."""
+
+    def mark(function: Plain) -> Plain:
+        _known[function] = RowFunction(function, name)
+        return function
+
+    return mark
+
+
 def has_externals() -> bool:
     """Whether there is a function that is called by its address."""
     return any(isinstance(each, External) for each in _known.values())
 
 
-def find(path: str) -> Helper | External | None:
+def find(path: str) -> Helper | External | RowFunction | None:
     """What a full name stands for, as ``"tracegrad.backend.gamma.digamma"``."""
     found = resolve(path)
     return _known.get(found) if callable(found) else None

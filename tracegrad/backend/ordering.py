@@ -1,167 +1,102 @@
 """Sorting and searching, as helpers of compiled kernels.
 
 What is sorted lies along the middle one of three axes. Sorting is stable, and NaN comes last, as in
-NumPy: runs of 16 are sorted by insertion, then merged from one piece of memory to another and back.
+NumPy. A row whose elements lie one after the other is left to NumPy's own functions, which use the
+processor's vectors; other rows are copied.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tracegrad.backend.helpers import helper
+from tracegrad.backend.helpers import helper, numpys
 
-RUN = 16
-"""How many elements are sorted by insertion."""
+
+@numpys("sort")
+def sort_part(x: np.ndarray, row: int, first: int, last: int) -> None:
+    """Sort these elements of a row, in place."""
+    x[row, first:last, 0] = np.sort(x[row, first:last, 0])
+
+
+@numpys("argsort")
+def argsort_row(keys: np.ndarray, places: np.ndarray, row: int) -> None:
+    """Put places into the order of their keys; equal ones come in any order."""
+    order = np.argsort(keys[row, :, 0][places[row, :, 0]])
+    places[row, :, 0] = places[row, :, 0][order]
+
+
+@numpys("argmax")
+def argmax_row(x: np.ndarray, row: int) -> int:
+    """Where the first of a row's largest elements is; a NaN is the largest."""
+    return int(np.argmax(x[row, :, 0]))
+
+
+@numpys("argmin")
+def argmin_row(x: np.ndarray, row: int) -> int:
+    """Where the first of a row's least elements is; a NaN is the least."""
+    return int(np.argmin(x[row, :, 0]))
 
 
 @helper
 def sort(x: np.ndarray, out: np.ndarray) -> None:
     """As ``np.sort``."""
     outer, n, inner = x.shape
-    keys = np.empty(n, x.dtype)
-    spare = np.empty(n, x.dtype)
+    if inner == 1:
+        for o in range(outer):
+            for k in range(n):
+                out[o, k, 0] = x[o, k, 0]
+            sort_part(out, o, 0, n)
+        return
+    row = np.empty((1, n, 1), x.dtype)
     for o in range(outer):
         for i in range(inner):
-            # NaN is put last, and has no part in what follows.
-            m = 0
             for k in range(n):
-                v = x[o, k, i]
-                if v == v:
-                    keys[m] = v
-                    m += 1
-                else:
-                    spare[n - 1 - (k - m)] = v
-            for k in range(m, n):
-                out[o, k, i] = spare[k]
-            sort_lane(keys, spare, m)
-            for k in range(m):
-                out[o, k, i] = keys[k]
-
-
-@helper
-def sort_lane(keys: np.ndarray, spare: np.ndarray, n: int) -> None:
-    """Sort the first ``n`` elements, of which none is NaN."""
-    for first in range(0, n, RUN):
-        last = min(first + RUN, n)
-        for k in range(first + 1, last):
-            v = keys[k]
-            j = k
-            while j > first and v < keys[max(j - 1, 0)]:
-                keys[j] = keys[j - 1]
-                j -= 1
-            keys[j] = v
-    width = RUN
-    inside = True
-    while width < n:
-        if inside:
-            merge(keys, spare, n, width)
-        else:
-            merge(spare, keys, n, width)
-        inside = not inside
-        width = width * 2
-    if not inside:
-        for k in range(n):
-            keys[k] = spare[k]
-
-
-@helper
-def merge(source: np.ndarray, target: np.ndarray, n: int, width: int) -> None:
-    """Merge neighbouring runs of ``width``. Which one is next is no branch: it can't be guessed."""
-    for first in range(0, n, 2 * width):
-        middle = min(first + width, n)
-        last = min(first + 2 * width, n)
-        a = first
-        b = middle
-        k = first
-        while a < middle and b < last:
-            u = source[a]
-            v = source[b]
-            later = v < u
-            target[k] = v if later else u
-            a += int(not later)
-            b += int(later)
-            k += 1
-        for j in range(a, middle):
-            target[k + (j - a)] = source[j]
-        for j in range(b, last):
-            target[j] = source[j]
+                row[0, k, 0] = x[o, k, i]
+            sort_part(row, 0, 0, n)
+            for k in range(n):
+                out[o, k, i] = row[0, k, 0]
 
 
 @helper
 def argsort(x: np.ndarray, out: np.ndarray) -> None:
     """As ``np.argsort``, stable."""
     outer, n, inner = x.shape
-    keys = np.empty(n, x.dtype)
-    places = np.empty(n, np.int64)
-    spare = np.empty(n, np.int64)
+    if inner == 1:
+        for o in range(outer):
+            for k in range(n):
+                out[o, k, 0] = k
+            argsort_row(x, out, o)
+            settle(x, out, o)
+        return
+    keys = np.empty((1, n, 1), x.dtype)
+    places = np.empty((1, n, 1), np.int64)
     for o in range(outer):
         for i in range(inner):
-            m = 0
             for k in range(n):
-                v = x[o, k, i]
-                keys[k] = v
-                if v == v:
-                    places[m] = k
-                    m += 1
-                else:
-                    spare[k - m] = k
-            for k in range(m, n):
-                out[o, k, i] = spare[k - m]
-            argsort_lane(keys, places, spare, m)
-            for k in range(m):
-                out[o, k, i] = places[k]
+                keys[0, k, 0] = x[o, k, i]
+                places[0, k, 0] = k
+            argsort_row(keys, places, 0)
+            settle(keys, places, 0)
+            for k in range(n):
+                out[o, k, i] = places[0, k, 0]
 
 
 @helper
-def argsort_lane(keys: np.ndarray, places: np.ndarray, spare: np.ndarray, n: int) -> None:
-    """Sort the first ``n`` places by their keys."""
-    for first in range(0, n, RUN):
-        last = min(first + RUN, n)
-        for k in range(first + 1, last):
-            place = places[k]
-            v = keys[place]
-            j = k
-            while j > first and v < keys[places[max(j - 1, 0)]]:
-                places[j] = places[j - 1]
-                j -= 1
-            places[j] = place
-    width = RUN
-    inside = True
-    while width < n:
-        if inside:
-            merge_places(keys, places, spare, n, width)
-        else:
-            merge_places(keys, spare, places, n, width)
-        inside = not inside
-        width = width * 2
-    if not inside:
-        for k in range(n):
-            places[k] = spare[k]
-
-
-@helper
-def merge_places(
-    keys: np.ndarray, source: np.ndarray, target: np.ndarray, n: int, width: int
-) -> None:
-    """Merge neighbouring runs of ``width`` places."""
-    for first in range(0, n, 2 * width):
-        middle = min(first + width, n)
-        last = min(first + 2 * width, n)
-        a = first
-        b = middle
-        k = first
-        while a < middle and b < last:
-            one = source[a]
-            other = source[b]
-            later = keys[other] < keys[one]
-            target[k] = other if later else one
-            a += int(not later)
-            b += int(later)
-            k += 1
-        for j in range(a, middle):
-            target[k + (j - a)] = source[j]
-        for j in range(b, last):
-            target[j] = source[j]
+def settle(keys: np.ndarray, places: np.ndarray, row: int) -> None:
+    """Bring places of equal keys, which follow one another, into their order."""
+    n = places.shape[1]
+    first = 0
+    while first < n:
+        v = keys[row, places[row, first, 0], 0]
+        last = first + 1
+        same = True
+        while last < n and same:
+            w = keys[row, places[row, last, 0], 0]
+            same = v == w or (v != v and w != w)
+            last += int(same)
+        if last - first > 1:
+            sort_part(places, row, first, last)
+        first = last
 
 
 @helper
@@ -172,14 +107,7 @@ def argmax(x: np.ndarray, out: np.ndarray) -> None:
         raise ValueError("attempt to get argmax of an empty sequence")
     if inner == 1:
         for o in range(outer):
-            most = x[o, 0, 0]
-            place = 0
-            for k in range(1, n):
-                v = x[o, k, 0]
-                if not v <= most and most == most:
-                    most = v
-                    place = k
-            out[o, 0] = place
+            out[o, 0] = argmax_row(x, o)
         return
     best = np.empty(inner, x.dtype)
     for o in range(outer):
@@ -202,14 +130,7 @@ def argmin(x: np.ndarray, out: np.ndarray) -> None:
         raise ValueError("attempt to get argmin of an empty sequence")
     if inner == 1:
         for o in range(outer):
-            most = x[o, 0, 0]
-            place = 0
-            for k in range(1, n):
-                v = x[o, k, 0]
-                if not v >= most and most == most:
-                    most = v
-                    place = k
-            out[o, 0] = place
+            out[o, 0] = argmin_row(x, o)
         return
     best = np.empty(inner, x.dtype)
     for o in range(outer):

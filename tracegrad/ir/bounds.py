@@ -4,7 +4,7 @@ An integer scalar is read as a polynomial over sizes, the indices of the loops a
 these carry. Its least and greatest value follow from the bounds of those loops, from the inside
 out: for ``for i in range(1, n)`` the index ``i - 1`` is at least 0 and at most ``n - 2``. What
 the arms of branches and the conditions of ``while`` loops say holds as well: after ``if i == 0``,
-``i - 1`` is at least 0 in the other arm.
+``i - 1`` is at least 0 in the other arm, if 64 bits hold what is compared (`Bounds.fits`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from tracegrad.ir.core import Function, Guard, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried, leading
+from tracegrad.ir.spans import LEAST, MOST, TRIPS, Span, Spans
 from tracegrad.ir.types import (
     Dim,
     Extremum,
@@ -83,6 +84,7 @@ class Bounds:
         self.indices: dict[str, Value] = {}
         self._sizes = frozenset(function.size_sources())
         self._signed = signed_symbols(function)
+        self.spans = Spans(function, self._span_of_index)
         params = function.params if params is None else params
         for name, index in function.size_params.items():
             self._known[params[index]] = symbol(name)
@@ -129,10 +131,13 @@ class Bounds:
         """Enter the body of ``for index in range(lo, hi, step)``."""
         first, end, by = (self.polynomial(v) for v in (lo, hi, step))
         least = greatest = None
+        # A bound that runs over 64 bits, upwards, is a small number: as an end it still is one.
         if isinstance(by, int) and by > 0:
-            least, greatest = first, None if end is None else end - 1
+            least = first if first is not None and self.fits(first, below=False) else None
+            greatest = end - 1 if end is not None and self.fits(end, above=False) else None
         elif isinstance(by, int) and by < 0:
-            least, greatest = None if end is None else end + 1, first
+            least = end + 1 if end is not None and self.fits(end, below=False) else None
+            greatest = first if first is not None and self.fits(first, above=False) else None
         if least is not None and greatest is not None:
             # There is a trip, so there is room for one.
             if has_index(greatest - least):
@@ -188,7 +193,7 @@ class Bounds:
             self._assume_chosen(op, op.results.index(predicate), holds)
         elif op.name in _OPPOSITE and op.operands[0].dtype is i64:
             left, right = (self.polynomial(v) for v in op.operands)
-            if left is not None and right is not None:
+            if left is not None and right is not None and self.fits(left) and self.fits(right):
                 self._assume(op.name if holds else _OPPOSITE[op.name], left - right)
 
     def _assume_chosen(self, op: Operation, k: int, holds: bool) -> None:
@@ -357,6 +362,29 @@ class Bounds:
             if least is not None and self._follows(least, facts):
                 return True
         return False
+
+    def fits(self, value: Dim, *, below: bool = True, above: bool = True) -> bool:
+        """Whether 64 bits hold ``value`` in every trip of the open loops that comes here."""
+        for asked, upper in ((below, False), (above, True)):
+            if asked:
+                extreme = self._bound(value, upper=upper)
+                low, high = self.spans.of(value if extreme is None else extreme)
+                if high > MOST if upper else low < LEAST:
+                    return False
+        return True
+
+    def _span_of_index(self, name: str) -> Span | None:
+        if not name.startswith(INDEX):
+            return None
+        loop = next((each for each in self.ranges if each.name == name), None)
+        low, high = LEAST, MOST
+        if loop is not None and loop.least is not None:
+            low, high = self.spans.of(loop.least)
+            high += TRIPS
+        if loop is not None and loop.greatest is not None:
+            least, most = self.spans.of(loop.greatest)
+            low, high = (least - TRIPS if loop.least is None else low), most
+        return max(low, LEAST), min(high, MOST)
 
     def _bound(self, value: Dim, *, upper: bool) -> Dim | None:
         """The greatest (or least) value over the trips of the open loops, over sizes alone."""

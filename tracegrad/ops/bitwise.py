@@ -59,10 +59,13 @@ def left_shift_scalar(
     attributes: Mapping[str, Any],
     dims: Callable[[Dim], str],
 ) -> str:
-    """A machine shifts modulo the width; NumPy shifts everything out."""
+    """A machine shifts modulo the width; NumPy shifts everything out.
+
+    The zero is ``x ^ x``, which has the dtype of ``x``: to Numba ``x * 0`` is a float for uint64.
+    """
     x, n = operands
     width = 8 * result.dtype.numpy.itemsize
-    return narrowed(f"({x} << {n} if 0 <= {n} < {width} else {x} * 0)", result)
+    return narrowed(f"({x} << {n} if 0 <= {n} < {width} else {x} ^ {x})", result)
 
 
 def right_shift_scalar(
@@ -74,7 +77,7 @@ def right_shift_scalar(
     """As `left_shift_scalar`; what is left of a signed integer is its sign."""
     x, n = operands
     width = 8 * result.dtype.numpy.itemsize
-    beyond = f"{x} * 0" if result.dtype.numpy.kind == "u" else f"{x} >> {width - 1}"
+    beyond = f"{x} ^ {x}" if result.dtype.numpy.kind == "u" else f"{x} >> {width - 1}"
     return narrowed(f"({x} >> {n} if 0 <= {n} < {width} else {beyond})", result)
 
 

@@ -9,7 +9,8 @@ does that where it makes no difference to what is raised:
 - every trip comes to the check: it stands in no branch and no ``while``, and no ``raise`` stands
   before it;
 - the index is a polynomial over sizes and the indices of loops, takes its extremes in the first
-  or the last trip, and is never negative (a negative one would count from the end, trip by trip).
+  or the last trip, and is never negative (a negative one would count from the end, trip by trip);
+- 64 bits hold what is asked.
 
 A check that passed is a fact for all that follows: a second loop over the same range asks for
 nothing. Of two indices that both go out of range, in different trips, the one that stands first
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 
 from tracegrad.ir.bounds import Bounds, Known, Range, has_index
 from tracegrad.ir.core import Function, Operation, Region, Value
+from tracegrad.ir.spans import alone
 from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol
 from tracegrad.ops.loopform import out_of_bounds
 from tracegrad.ops.registry import REGISTRY
@@ -148,7 +150,7 @@ class _Hoist:
             if (at, size) in level.passed:
                 self.env[op.result] = level.passed[at, size]
                 return True
-        if not self.bounds.never_negative(at):
+        if not (self.bounds.never_negative(at) and self.bounds.fits(at)):
             self.levels[-1].passed[at, size] = op.result
             return False
         check, target = _Check(at, size), len(self.levels) - 1
@@ -157,6 +159,8 @@ class _Hoist:
             if outside is None:
                 break
             check, target = outside, target - 1
+        if self.sides(check) is None:
+            target = len(self.levels) - 1
         if target == len(self.levels) - 1:
             op.attributes = {**op.attributes, "negative": False}
             self.levels[-1].passed[at, size] = op.result
@@ -235,7 +239,9 @@ class _Hoist:
             (lo, hi), *rest = check.trips
             test = self.compared(build, "less", lo, hi)
         else:
-            more, less = _parts(check.at + 1 - check.size)
+            sides = self.sides(check)
+            assert sides is not None
+            more, less = sides
             test = self.compared(build, "greater", more, less)
         with build.open() as then:
             if check.trips:
@@ -245,6 +251,17 @@ class _Hoist:
                 with build.at(None):
                     build.emit(REGISTRY["raise"], (), {"kind": "IndexError", "message": message})
         build.emit(REGISTRY["if"], [test], {}, [then, Region()], ())
+
+    def sides(self, check: _Check) -> tuple[Dim, Dim] | None:
+        """Two sums of which the first is the greater one where the check fails.
+
+        None if 64 bits may not hold them.
+        """
+        over = check.at + 1 - check.size
+        for more, less in (_parts(over), alone(over, self.bounds.spans)):
+            if self.bounds.fits(more) and self.bounds.fits(less):
+                return more, less
+        return None
 
     def compared(self, build: MemoryBuilder, name: str, left: Dim, right: Dim) -> Value:
         return build.emit(

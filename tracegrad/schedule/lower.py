@@ -428,10 +428,8 @@ class Lowering(Evaluator):
                 if counts_along(i, base, dimension):
                     at.append(self.position(index[0]))
                     continue
-                data = Entry(
-                    Data(i, index[:outer] if i.rank else (), base.shape[dimension], dimension)
-                )
-                at.append(self.position(data))
+                place = index[:outer] if i.rank else ()
+                at.append(self.checked(Data(i, place, base.shape[dimension], dimension), node))
             at.extend(self.position(e) for e in index[outer:])
             saved = writer.location, writer.part
             writer.location, writer.part = node.location, node.part

@@ -178,13 +178,13 @@ class Evaluator:
             return self._pad(node, index)
         if kind == "place":
             size, dimension = (node.attributes[name] for name in ("size", "dimension"))
-            return self._checked(Data(node.operands[0], index, size, dimension))
+            return self.checked(Data(node.operands[0], index, size, dimension), node)
         if kind == "gather":
             inner = through_gather(node, index)[1]
             for e in inner:
                 # An array that is the same along the axis does not ask for the position.
                 if isinstance(e.axis, Data):
-                    self._checked(e.axis)
+                    self.checked(e.axis, node)
             return self.value(node.operands[0], inner)
         if kind == "input":
             return self._input(node, index)
@@ -353,7 +353,7 @@ class Evaluator:
         if found is not None:
             return found
         if isinstance(e.axis, Data):
-            at = self._checked(e.axis)
+            at = self.checked(e.axis)
         else:
             binding = self.bound[e.axis]
             if binding.at is not None and not lane:
@@ -370,7 +370,8 @@ class Evaluator:
             at = writer.emit("add", (at, writer.dim(e.offset)))
         return writer.remember(key, at)
 
-    def _checked(self, data: Data) -> Value:
+    def checked(self, data: Data, by: Node | None = None) -> Value:
+        """The index, checked; its IndexError names the line of the node that reads or writes."""
         writer = self.writer
         key = ("checked", data)
         found = writer.memo.get(key)
@@ -380,6 +381,8 @@ class Evaluator:
         if raw.dtype is not i64:
             raw = writer.emit("cast", (raw,), {"dtype": i64})
         size = writer.dim(data.size)
+        saved = writer.location
+        writer.location = saved if by is None else by.location
         at = writer.emit(
             "check_index",
             (raw, size),
@@ -387,4 +390,5 @@ class Evaluator:
             floor=writer.arm_depth,
             type=scalar(i64),
         )
+        writer.location = saved
         return writer.remember(key, at)

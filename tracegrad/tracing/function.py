@@ -97,6 +97,8 @@ def trace(
             memories: dict[int, Memory] = {}
             for leaf, given in enumerate(leaves):
                 if leaf in static:
+                    # What its attributes hold may change from call to call.
+                    captures.hold(given, names[leaf] if leaf < len(names) else "argument")
                     continue
                 name = names[leaf] if leaf < len(names) else f"x{leaf}"
                 param_of[leaf] = len(region.params)

@@ -54,6 +54,23 @@ def _logaddexp2(x: Tracer, y: Tracer) -> Any:
     return np.logaddexp(x * ln2, y * ln2) / ln2
 
 
+def _absolute(x: Tracer) -> Tracer:
+    return _same(x) if x.dtype.kind == "u" else elementwise("absolute", [x])
+
+
+def _sign(x: Tracer) -> Tracer:
+    return cast(x != 0, x.dtype) if x.dtype.kind == "u" else elementwise("sign", [x])
+
+
+def _fmod(x: Tracer, y: Tracer) -> Any:
+    """The remainder with the sign of ``x``."""
+    if x.dtype.kind == "f":
+        return elementwise("fmod", [x, y])
+    rest = np.remainder(x, y)
+    other_side = (rest != 0) & ((rest < 0) != (x < 0))
+    return np.where(other_side, rest - y, rest)
+
+
 def _reciprocal(x: Tracer) -> Any:
     if x.dtype.kind != "f":
         raise UnsupportedError(
@@ -64,6 +81,9 @@ def _reciprocal(x: Tracer) -> Any:
 
 COMPOSED.update(
     {
+        np.absolute: _absolute,
+        np.sign: _sign,
+        np.fmod: _fmod,
         np.positive: _same,
         np.conjugate: _same,
         np.fmax: _either("maximum"),
@@ -108,7 +128,7 @@ def divmod_(x: Any, y: Any) -> Any:
 @implements(np.modf)
 def modf(x: Any) -> Any:
     whole = np.trunc(x)
-    return np.copysign(x - whole, x), whole
+    return np.copysign(np.where(np.isinf(x), 0.0, x - whole), x), whole
 
 
 # --- choosing ---------------------------------------------------------------------------------

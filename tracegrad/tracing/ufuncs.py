@@ -154,7 +154,10 @@ def apply(
         opdef = REGISTRY.get(OPS_BY_NAME.get(ufunc.__name__, ""))
     if opdef is None:
         raise unsupported_ufunc(ufunc)
-    return elementwise(opdef, tracers)
+    try:
+        return elementwise(opdef, tracers)
+    except TypeError as error:
+        raise DTypeError(f"np.{ufunc.__name__}: {error}") from error
 
 
 _COMPARISONS = frozenset([

@@ -23,7 +23,9 @@ def natural(body):
         "a = n % x.shape[0]",
         "a = min(2, x.shape[0])",
         "b = x.shape[0]\na = b + b // 3",
-        "b = max(0, n)\nfor i in range(b):\n    a = b + i",
+        "b = max(0, x.shape[0] - 1)\nfor i in range(b):\n    a = b + i",
+        "b = max(0, n)\na = b // 2",
+        "a = 0\nfor i in range(n):\n    a = a + i + 1",
         "for a in range(3, n):\n    pass",
         "b = 2\nfor a in range(b + 1, n):\n    pass",
         "for b in range(n):\n    for a in range(n, b, -1):\n        pass",
@@ -54,6 +56,12 @@ def test_these_are_never_negative(text):
         "for a in range(3, -2, -1):\n    pass",
         "for b in range(n, 3):\n    for a in range(b, 3):\n        pass",
         "a = 0\nfor a in range(n, 5):\n    pass",
+        # These run over 63 bits.
+        "b = max(0, n)\na = b + 1",
+        "a = 1\nfor i in range(n):\n    a = a + a",
+        "a = 0\nb = 1\nfor i in range(n):\n    a, b = b, a + b",
+        "a = 0\nb = 0\nfor i in range(n):\n    b = b + i\n    a = a + b",
+        "for i in range(n):\n    a = i + 9223372036854775807",
     ],
 )
 def test_these_may_be(text):

@@ -62,6 +62,21 @@ def test_dtypes(dtype):
         check(f"np.{function}", "x", x)
 
 
+@pytest.mark.parametrize("dtype", [*"bhilBHILfd", "?"])
+def test_many_ties_keep_their_order(dtype):
+    x = np.random.default_rng(0).integers(0, 7, 3000).astype(dtype)
+    check("np.argsort(x, kind='mergesort')", "x", x)
+    check("np.sort(x)", "x", x)
+    check("np.argsort(x, axis=0, kind='mergesort')", "x", x.reshape(-1, 3))
+    check("np.sort(x, axis=0)", "x", x.reshape(-1, 3))
+
+
+def test_places_within_an_expression():
+    x = numbers(np.random.default_rng(1), 100)
+    check("2 * np.argmin(x, axis=0) + np.searchsorted(x, 0.5)", "x", x)
+    check("np.argmax(x)", "x", np.zeros(3, bool))
+
+
 def test_nothing_has_no_largest():
     source = "import numpy as np\n\n\ndef f(x):\n    k = np.argmax(x, axis=0)\n    return k\n"
     made = compile_native(source, "f", [(np.dtype(float), 2)], [], None, "<text>").call

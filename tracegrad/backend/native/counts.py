@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracegrad.backend.native.types import I64, NATURAL, Number, Unsupported
+from tracegrad.backend.native.types import COUNTED, I64, NATURAL, Number, Unsupported
 from tracegrad.backend.threads import CHUNKS, GRAIN
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ def call(within: Expressions, name: str, numbers: list[Number]) -> Number:
     """A function of `tracegrad.backend.threads`."""
     writer = within.writer
     if name == "natural" and len(numbers) == 1:
-        return Number(I64, writer.op(f"and i64 {numbers[0].text}, {NATURAL}"), True)
+        return Number(I64, writer.op(f"and i64 {numbers[0].text}, {NATURAL}"), COUNTED)
     if name == "chunk_count" and len(numbers) == 3:
         writer.module.declare("llvm.sqrt.f64", "double", "double")
         count = writer.module.define("chunk_count", _CHUNK_COUNT)
         given = ", ".join(f"i64 {number.text}" for number in numbers)
         state = writer.address("threads.state")
-        return Number(I64, writer.op(f"call i64 {count}({given}, ptr {state})"), True)
+        return Number(I64, writer.op(f"call i64 {count}({given}, ptr {state})"), COUNTED)
     raise Unsupported(f"the function {name}")
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from tracegrad.backend import helpers
-from tracegrad.backend.native import counts, functions, integers, lapack, vectormath
+from tracegrad.backend.native import counts, functions, integers, lapack, ordering, vectormath
 from tracegrad.backend.native.arrays import Arrays
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import (
     BOOL,
+    COUNTED,
     F64,
     I64,
     U64,
@@ -53,7 +54,7 @@ class Variable:
 
     type: Scalar | Array
     slots: tuple[str, ...]
-    natural: bool = False
+    natural: int = 0
     shared: bool = False
 
 
@@ -173,7 +174,7 @@ class Expressions(ABC):
             rows, columns = base.shape
             return View(base.type, base.data, (columns, rows), column_major=True)
         if node.attr == "size":
-            return Number(I64, self.arrays.size(self.view(node.value)), True)
+            return Number(I64, self.arrays.size(self.view(node.value)), COUNTED)
         raise Unsupported(ast.unparse(node))
 
     def _limit(self, node: ast.Attribute) -> Value:
@@ -211,7 +212,7 @@ class Expressions(ABC):
             axis = ast.literal_eval(node.slice) if _is_literal(node.slice) else None
             if type(axis) is not int or not -shape.type.rank <= axis < shape.type.rank:
                 raise Unsupported(ast.unparse(node))
-            return Number(I64, shape.shape[axis], True)
+            return Number(I64, shape.shape[axis], COUNTED)
         table = self._constant_of(node.value)
         if isinstance(table, tuple):
             return self._of_table(table, self.integer(node.slice))
@@ -345,7 +346,8 @@ class Expressions(ABC):
         other = self.scalars.cast(other, type)
         writer.start(end)
         arms = f"[ {one.text}, %{one_block} ], [ {other.text}, %{other_block} ]"
-        return Number(type, writer.op(f"phi {type.llvm} {arms}"), one.natural and other.natural)
+        natural = one.natural and other.natural and max(one.natural, other.natural)
+        return Number(type, writer.op(f"phi {type.llvm} {arms}"), natural)
 
     def _unified(self, one: Number, other: Number) -> tuple[Number, Number]:
         if one.type is other.type:
@@ -401,6 +403,8 @@ class Expressions(ABC):
         if isinstance(called, helpers.External):
             operands = [self.number(each) for each in node.args]
             return [functions.call_external(self, called, operands)]
+        if isinstance(called, helpers.RowFunction):
+            return functions.call_of_row(self, called, [self.value(each) for each in node.args])
         return functions.call(self, called, [self.value(each) for each in node.args])
 
     @abstractmethod
@@ -417,7 +421,7 @@ class Expressions(ABC):
             base = self.view(node.args[0])
             if base.type.rank == 0 or base.column_major:
                 raise Unsupported(ast.unparse(node))
-            return Number(I64, base.shape[0], True)
+            return Number(I64, base.shape[0], COUNTED)
         operands = [self.number(each) for each in node.args]
         if name in ("max", "min") and len(operands) >= 2:
             found = operands[0]
@@ -436,6 +440,8 @@ class Expressions(ABC):
         raise Unsupported(ast.unparse(node))
 
     def _numpy(self, name: str, node: ast.Call) -> Value:
+        if name in ordering.NAMES:
+            return ordering.number(self, name, node)
         if node.keywords:
             raise Unsupported(ast.unparse(node))
         given = [self.value(each) for each in node.args]

@@ -14,6 +14,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tracegrad.backend import pool, special
 from tracegrad.backend.native import libraries
 from tracegrad.backend.native.types import Unsupported
@@ -35,6 +37,10 @@ _NUMPY = {
     "PyArray_Zeros": 183,
     "PyArray_Empty": 184,
 }
+_FUNCTIONS_OF_DTYPE = 365
+
+#: Where functions of a row stand among those that NumPy has for a dtype.
+_OF_ROW = {"argmax": 26, "sort": 33, "argsort": 36, "argmin": 46}
 
 _OPTIONAL = frozenset({"_PyTraceback_Add"})
 """What not every interpreter has: its address is 0 then."""
@@ -97,6 +103,16 @@ def _exception(path: str) -> int:
     return id(exception(path))
 
 
+def of_dtype(name: str) -> int:
+    """A function that NumPy has for each dtype: ``"sort:float64"``."""
+    function, _, dtype = name.partition(":")
+    functions_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(
+        _numpy_table()[_FUNCTIONS_OF_DTYPE]
+    )
+    table = ctypes.cast(functions_of(np.dtype(dtype)), ctypes.POINTER(ctypes.c_void_p))
+    return int(table[_OF_ROW[function]])
+
+
 PROVIDERS: dict[str, Callable[[str], int]] = {
     "exception": _exception,
     "blas": lambda name: libraries.address(f"blas.{name}"),
@@ -104,6 +120,7 @@ PROVIDERS: dict[str, Callable[[str], int]] = {
     "pool": pool.address,
     "threads": threads.address,
     "capsule": capsule,
+    "array": of_dtype,
     "special": special.address,
 }
 """By the first part of a name: what gives the address of the rest."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracegrad.backend.helpers import External, Helper
+from tracegrad.backend.helpers import External, Helper, RowFunction
 from tracegrad.backend.native import webs
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
@@ -119,6 +119,32 @@ def call_external(within: Expressions, function: External, operands: Sequence[Nu
     given += [f"ptr {slot}" for slot in slots]
     writer.do(f"call void {place}({', '.join(given)}) nounwind memory(argmem: write)")
     return Number(result, writer.op(f"load {result.llvm}, ptr {slots[function.taken]}"))
+
+
+def call_of_row(
+    within: Expressions, function: RowFunction, operands: Sequence[Value]
+) -> list[Number]:
+    """Write a call of NumPy's function of a row, or of a part of it; its result, if it has one.
+
+    The operands are arrays of three axes, of which the last has one element, the row, and where a
+    part begins and ends.
+    """
+    views = [each for each in operands if isinstance(each, View)]
+    row, *part = (each for each in operands if isinstance(each, Number))
+    writer, arrays = within.writer, within.arrays
+    size = views[0].shape[1]
+    if part:
+        first, last = part
+        size = writer.op(f"sub i64 {last.text}, {first.text}")
+    given = [f"ptr {arrays.place(view, [row, *part[:1]])}" for view in views]
+    given.append(f"i64 {size}")
+    found = writer.slot("i64") if function.name in ("argmax", "argmin") else None
+    if found is not None:
+        given.append(f"ptr {found}")
+    # The last word is an array, for dtypes that are not as simple.
+    name = f"array.{function.name}:{views[0].type.element.name}"
+    writer.call(name, "i32", *given, "ptr null")
+    return [] if found is None else [arrays.load(I64, found)]
 
 
 # --- writing ----------------------------------------------------------------------------------

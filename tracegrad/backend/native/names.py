@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tracegrad.backend.native.lapack import RANKS
-from tracegrad.backend.native.types import Unsupported
+from tracegrad.backend.native.types import COUNTED, Unsupported, bits_of, natural_bits
 
 
 class Names:
@@ -21,7 +21,8 @@ class Names:
 
     Attributes
     ----------
-    natural : integers that can't be negative: loop variables, sizes, and what is made of them.
+    natural : integers that can't be negative, and how many bits they have at most: loop variables,
+        sizes, and what is made of them.
     written : parameters whose memory the function may write to.
     counts : numbers of chunks, which are never many.
     told : parameters that are only once given a value, which says that they are not negative.
@@ -220,7 +221,7 @@ def _told(function: ast.FunctionDef) -> set[str]:
         for node in function.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and _is_natural(node.value, set())
+        and _bits(node.value, {})
     }
     stores = [
         node.id
@@ -234,8 +235,8 @@ def _natural(
     function: ast.FunctionDef,
     counted: Mapping[str, Sequence[ast.expr | None]],
     told: Collection[str],
-) -> set[str]:
-    """The names that only non-negative integers are given to.
+) -> dict[str, int]:
+    """The names that only non-negative integers are given to, and how many bits these have at most.
 
     Parameters
     ----------
@@ -245,7 +246,8 @@ def _natural(
     Notes
     -----
     Begins with all that are assigned to, and leaves out those that are given anything else until
-    nothing changes.
+    nothing changes. What a loop adds to may have nearly all bits, if it adds nothing else that
+    grows: a name that is added to itself doubles, and after 63 trips it is negative.
     """
     given: dict[str, list[ast.expr | None]] = {}
     refused = {each.arg for each in function.args.args if each.arg not in told}
@@ -267,39 +269,101 @@ def _natural(
                         given.setdefault(each.id, []).append(value)
     for name, least in counted.items():
         given.setdefault(name, []).extend(least)
-    found = set(given) - refused
+    growing = _growing(given)
+    for name in growing:
+        if any(v is None or _summands(v, growing) > 1 for v in given[name]):
+            refused.add(name)
+    found = {name: _SUM if name in growing else COUNTED for name in set(given) - refused}
     while True:
-        kept = {
-            name
-            for name in found
-            if all(v is not None and _is_natural(v, found) for v in given.get(name, ()))
-        }
+        kept = {}
+        for name, bits in found.items():
+            wanted = [0 if v is None else _bits(v, found) for v in given[name]]
+            if all(wanted):
+                kept[name] = _SUM if name in growing else max(bits, *wanted)
         if kept == found:
             return found
         found = kept
 
 
-def _is_natural(node: ast.expr, names: set[str]) -> bool:
-    """Whether an expression is an integer that can't be negative, if ``names`` are."""
-    if isinstance(node, ast.Constant):
-        return type(node.value) is int and node.value >= 0
+_SUM = 60
+"""Bits of what a loop adds to: a trip adds some numbers of 31."""
+
+
+def _growing(given: Mapping[str, Sequence[ast.expr | None]]) -> set[str]:
+    """The names whose value depends on a value that they had before."""
+    reads = {
+        name: {
+            node.id
+            for value in values
+            if value is not None
+            for node in ast.walk(value)
+            if isinstance(node, ast.Name) and node.id in given
+        }
+        for name, values in given.items()
+    }
+    found = set()
+    for name in given:
+        seen: set[str] = set()
+        waiting = list(reads[name])
+        while waiting:
+            each = waiting.pop()
+            if each not in seen:
+                seen.add(each)
+                waiting.extend(reads[each])
+        if name in seen:
+            found.add(name)
+    return found
+
+
+def _summands(node: ast.expr, names: Collection[str]) -> int:
+    """How often the names stand in an expression, but for the dividend of a remainder."""
     if isinstance(node, ast.Name):
-        return node.id in names
+        return int(node.id in names)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        return _summands(node.right, names)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return max((_summands(each, names) for each in node.args), default=0)
+    return sum(
+        _summands(each, names) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)
+    )
+
+
+def _bits(node: ast.expr, names: Mapping[str, int]) -> int:
+    """How many bits an expression has at most that can't be negative, if ``names`` have so many.
+
+    0 if it may be negative, as a sum may that does not fit into 63 bits.
+    """
+    if isinstance(node, ast.Constant):
+        return bits_of(node.value) if type(node.value) is int else 0
+    if isinstance(node, ast.Name):
+        return names.get(node.id, 0)
     if isinstance(node, ast.Subscript):  # a size
-        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+        is_size = isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+        return COUNTED if is_size else 0
     if isinstance(node, ast.BinOp):
-        if isinstance(node.op, ast.Mod):
-            return _is_natural(node.right, names)
         # Not a product: repeated ones, as of a generator of random numbers, run over 64 bits.
-        known = isinstance(node.op, ast.Add | ast.FloorDiv)
-        return known and _is_natural(node.left, names) and _is_natural(node.right, names)
+        if not isinstance(node.op, ast.Add | ast.FloorDiv | ast.Mod):
+            return 0
+        operands = (_bits(each, names) for each in (node.left, node.right))
+        return natural_bits(type(node.op).__name__, *operands)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         if node.func.id in ("natural", "chunk_count"):
-            return True
-        if node.func.id == "max":
-            return any(_is_natural(each, names) for each in node.args)
-        return node.func.id == "min" and all(_is_natural(each, names) for each in node.args)
-    return False
+            return COUNTED
+        found = [_bits(each, names) for each in node.args]
+        if node.func.id == "max" and any(found):
+            return max(_most_bits(each, names) for each in node.args)
+        return min(found) if node.func.id == "min" else 0
+    return 0
+
+
+def _most_bits(node: ast.expr, names: Mapping[str, int]) -> int:
+    """How many bits an expression has at most where it is not negative."""
+    bits = _bits(node, names)
+    if bits:
+        return bits
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and _bits(node.right, names):
+        return _most_bits(node.left, names)
+    return 63
 
 
 def _least(node: ast.expr) -> ast.expr | None:

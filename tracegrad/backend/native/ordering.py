@@ -11,6 +11,7 @@ from tracegrad.backend.native import functions
 from tracegrad.backend.native.types import BOOL, I64, Array, Number, Unsupported, Value, View
 
 if TYPE_CHECKING:
+    from tracegrad.backend.native.expressions import Expressions
     from tracegrad.backend.native.program import Program
 
 NAMES = ("sort", "argsort", "argmax", "argmin", "searchsorted")
@@ -23,14 +24,8 @@ def assign(program: Program, name: str, function: str, node: ast.Call) -> None:
     if function == "searchsorted":
         _search(program, name, node)
         return
-    if not node.args:
-        raise Unsupported(ast.unparse(node))
-    x = program.view(node.args[0])
-    axis = _axis(node, x.type.rank)
-    if x.column_major or x.type.rank == 0:
-        raise Unsupported(ast.unparse(node))
-    outer, inner = (_product(program, part) for part in (x.shape[:axis], x.shape[axis + 1 :]))
-    lanes = View(Array(x.type.element, 3), x.data, (outer, x.shape[axis], inner))
+    x, axis, lanes = _lanes(program, node)
+    outer, _, inner = lanes.shape
     if function in ("sort", "argsort"):
         type = x.type if function == "sort" else Array(I64, x.type.rank)
         _make(program, name, function, type, x.shape, [lanes], lanes.shape)
@@ -40,9 +35,35 @@ def assign(program: Program, name: str, function: str, node: ast.Call) -> None:
         type = Array(I64, len(rest))
         _make(program, name, function, type, rest, [lanes], (outer, inner))
         return
-    place = program.writer.slot("i64")
-    _call(program, function, [lanes, View(Array(I64, 2), place, ("1", "1"))])
-    program.assign(name, program.arrays.load(I64, place))
+    program.assign(name, number(program, function, node))
+
+
+def number(within: Expressions, function: str, node: ast.Call) -> Number:
+    """One of `NAMES` whose result is a number."""
+    if function == "searchsorted":
+        table, values, side = _searched(within, node)
+        if isinstance(values, Number):
+            (found,) = _call(within, "position", [table, values, side])
+            return found
+    elif function in ("argmax", "argmin"):
+        x, _, lanes = _lanes(within, node)
+        if x.type.rank == 1:
+            place = within.writer.slot("i64")
+            _call(within, function, [lanes, View(Array(I64, 2), place, ("1", "1"))])
+            return within.arrays.load(I64, place)
+    raise Unsupported(ast.unparse(node))
+
+
+def _lanes(within: Expressions, node: ast.Call) -> tuple[View, int, View]:
+    """The operand, the axis, and the operand with the axis as the middle one of three."""
+    if not node.args:
+        raise Unsupported(ast.unparse(node))
+    x = within.view(node.args[0])
+    axis = _axis(node, x.type.rank)
+    if x.column_major or x.type.rank == 0:
+        raise Unsupported(ast.unparse(node))
+    outer, inner = (_product(within, part) for part in (x.shape[:axis], x.shape[axis + 1 :]))
+    return x, axis, View(Array(x.type.element, 3), x.data, (outer, x.shape[axis], inner))
 
 
 def _axis(node: ast.Call, rank: int) -> int:
@@ -71,14 +92,15 @@ def _integer(node: ast.expr) -> int:
     return found
 
 
-def _product(program: Program, sizes: Sequence[str]) -> str:
+def _product(within: Expressions, sizes: Sequence[str]) -> str:
     total = "1"
     for size in sizes:
-        total = size if total == "1" else program.writer.op(f"mul nsw i64 {total}, {size}")
+        total = size if total == "1" else within.writer.op(f"mul nsw i64 {total}, {size}")
     return total
 
 
-def _search(program: Program, name: str, node: ast.Call) -> None:
+def _searched(within: Expressions, node: ast.Call) -> tuple[View, Value, Number]:
+    """The operands of ``np.searchsorted``, and whether its side is the right one."""
     right = False
     for keyword in node.keywords:
         if keyword.arg != "side" or not isinstance(keyword.value, ast.Constant):
@@ -86,11 +108,14 @@ def _search(program: Program, name: str, node: ast.Call) -> None:
         right = keyword.value.value == "right"
     if len(node.args) != 2:
         raise Unsupported(ast.unparse(node))
-    table, values = program.view(node.args[0]), program.value(node.args[1])
-    side = Number(BOOL, "true" if right else "false")
+    table, values = within.view(node.args[0]), within.value(node.args[1])
+    return table, values, Number(BOOL, "true" if right else "false")
+
+
+def _search(program: Program, name: str, node: ast.Call) -> None:
+    table, values, side = _searched(program, node)
     if isinstance(values, Number):
-        (found,) = _call(program, "position", [table, values, side])
-        program.assign(name, found)
+        program.assign(name, _call(program, "position", [table, values, side])[0])
         return
     if table.column_major or values.column_major:
         raise Unsupported(ast.unparse(node))
@@ -120,7 +145,7 @@ def _make(
     program.assign(name, made, counted=True)
 
 
-def _call(program: Program, function: str, operands: Sequence[Value]) -> list[Number]:
+def _call(within: Expressions, function: str, operands: Sequence[Value]) -> list[Number]:
     found = helpers.find(f"{_HOME}.{function}")
     assert isinstance(found, helpers.Helper)
-    return functions.call(program, found, operands)
+    return functions.call(within, found, operands)

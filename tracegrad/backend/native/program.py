@@ -13,6 +13,7 @@ from tracegrad.backend.native.functions import Failure as Passed
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.types import (
+    COUNTED,
     I64,
     Array,
     Number,
@@ -202,7 +203,7 @@ class Program(Expressions):
             if shape.type.rank != len(names):
                 raise Unsupported(ast.unparse(value))
             for name, dim in zip(names, shape.shape, strict=True):
-                self.assign(name, Number(I64, dim, True))
+                self.assign(name, Number(I64, dim, COUNTED))
             return
         if isinstance(value, ast.Call):
             results = self.helped(value)
@@ -311,7 +312,7 @@ class Program(Expressions):
     def _new_variable(self, name: str, value: Value) -> Variable:
         writer = self.writer
         if isinstance(value, Number):
-            natural = value.type is I64 and name in self.names.natural
+            natural = self.names.natural.get(name, 0) if value.type is I64 else 0
             return Variable(value.type, (writer.slot(value.type.llvm),), natural)
         slots = [writer.slot("ptr"), writer.slot("ptr", "null")]
         slots += [writer.slot("i64") for _ in value.shape]

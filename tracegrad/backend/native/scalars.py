@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import math
 
-from tracegrad.backend.native.types import BOOL, F32, F64, I64, U64, Number, Scalar, Unsupported
+from tracegrad.backend.native.types import (
+    BOOL,
+    F32,
+    F64,
+    I64,
+    U64,
+    Number,
+    Scalar,
+    Unsupported,
+    bits_of,
+    natural_bits,
+)
 from tracegrad.backend.native.writer import Writer, real
 
 _COMPARE = {
@@ -74,7 +85,7 @@ class Scalars:
             return Number(type, "true" if value else "false")
         if not -(1 << 63) <= int(value) < 1 << 63:
             raise Unsupported(f"the integer {value}")
-        return Number(type, str(int(value)), int(value) >= 0)
+        return Number(type, str(int(value)), bits_of(int(value)))
 
     def cast(self, x: Number, type: Scalar) -> Number:
         """``x`` as a number of another type: NumPy's scalar type, called."""
@@ -94,18 +105,21 @@ class Scalars:
                 how = "sitofp" if source.kind == "i" else "uitofp"
             return self._number(type, f"{how} {old} {x.text} to {new}")
         if source.is_float:
+            # Of NaN and of what is out of range LLVM may make a number that is another one at each
+            # use: inside the bounds where that is checked, outside where it is an index.
             how = "fptosi" if type.kind == "i" else "fptoui"
-            return self._number(type, f"{how} {old} {x.text} to {new}")
+            found = self.writer.op(f"{how} {old} {x.text} to {new}")
+            return self._number(type, f"freeze {new} {found}")
         bits, wanted = (1 if source.is_bool else 8 * source.size), 8 * type.size
         if bits == wanted:
-            return Number(type, x.text, x.natural and type.kind == "i")
+            return Number(type, x.text, x.natural if type.kind == "i" else 0)
         if bits > wanted:
             return self._number(type, f"trunc {old} {x.text} to {new}")
         if x.text.lstrip("-").isdigit():
             return Number(type, x.text, x.natural)
         if source.kind == "i":
             return Number(type, self.writer.op(f"sext {old} {x.text} to {new}"), x.natural)
-        return Number(type, self.writer.op(f"zext {old} {x.text} to {new}"), True)
+        return Number(type, self.writer.op(f"zext {old} {x.text} to {new}"), bits)
 
     def _number(self, type: Scalar, instruction: str) -> Number:
         return Number(type, self.writer.op(instruction))
@@ -152,12 +166,11 @@ class Scalars:
             return self._integer_division(x, y, operator == "Mod")
         if operator not in _INTEGER:
             raise Unsupported(f"{operator} of integers")
-        natural = x.natural and y.natural and operator in ("Add", "Mult", "BitAnd", "BitOr")
         folded = self._folded(operator, x, y) if type is I64 else None
         if folded is not None:
             return folded
         name = "lshr" if operator == "RShift" and type is U64 else _INTEGER[operator]
-        natural = natural and type is I64
+        natural = natural_bits(operator, x.natural, y.natural) if type is I64 else 0
         if natural and operator == "Add":
             name += " nuw nsw"
         return Number(type, self.writer.op(f"{name} i64 {x.text}, {y.text}"), natural)
@@ -183,7 +196,7 @@ class Scalars:
         return self._number(x.type, f"{name}{self.flags} {x.type.llvm} {x.text}, {y.text}")
 
     def _integer_division(self, x: Number, y: Number, remainder: bool) -> Number:
-        """Rounded down; by zero it is 0, and so is the one quotient that overflows."""
+        """Rounded down; by zero it is 0, and the one quotient that overflows wraps around."""
         op = self.writer.op
         if x.type is U64:
             zero = op(f"icmp eq i64 {y.text}, 0")
@@ -191,14 +204,13 @@ class Scalars:
             found = op(f"{'urem' if remainder else 'udiv'} i64 {x.text}, {divisor}")
             return self._number(U64, f"select i1 {zero}, i64 0, i64 {found}")
         if y.text.isdigit() and int(y.text) > 0:
-            divisor, refused = y.text, None
+            divisor, zero = y.text, ""
         else:
             zero = op(f"icmp eq i64 {y.text}, 0")
             least = op(f"icmp eq i64 {x.text}, {-(1 << 63)}")
             minus = op(f"icmp eq i64 {y.text}, -1")
             over = op(f"and i1 {least}, {minus}")
-            refused = op(f"or i1 {zero}, {over}")
-            divisor = op(f"select i1 {refused}, i64 1, i64 {y.text}")
+            divisor = op(f"select i1 {op(f'or i1 {zero}, {over}')}, i64 1, i64 {y.text}")
         quotient = op(f"sdiv i64 {x.text}, {divisor}")
         rest = op(f"srem i64 {x.text}, {divisor}")
         natural = x.natural and y.natural
@@ -215,10 +227,10 @@ class Scalars:
             else:
                 moved = op(f"sub i64 {quotient}, 1")
                 found = op(f"select i1 {down}, i64 {moved}, i64 {quotient}")
-        if refused is not None:
-            found = op(f"select i1 {refused}, i64 0, i64 {found}")
-        natural = natural or (remainder and y.natural)
-        return Number(I64, found, natural)
+        if zero:
+            found = op(f"select i1 {zero}, i64 0, i64 {found}")
+        bits = natural_bits("Mod" if remainder else "FloorDiv", x.natural, y.natural)
+        return Number(I64, found, bits)
 
     def _float_division(self, x: Number, y: Number) -> tuple[Number, Number]:
         """Python's quotient, rounded down, and remainder, as CPython's ``float_divmod``.
@@ -293,7 +305,8 @@ class Scalars:
     def select(self, condition: Number, yes: Number, no: Number) -> Number:
         kind = yes.type.llvm
         text = f"select i1 {condition.text}, {kind} {yes.text}, {kind} {no.text}"
-        return Number(yes.type, self.writer.op(text), yes.natural and no.natural)
+        natural = yes.natural and no.natural and max(yes.natural, no.natural)
+        return Number(yes.type, self.writer.op(text), natural)
 
     # --- functions
 
@@ -335,7 +348,7 @@ class Scalars:
         function = self.writer.module.declare(f"llvm.{sign}{name}.i64", "i64", "i64, i64")
         if x.type is U64:
             return self._number(U64, f"call i64 {function}(i64 {x.text}, i64 {y.text})")
-        natural = (x.natural or y.natural) if name == "max" else (x.natural and y.natural)
+        natural = natural_bits(name, x.natural, y.natural)
         found = self.writer.op(f"call i64 {function}(i64 {x.text}, i64 {y.text})")
         return Number(I64, found, natural)
 

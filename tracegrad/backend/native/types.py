@@ -97,6 +97,39 @@ NATURAL = (1 << 62) - 1
 """The bits of a number that is not negative. No index is as large as 2**62, so sums with it stay
 positive, which LLVM sees too."""
 
+COUNTED = 31
+"""Bits of a size or a loop's variable, as sums and products count them: nobody counts further in
+two of them at once."""
+
+
+def bits_of(value: int) -> int:
+    """The bits of a number that is not negative; 0 for a negative one."""
+    return max(1, value.bit_length()) if value >= 0 else 0
+
+
+def natural_bits(operator: str, x: int, y: int) -> int:
+    """How many bits a result has at most that can't be negative; 0 if that is not known.
+
+    Parameters
+    ----------
+    operator : the name of an operator in a syntax tree, "min" or "max".
+    x, y : the same of the operands.
+    """
+    if operator == "Mod":
+        return y
+    if operator == "max" and (x or y):
+        return max(x, y) if x and y else 63
+    if not (x and y):
+        return 0
+    if operator in ("Add", "Mult"):
+        bits = x + y if operator == "Mult" else max(x, y) + 1
+        return bits if bits <= 63 else 0
+    if operator == "FloorDiv":
+        return x
+    if operator in ("BitAnd", "min"):
+        return min(x, y)
+    return max(x, y) if operator in ("BitOr", "BitXor") else 0
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -123,12 +156,13 @@ class Settings:
 class Number:
     """A scalar value: its type and LLVM operand.
 
-    ``natural`` marks an integer that can't be negative.
+    ``natural`` is how many bits an integer has at most that can't be negative; 0 if that is not
+    known, as of a sum or a product that may not fit into 63.
     """
 
     type: Scalar
     text: str
-    natural: bool = False
+    natural: int = 0
 
 
 @dataclass(frozen=True, slots=True)
