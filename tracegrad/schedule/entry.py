@@ -9,6 +9,7 @@ from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.rewrite import Rewriter
 from tracegrad.ops.access import view_of
 from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.schedule.buffers import take_over
 from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.inplace import WRITES, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
@@ -36,7 +37,7 @@ def schedule(function: Function, parallel: bool = False, *, reassociate: bool = 
     UnsupportedError : the function has an operation that can't be lowered yet.
     """
     loops, finish = _loops(function, parallel, reassociate)
-    return in_chunks(loops, finish) if parallel else finish(loops)
+    return take_over(in_chunks(loops, finish) if parallel else finish(loops))
 
 
 def explain(function: Function) -> str:
