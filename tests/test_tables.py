@@ -12,7 +12,7 @@ import pytest
 import tracegrad as tg
 from tracegrad.backend.compile import COMPILER_VARIABLE
 from tracegrad.backend.native.caller import MOST, POSSIBLE
-from tracegrad.tables import CALLS_BEFORE
+from tracegrad.calls import CALLS_BEFORE
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="an interpreter that it is not made for")
 

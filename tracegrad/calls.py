@@ -30,7 +30,22 @@ from tracegrad.verbs import Recipe
 if TYPE_CHECKING:
     from tracegrad.versions import Version
 
-__all__ = ["MISS", "direct_call", "direct_into"]
+__all__ = [
+    "CALLS_BEFORE",
+    "MISS",
+    "REFUSALS",
+    "Unfit",
+    "after_some_calls",
+    "compares_plainly",
+    "direct_call",
+    "direct_into",
+    "width_of",
+]
+
+
+CALLS_BEFORE = 8
+"""Calls of a version by its function of Python before there is a table: a call or two are not
+worth reading the code for it."""
 
 
 class _Miss:
@@ -112,6 +127,22 @@ def direct_call(
     values = ["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)]
     _return_or_miss(text, _result(text, recipe, values))
     return text.function("direct", head)
+
+
+def after_some_calls(
+    direct: Callable[..., Any], tabulate: Callable[[], None]
+) -> Callable[..., Any]:
+    """``direct``, and after `CALLS_BEFORE` calls of it ``tabulate`` is called."""
+    left = CALLS_BEFORE
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            tabulate()
+        return direct(*args, **kwargs)
+
+    return call
 
 
 def direct_into(

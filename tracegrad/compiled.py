@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape
 from tracegrad.background import Pending
-from tracegrad.calls import MISS, direct_call, direct_into
+from tracegrad.calls import MISS, after_some_calls, direct_call, direct_into
 from tracegrad.errors import ArgumentError, GuardFailed
 from tracegrad.exchangeable import Exchangeable
 from tracegrad.ir.core import Function
@@ -30,7 +30,6 @@ from tracegrad.options import DEFAULT_OPTIONS, Options
 from tracegrad.outputs import Workspace, sizes_of
 from tracegrad.passes import optimize
 from tracegrad.remembered import Remembered
-from tracegrad.tables import after_some_calls, table_call, table_into
 from tracegrad.verbs import Recipe, Verb
 from tracegrad.versions import Signature, Version
 
@@ -364,7 +363,11 @@ class Compiled(Exchangeable):
         """Make a table for the direct way ``wanted``; from now on it is called, if there is one."""
         direct = version.directs[wanted]
         assert direct is not None
-        made = _TABLES[wanted](version, direct, self._binder.plain_names())
+        # Most functions are called a few times: what only tables need is not imported for those.
+        from tracegrad.tables import table_call, table_into
+
+        make = table_into if wanted[0] == "into" else table_call
+        made = make(version, direct, self._binder.plain_names())
         quickest = version.tables[wanted] = made or direct
         if wanted[0] == "into":
             if self._latest_into == (version, False):
@@ -510,8 +513,8 @@ class Compiled(Exchangeable):
         return text
 
 
-_TABLES = {("call", False): table_call, ("into", False, False): table_into}
-"""The direct ways that may become tables."""
+_TABLES = (("call", False), ("into", False, False))
+"""The direct ways that may become tables: not those that take strided arrays, say."""
 
 
 def _static_leaves(kinds: tuple[Leaf, ...]) -> frozenset[int]:

@@ -20,26 +20,6 @@ from tracegrad.verbs import Recipe
 if TYPE_CHECKING:
     from tracegrad.versions import Version
 
-CALLS_BEFORE = 8
-"""Calls of a version by its function of Python before there is a table: a call or two are not
-worth reading the code for it."""
-
-
-def after_some_calls(
-    direct: Callable[..., Any], tabulate: Callable[[], None]
-) -> Callable[..., Any]:
-    """``direct``, and after `CALLS_BEFORE` calls of it ``tabulate`` is called."""
-    left = CALLS_BEFORE
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            tabulate()
-        return direct(*args, **kwargs)
-
-    return call
-
 
 def table_call(
     version: Version, otherwise: Callable[..., Any], names: Sequence[str] | None
