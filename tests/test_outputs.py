@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad.backend.compile import COMPILER_VARIABLE
 from tracegrad.errors import ArgumentError
 
 Pair = namedtuple("Pair", "w b")
@@ -291,11 +292,43 @@ def test_a_result_whose_size_shows_at_run_time():
         f.into(x, out=nan(3))
 
 
-def test_only_the_kernel_that_is_called_is_compiled():
+def test_one_kernel_makes_its_results_or_writes_to_those_given(monkeypatch):
+    monkeypatch.delenv(COMPILER_VARIABLE, raising=False)
     f = tg.value_and_grad(lambda x: np.sum(np.cos(x)))
     f.into(V, out=nan(3))
     (version,) = next(iter(f._signatures.values())).versions
-    assert "_compiled" not in vars(version.kernel)
+    assert version.given(scratch=False).compiled is version.kernel.compiled
+
+
+def test_a_result_that_a_loop_exchanges_has_a_kernel_of_its_own(monkeypatch):
+    monkeypatch.delenv(COMPILER_VARIABLE, raising=False)
+
+    @tg.jit
+    def smoothed(x):
+        for _ in range(3):
+            y = np.zeros(x.shape[0])
+            for i in range(1, x.shape[0]):
+                y[i] = 0.5 * (x[i] + x[i - 1])
+            x = y
+        return x
+
+    x = np.arange(9.0)
+    expected = smoothed(x)
+    for _ in range(3):
+        out = nan(9)
+        assert smoothed.into(x, out=out) is out
+        assert np.array_equal(out, expected)
+
+
+def test_a_result_given_at_two_sizes_and_threads():
+    f = tg.grad(lambda x, y: np.sum(np.sin(x) * np.exp(y)), argnums=(0, 1), parallel=True)
+    for n in (3, 200_000, 0):
+        x, y = np.linspace(0.0, 1.0, n), np.linspace(1.0, 2.0, n)
+        out = nan(n), nan(n)
+        found = f.into(x, y, out=out)
+        assert all(a is b for a, b in zip(found, out, strict=True))
+        for a, b in zip(out, f(x, y), strict=True):
+            assert np.array_equal(a, b)
 
 
 # --- workspaces -------------------------------------------------------------------------------

@@ -170,10 +170,11 @@ def direct_into(
         leaves = _leaves_of_out(text, outputs, recipe, form.results, careful)
     except Unfit:
         return None
-    count = sum(at is None for at in form.results)
-    returned = iter(["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)])
-    inputs += [leaves[r] for r, at in enumerate(form.results) if at is not None]
-    values = [next(returned) if at is None else leaves[r] for r, at in enumerate(form.results)]
+    returned = given.returned
+    raw = ["raw"] if len(returned) == 1 else [f"raw[{i}]" for i in range(len(returned))]
+    inputs += given.passed(leaves, "None")
+    sources = dict(zip(returned, raw, strict=True)) | leaves
+    values = [sources[r] for r in range(len(form.results))]
     if scratch:
         text.names["Workspace"] = Workspace
         mine = f"workspace.version is {text.constant(version)}"

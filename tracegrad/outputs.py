@@ -214,7 +214,7 @@ def _call(
     kernel = version.given(scratch=workspace is not None)
     form = kernel.form
     values: list[Any] = [buffers.get(result) for result in range(len(form.results))]
-    given = [np.asarray(values[r]) for r, at in enumerate(form.results) if at is not None]
+    given: list[Any] = kernel.passed({r: np.asarray(a) for r, a in buffers.items()}, None)
     if workspace is None:
         raw = kernel.compiled.entry_point(*arguments, *given)
     else:
@@ -229,9 +229,10 @@ def _call(
             raw = kernel.compiled.entry_point(*arguments, *given, *arrays)
         finally:
             workspace.free.append(arrays)
-    returned = [result for result, at in enumerate(form.results) if at is None]
+    returned = kernel.returned
     for result, value in zip(returned, _several(raw, len(returned)), strict=True):
-        values[result] = value
+        if form.results[result] is None:
+            values[result] = value
     return values
 
 

@@ -5,9 +5,10 @@ Each stage is kept on the `Kernel`, so that a user can look at any of them.
 
 from __future__ import annotations
 
+import ast
 import gc
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,12 +25,14 @@ from tracegrad.backend.compile import (
 from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
 from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
+from tracegrad.ir.sizes import type_symbols
 from tracegrad.passes import finish
 from tracegrad.schedule import schedule
 from tracegrad.schedule.given import Given, give
 from tracegrad.transforms.custom import without_rules
 
 Stage = TypeVar("Stage")
+Something = TypeVar("Something")
 
 
 @contextmanager
@@ -86,12 +89,43 @@ class Kernel:
         scratch : whether it is given its scratch arrays and tapes too, not its results alone.
         """
         with self._lock:
+            if scratch not in self._given and not scratch:
+                # The kernel itself takes arrays, for results that are made once and at the top.
+                results = self._takes()
+                known = self.loop_form.size_sources().keys()
+                arrays = {
+                    r
+                    for r in wanted
+                    if (value := self.loop_form.results[r]).rank
+                    and known >= set(type_symbols(value.type))
+                }
+                if len(results) == len(self.loop_form.results) and all(results[r] for r in arrays):
+                    first = len(self.loop_form.params)
+                    places = tuple(
+                        first + r if r in arrays else None
+                        for r in range(len(self.loop_form.results))
+                    )
+                    form = Given(self.loop_form, places, ())
+                    self._given[scratch] = GivenKernel(form, self.source, self.compiled, True)
             if scratch not in self._given:
                 form = give(self.loop_form, wanted, scratch=scratch)
                 source = emit_loop_form(form.function, form.outputs, form.scratch)
                 compiled = self._compile(form.function, source)
                 self._given[scratch] = GivenKernel(form, source, compiled)
             return self._given[scratch]
+
+    def _takes(self) -> tuple[str | None, ...]:
+        """For each result, whether the plain kernel writes to an array that it is given for it."""
+        compiled = self.compiled
+        if not compiled.native:
+            return ()
+        from tracegrad.backend.native.giving import givable
+
+        functions = ast.parse(compiled.source).body
+        entry = [
+            f for f in functions if isinstance(f, ast.FunctionDef) and f.name == compiled.entry
+        ]
+        return givable(entry[0])
 
     def renew_lock(self) -> None:
         """For a forked child: a thread of the parent may have held the lock."""
@@ -159,11 +193,29 @@ class GivenKernel:
     Attributes
     ----------
     form : its loop form, and what it is given.
+    plain : whether it is the kernel of a call without ``out``, which takes an object for each of
+        its results, None for those that it makes, and returns them all.
     """
 
     form: Given
     source: str
     compiled: CompiledKernel
+    plain: bool = False
+
+    def passed(self, results: Mapping[int, Something], nothing: Something) -> list[Something]:
+        """What follows the arguments, from what is given for some results."""
+        if not self.form.outputs:
+            return []
+        return [
+            nothing if at is None else results[r]
+            for r, at in enumerate(self.form.results)
+            if self.plain or at is not None
+        ]
+
+    @property
+    def returned(self) -> list[int]:
+        """The results that it returns, in order."""
+        return [r for r, at in enumerate(self.form.results) if self.plain or at is None]
 
 
 def prepare_function(function: Function, options: KernelOptions) -> Kernel:

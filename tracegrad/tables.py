@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tracegrad.arguments import Leaf
 from tracegrad.backend.native.caller import POSSIBLE, Step, Table
 from tracegrad.calls import REFUSALS, Unfit, compares_plainly, width_of
@@ -76,12 +78,15 @@ def _table(
         if given is not None:
             places = given.form.results
             outputs = _outputs(table, width, version, places)
-            passed += [outputs[r] for r, place in enumerate(places) if place is not None]
+            nothing = table.value()
+            table.add(Step.HAVE, 0, nothing, None)
+            passed += given.passed(outputs, nothing)
         for leaf in passed:
             table.add(Step.PASS, leaf)
         table.passed = len(passed)
-        table.add(Step.RUN, sum(place is None for place in places))
-        _put_together(table, recipe, outputs)
+        returned = list(range(len(places))) if given is None else given.returned
+        table.add(Step.RUN, len(returned))
+        _put_together(table, recipe, outputs, returned)
     except Unfit:
         return None
     return table.function(getattr(otherwise, "__name__", "call")) if table.fits() else None
@@ -197,6 +202,7 @@ def _outputs(
         if result is None or places[result] is None:
             table.add(Step.KIND, leaf, p=type(None))
         else:
+            table.add(Step.KIND, leaf, p=np.ndarray)
             found[result] = leaf
     return found
 
@@ -204,11 +210,19 @@ def _outputs(
 # --- the result -------------------------------------------------------------------------------
 
 
-def _put_together(table: Table, recipe: Recipe, outputs: dict[int, int]) -> None:
-    """Rows that make the user's result of the kernel's, and of the arrays that it wrote to."""
-    returned = iter(range(len(recipe.converters)))
+def _put_together(
+    table: Table, recipe: Recipe, outputs: dict[int, int], returned: Sequence[int]
+) -> None:
+    """Rows that make the user's result of the kernel's, and of the arrays that it wrote to.
+
+    Parameters
+    ----------
+    returned : the results that the kernel returns, those that it was given arrays for included
+        or not.
+    """
+    places = {result: place for place, result in enumerate(returned)}
     sources = [
-        (Step.VALUE, outputs[r]) if r in outputs else (Step.RESULT, next(returned))
+        (Step.RESULT, places[r]) if r in places else (Step.VALUE, outputs[r])
         for r in range(len(recipe.converters))
     ]
     markers = [object() for _ in sources]

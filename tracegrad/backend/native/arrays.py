@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tracegrad.backend.native import results
+from tracegrad.backend.native.giving import MISMATCH, Given
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.scalars import Scalars
 from tracegrad.backend.native.types import BOOL, I64, Array, Number, Scalar, Unsupported, View
@@ -152,6 +153,8 @@ class Arrays:
         self.unnamed: list[tuple[str, bool]] = []
         """Where arrays are held that no name holds; for each, whether Python sees it."""
         self._stack = "null"
+        self.given: Given | None = None
+        """The results that a call may give arrays for, if it may."""
 
     def use_stack(self) -> None:
         """Let small scratch arrays stand on the stack: none may outlive the function."""
@@ -231,6 +234,7 @@ class Arrays:
         zero: bool = False,
         shared: bool = False,
         large: bool = False,
+        name: str = "",
     ) -> View:
         """A new array, held by whoever takes it.
 
@@ -238,10 +242,11 @@ class Arrays:
         ----------
         shared : whether Python will see it.
         large : whether its memory comes from the pool if it is large.
+        name : of the variable, if it is one that a call may give the array for.
         """
         writer = self.writer
         if shared:
-            return self._ndarray(type, shape, zero, large)
+            return self._ndarray(type, shape, zero, large, name)
         writer.module.define("scratch", _SCRATCH)
         self._check(type, shape)
         size = writer.op(f"mul i64 {self._product(shape)}, {type.element.size}")
@@ -289,7 +294,9 @@ class Arrays:
         self.fail(kind, message)
         self.writer.start(fine)
 
-    def _ndarray(self, type: Array, shape: Sequence[str], zero: bool, large: bool) -> View:
+    def _ndarray(
+        self, type: Array, shape: Sequence[str], zero: bool, large: bool, name: str
+    ) -> View:
         self.lock.take()
         names = {"DESCR": "PyArray_DescrFromType", "DECREF": "Py_DecRef"}
         self._define("ndarray", results.NDARRAY, **names)
@@ -298,8 +305,8 @@ class Arrays:
         writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
         slot = "null"
         if results.KEEPS and not large:
-            name = f"kept{len(writer.module.definitions)}"
-            slot = writer.module.define(name, f"@{name} = {results.SLOT}")
+            kept = f"kept{len(writer.module.definitions)}"
+            slot = writer.module.define(kept, f"@{kept} = {results.SLOT}")
         where = writer.slot(f"[{max(1, type.rank)} x i64]")
         for axis, dim in enumerate(shape):
             place = writer.op(f"getelementptr i64, ptr {where}, i64 {axis}")
@@ -311,10 +318,40 @@ class Arrays:
         )
         given = f"i32 {type.rank}, ptr {where}, i32 {type.dtype.num}, ptr {maker}, ptr {slot}"
         given += f", i64 {type.element.size}, i64 {int(zero)}"
-        array = writer.op(f"call ptr @ndarray({given})")
+        if self.given is not None and name in self.given.objects:
+            array = self._given_or(type, shape, zero, name, where, f"call ptr @ndarray({given})")
+        else:
+            array = writer.op(f"call ptr @ndarray({given})")
         self.refuse(writer.op(f"icmp eq ptr {array}, null"), "", None)
         data = writer.op(f"call noalias ptr @elements(ptr {array})")
         return View(type, data, tuple(shape), array, True)
+
+    def _given_or(
+        self, type: Array, shape: Sequence[str], zero: bool, name: str, where: str, make: str
+    ) -> str:
+        """The array that the call gave for ``name``, once more held; a new one if it gave none."""
+        writer, op = self.writer, self.writer.op
+        assert self.given is not None
+        found = op(f"load ptr, ptr {self.given.objects[name]}")
+        taken, fresh, end = (writer.label(n) for n in ("taken", "fresh", "array"))
+        writer.branch(op(f"icmp eq ptr {found}, null"), fresh, taken)
+        writer.start(taken)
+        size = op(f"mul i64 {self._product(shape)}, {type.element.size}")
+        fits = self.given.fits(found, type, where, size)
+        self.refuse(op(f"xor i1 {fits}, true"), "TypeError", MISMATCH)
+        if zero:
+            data = op(f"load ptr, ptr {op(f'getelementptr i8, ptr {found}, i64 16')}")
+            clear = f"ptr {data}, i8 0, i64 {size}, i1 false"
+            writer.do(f"call void @llvm.memset.p0.i64({clear})")
+        self.retain(found, True)
+        before = writer.block
+        writer.jump(end)
+        writer.open = False
+        writer.start(fresh)
+        made = op(make)
+        after = writer.block
+        writer.start(end)
+        return op(f"phi ptr [ {found}, %{before} ], [ {made}, %{after} ]")
 
     def _define(self, name: str, text: str, **addresses: str) -> None:
         for key, address in addresses.items():

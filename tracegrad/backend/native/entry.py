@@ -12,10 +12,9 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tracegrad.backend.native import webs
 from tracegrad.backend.native.externals import ENTRY, VALUES
+from tracegrad.backend.native.giving import MISMATCH, Given, givable, type_numbers
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
 from tracegrad.backend.native.parts import Parts
@@ -102,6 +101,7 @@ def _write(
         Parts(module, parts, meanings, settings, failures),
     )
     program.arrays.use_stack()
+    program.arrays.given = Given(writer, givable(function), len(types))
     entry = _Entry(writer, program)
     entry.write(function, types)
     packing = _packing(module, max(0, entry.count))
@@ -145,15 +145,25 @@ class _Entry:
         if arguments.defaults or arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
             raise Unsupported("these parameters")
         writer, op = self.writer, self.writer.op
-        self._go_on_if(op(f"icmp eq i64 %count, {len(names)}"))
+        outputs = self.program.arrays.given
+        assert outputs is not None
+        right = op(f"icmp eq i64 %count, {len(names)}")
+        if outputs.names:
+            more = op(f"icmp eq i64 %count, {len(names) + len(outputs.names)}")
+            right = op(f"or i1 {right}, {more}")
+        self._go_on_if(right)
         given: dict[str, Value] = {}
+        arrays: list[tuple[str, str]] = []
         for number, (name, type) in enumerate(zip(names, types, strict=True)):
             place = op(f"getelementptr ptr, ptr %arguments, i64 {number}")
             argument = op(f"load ptr, ptr {place}")
             if isinstance(type, Array):
-                given[name] = self._array(argument, type, name in self.program.names.written)
+                view = self._array(argument, type, name in self.program.names.written)
+                arrays.append((argument, self.program.arrays.bytes(view)))
+                given[name] = view
             else:
                 given[name] = self._number(argument, type)
+        outputs.read(len(names), self.mismatch, arrays)
         status = self.program.write(given, self._finish)
         failed, done = writer.label("failed"), writer.label("done")
         writer.branch(op(f"icmp sgt i32 {status}, 0"), failed, done, rare=True)
@@ -165,7 +175,7 @@ class _Entry:
         writer.open = False
         writer.start(self.mismatch)
         kind = writer.address("exception.builtins.TypeError")
-        text = writer.module.message("No matching definition for these argument types")
+        text = writer.module.message(MISMATCH)
         set_ = writer.address("PyErr_SetString")
         writer.do(f"call void {set_}(ptr {kind}, ptr {text})")
         writer.do("ret i1 false")
@@ -207,7 +217,7 @@ class _Entry:
         op = self.writer.op
         number = self._field(descr, _TYPE_NUMBER, "i32")
         matches = ""
-        for each in _type_numbers(type.dtype):
+        for each in type_numbers(type.dtype):
             same = op(f"icmp eq i32 {number}, {each}")
             matches = op(f"or i1 {matches}, {same}") if matches else same
         order = self._field(descr, _BYTE_ORDER, "i8")
@@ -327,10 +337,6 @@ class _Entry:
         self.writer.module.define(table, text)
         number = self.writer.op(f"zext i32 {self.writer.op(f'sub i32 {status}, 1')} to i64")
         return self.writer.op(f"getelementptr {type}, ptr @{table}, i64 {number}")
-
-
-def _type_numbers(dtype: np.dtype) -> list[int]:
-    return [np.dtype(code).num for code in np.typecodes["All"] if np.dtype(code) == dtype]
 
 
 def _packing(module: Module, count: int) -> str:

@@ -452,8 +452,8 @@ class Expressions(ABC):
             return self.scalars.cast(operands[0], scalar(name))
         return self.scalars.function(name, operands)
 
-    def make(self, node: ast.Call, *, shared: bool) -> View:
-        """``np.empty``, ``np.zeros`` and ``large_empty``."""
+    def make(self, node: ast.Call, *, shared: bool, target: str = "") -> View:
+        """``np.empty``, ``np.zeros`` and ``large_empty``; ``target`` is the variable."""
         path = self.path(node.func)
         arguments = list(node.args)
         for keyword in node.keywords:
@@ -474,7 +474,7 @@ class Expressions(ABC):
         shape = self.sizes(arguments[0])
         type = Array(element, len(shape))
         zero, large = path == "numpy.zeros", path == LARGE_EMPTY
-        return self.arrays.make(type, shape, zero=zero, shared=shared, large=large)
+        return self.arrays.make(type, shape, zero=zero, shared=shared, large=large, name=target)
 
     def sizes(self, node: ast.expr) -> list[str]:
         parts: Sequence[ast.expr] = node.elts if isinstance(node, ast.Tuple) else [node]

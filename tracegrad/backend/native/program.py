@@ -230,7 +230,7 @@ class Program(Expressions):
         if isinstance(node, ast.Call):
             path = self.path(node.func)
             if path in MAKERS:
-                made = self.make(node, shared=self.names.is_returned(name))
+                made = self.make(node, shared=self.names.is_returned(name), target=name)
                 self.assign(name, made, counted=True)
                 return
             if path in lapack.ARRAYS:
