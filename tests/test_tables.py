@@ -12,7 +12,7 @@ import pytest
 import tracegrad as tg
 from tracegrad.backend.compile import COMPILER_VARIABLE
 from tracegrad.backend.native.caller import MOST, POSSIBLE
-from tracegrad.calls import CALLS_BEFORE
+from tracegrad.calls import CALLS_BEFORE, Tables
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="an interpreter that it is not made for")
 
@@ -311,3 +311,15 @@ def test_a_second_object_of_the_function_is_not_kept_alive():
     dropped = weakref.ref(f)
     del f
     assert dropped() is None
+
+
+def test_a_forked_child_makes_no_first_table(monkeypatch):
+    monkeypatch.setattr(Tables, "made", False)
+    monkeypatch.setattr(Tables, "forked", True)
+    f = tg.grad(lambda x: np.sum(x * x))
+    assert np.array_equal(warm(f, np.ones(9)), np.full(9, 2.0))
+    assert not is_table(f)
+    monkeypatch.setattr(Tables, "made", True)
+    g = tg.grad(lambda x: np.sum(x * x))
+    warm(g, np.ones(9))
+    assert is_table(g)

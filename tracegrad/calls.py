@@ -13,6 +13,7 @@ import builtins
 import contextlib
 import dataclasses
 import operator
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,6 +35,7 @@ __all__ = [
     "CALLS_BEFORE",
     "MISS",
     "REFUSALS",
+    "Tables",
     "Unfit",
     "after_some_calls",
     "compares_plainly",
@@ -127,6 +129,29 @@ def direct_call(
     values = ["raw"] if count == 1 else [f"raw[{i}]" for i in range(count)]
     _return_or_miss(text, _result(text, recipe, values))
     return text.function("direct", head)
+
+
+class Tables:
+    """Whether tables may be made, which reads code, or makes it, for the first one.
+
+    Not in a forked child, if its parent had made none: a thread of the parent may have been about
+    to, and what it had locked stays locked in the child.
+    """
+
+    made = False
+    forked = False
+
+    @classmethod
+    def possible(cls) -> bool:
+        return cls.made or not cls.forked
+
+    @classmethod
+    def _note_fork(cls) -> None:
+        cls.forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Tables._note_fork)
 
 
 def after_some_calls(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tracegrad import pipeline, tracing
 from tracegrad.arguments import Binder, Leaf, Shape
 from tracegrad.background import Pending
-from tracegrad.calls import MISS, after_some_calls, direct_call, direct_into
+from tracegrad.calls import MISS, Tables, after_some_calls, direct_call, direct_into
 from tracegrad.errors import ArgumentError, GuardFailed
 from tracegrad.exchangeable import Exchangeable
 from tracegrad.ir.core import Function
@@ -363,11 +363,14 @@ class Compiled(Exchangeable):
         """Make a table for the direct way ``wanted``; from now on it is called, if there is one."""
         direct = version.directs[wanted]
         assert direct is not None
-        # Most functions are called a few times: what only tables need is not imported for those.
-        from tracegrad.tables import table_call, table_into
+        made = None
+        if Tables.possible():
+            # Most functions are called a few times: what only tables need isn't imported for those.
+            from tracegrad.tables import table_call, table_into
 
-        make = table_into if wanted[0] == "into" else table_call
-        made = make(version, direct, self._binder.plain_names())
+            make = table_into if wanted[0] == "into" else table_call
+            made = make(version, direct, self._binder.plain_names())
+            Tables.made = Tables.made or made is not None
         quickest = version.tables[wanted] = made or direct
         if wanted[0] == "into":
             if self._latest_into == (version, False):
