@@ -86,4 +86,67 @@ DOCUMENTED = {
         np.quantile(A,[0.25,0.5,0.7],axis=0,method='averaged_inverted_cdf',keepdims=True)
         np.convolve(x[0],y)
     """,
+    "along an axis": """
+        np.bincount(I+3)*1.0
+        np.bincount(I+3,minlength=9)*1.0
+        np.sum(np.bincount(I+3,weights=x)**2)
+        np.sum(np.sin(np.bincount(I+3,x,10)))
+        np.add.reduceat(x,[0,2,1,4])
+        np.add.reduceat(A,[0,2],axis=1)
+        np.multiply.reduceat(x,[0,3,1])
+        np.maximum.reduceat(A,[1,0])
+        np.logaddexp.reduceat(x,[0,3])
+        np.subtract.reduce(A,axis=1,keepdims=True)
+        np.subtract.reduce(x,initial=2.0)
+        np.divide.reduce(P)
+        np.logaddexp.reduce(x)
+        np.hypot.reduce(A,axis=1)
+        np.fmax.reduce(A,axis=-1)
+        np.bitwise_xor.reduce(I)
+        np.logical_xor.reduce(b)
+        np.subtract.accumulate(x)
+        np.logaddexp.accumulate(A,axis=1)
+        np.fmin.accumulate(x)
+        np.logical_or.accumulate(b)
+        np.apply_over_axes(np.sum,C,[0,2])
+        np.apply_over_axes(np.mean,A,-1)
+        np.sum(x[0],axis=0)
+        np.max(x[:0],initial=x[0])
+        np.nansum(A,axis=0,initial=1.0,where=AM)
+        np.nanprod(A,axis=1,keepdims=True,initial=2.0)
+        np.nanmean(A,axis=0,where=np.abs(A)<9)
+        np.nanmax(A,axis=1,where=AM,initial=-5.0)
+        np.nanmin(A,initial=0.0)
+        np.nanvar(A,axis=0,mean=np.mean(A,axis=0,keepdims=True))
+        np.nanstd(A,axis=1,correction=1)
+        np.nanargmax(A)
+        np.nanargmin(A,axis=1,keepdims=True)
+    """,
+    "methods": """
+        x.compress(M)
+        A.compress(M,axis=1)
+        (I>0).astype(int).choose([x,y])
+        x.argpartition(2)[2]
+        x.view()*2
+        A.item(3)
+        np.float64(x[0])*y
+        np.float32(x)
+        np.int64(x[0])
+        np.bool_(b[0])
+        np.uint8(i4)
+    """,
+    "keys": """
+        max([x[0],x[1],x[2]],key=lambda v:-v)
+        min([x[0],x[1],x[2]],key=abs)
+        min(range(3),key=lambda i:x[i])
+        max([2.0,5.0,3.0],key=lambda i:x[0]*i)
+        np.array(sorted([x[0],x[1],x[2]],key=lambda v:-v))
+        np.array(sorted([x[0],x[1],x[2]],key=abs,reverse=True))
+        np.where(all([x[0]>0,x[1]>0]),1.0,x[0])
+        np.where(any([x[0]>0,x[1]>0,False]),1.0,x[0])
+        math.comb(5,2)*math.gcd(12,8)*x[0]
+        math.modf(x[0])
+        math.ldexp(x[0],-3)
+        range(1,x.size)[-1]*x[0]
+    """,
 }

@@ -10,6 +10,7 @@ from tracegrad.tracing import builtin_functions as builtin_functions
 from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
 from tracegrad.tracing import numpy_filters as numpy_filters
+from tracegrad.tracing import numpy_folding as numpy_folding
 from tracegrad.tracing import numpy_linalg as numpy_linalg
 from tracegrad.tracing import numpy_ordering as numpy_ordering
 from tracegrad.tracing import numpy_picking as numpy_picking

@@ -22,7 +22,7 @@ def normal_axis(axis: Any, rank: int) -> int:
 
 def normal_axes(axis: Any, rank: int) -> tuple[int, ...]:
     """The axes that ``axis`` (None: all, an int, a tuple) means, sorted."""
-    if axis is None:
+    if axis is None or (not rank and axis in (0, -1)):  # a number has an axis to reduce over
         return tuple(range(rank))
     if not isinstance(axis, tuple | list):
         return (normal_axis(axis, rank),)

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import NeedsValue
+from tracegrad.errors import NeedsValue, UnsupportedError
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import TracedInt, dim_or_int, is_integer, largest, smallest
 from tracegrad.tracing.lists import RolledList
+from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import cast, elementwise, is_traced, lift
 
@@ -124,6 +125,37 @@ def prod(iterable: Iterable[Any], /, *, start: Any = 1) -> Any:
     return functools.reduce(lambda a, b: a * b, iterable, start)
 
 
+def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of integers: for sizes it is computed now, and the sizes are fixed."""
+
+    def call(*args: Any) -> Any:
+        if not all(map(is_integer, args)):
+            raise NeedsValue(
+                f"math.{function.__name__} needs integers that are known while tracing",
+                way_out="make the arguments static (static_argnames)",
+            )
+        return function(*map(builtins.int, args))
+
+    call.__name__ = function.__name__
+    return call
+
+
+for _function in (math.comb, math.perm, math.gcd, math.lcm, math.factorial, math.isqrt):
+    implements(_function)(_exact(_function))
+
+
+@implements(math.modf)
+def modf(x: Any, /) -> Any:
+    part, whole = np.modf(cast(_scalar(x, "math.modf"), np.float64))
+    return _weak(lift(part)), _weak(lift(whole))
+
+
+@implements(math.ldexp)
+def ldexp(x: Any, i: Any, /) -> Any:
+    power = elementwise("exp2", [cast(_scalar(i, "math.ldexp"), np.float64)])
+    return _weak(cast(_scalar(x, "math.ldexp"), np.float64) * power)
+
+
 @implements(math.isclose)
 def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> Any:
     a, b = _scalar(a, "math.isclose"), _scalar(b, "math.isclose")
@@ -137,6 +169,18 @@ def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> 
 @implements(float)
 def float_(x: Any = 0.0, /) -> Any:
     return Tracer(cast(_scalar(x, "float"), np.float64).value, weak=True)
+
+
+def _number_of(kind: type[np.generic]) -> Callable[..., Any]:
+    def call(x: Any = 0, /) -> Any:
+        return Tracer(cast(lift(x), kind).value)
+
+    call.__name__ = kind.__name__
+    return call
+
+
+for _kind in "?bhilqBHILQfd":
+    implements(np.dtype(_kind).type)(_number_of(np.dtype(_kind).type))
 
 
 @implements(bool)
@@ -197,15 +241,16 @@ def list_(iterable: Any = (), /) -> Any:
     return iterable.copy() if isinstance(iterable, RolledList) else builtins.list(iterable)
 
 
-@implements(sorted)
+@implements(sorted, always=True)
 def sorted_(iterable: Any, /, *, key: Any = None, reverse: bool = False) -> Any:
     """Numbers in order, by a sort of an array."""
     rolled = isinstance(iterable, RolledList) or (isinstance(iterable, Tracer) and iterable.ndim)
     items: Any = _as_array(iterable) if rolled else builtins.list(iterable)
-    if not is_traced(items) or (key is not None and not any(map(is_traced, map(key, items)))):
+    keys = None if key is None else [*map(_staged(key), items)]
+    if not is_traced(items if keys is None else keys):
         return builtins.sorted(items, key=key, reverse=reverse)
-    if key is not None:
-        raise TypeError("sorted with key= needs keys that are known while tracing")
+    if keys is not None:
+        return _sorted_by(builtins.list(items), keys, reverse)
     if (items.ndim if rolled else max(lift(each).ndim for each in items)) != int(bool(rolled)):
         raise ValueError(
             "The truth value of an array with more than one element is ambiguous. "
@@ -214,6 +259,28 @@ def sorted_(iterable: Any, /, *, key: Any = None, reverse: bool = False) -> Any:
     array: Any = np.sort(lift(items))
     array = array[::-1] if reverse else array
     return RolledList(array) if rolled else [array[k] for k in range(len(items))]
+
+
+def _staged(function: Any) -> Any:
+    """What to call in place of a function that is given to one of these."""
+    from tracegrad.tracing.hooks import TraceHooks
+
+    return TraceHooks(current_trace().captures).call(function)
+
+
+def _sorted_by(items: list[Any], keys: list[Any], reverse: bool) -> list[Any]:
+    """Items in the order of traced keys; equal ones stay in the order they have."""
+    if any(isinstance(x, tuple | list | dict | str) for x in (*items, *keys)):
+        raise UnsupportedError(
+            "sorted with keys that are known only at run time takes numbers or arrays alone",
+            way_out="sort each array by order = np.argsort(keys)",
+        )
+    if not items:
+        return []
+    values, order = np.stack([lift(x) for x in items]), np.stack([lift(x) for x in keys])
+    places: Any = np.argsort(order[::-1] if reverse else order, kind="stable")
+    places = (len(items) - 1 - places)[::-1] if reverse else places
+    return [values[places[k]] for k in range(len(items))]
 
 
 # --- sums and extremes ------------------------------------------------------------------------
@@ -244,8 +311,9 @@ def _extreme(name: str, args: tuple[Any, ...], key: Any, default: Any) -> Any:
         if not args and default is not _MISSING:
             return default
     if key is not None:
-        if any(map(is_traced, map(key, args))):
-            raise TypeError(f"{name} with key= needs keys that are known while tracing")
+        keys = [*map(_staged(key), args)]
+        if any(map(is_traced, keys)):
+            return _first_best(name, args, keys)
         return native(args, key=key)
     if not any(map(is_traced, args)):
         return native(args)
@@ -263,30 +331,63 @@ def _extreme(name: str, args: tuple[Any, ...], key: Any, default: Any) -> Any:
     return Tracer(result.value, weak=True) if weak else result
 
 
+def _first_best(name: str, items: tuple[Any, ...], keys: list[Any]) -> Any:
+    """The first of the items with the largest (smallest) key, as comparisons find it."""
+    if any(isinstance(x, tuple | list | dict | str) for x in (*items, *keys)):
+        raise UnsupportedError(
+            f"{name} with keys that are known only at run time takes numbers or arrays alone",
+            way_out=f"use np.arg{name} of the keys, and arrays in place of tuples",
+        )
+    best: Any = items[0]
+    best_key: Any = lift(keys[0])
+    for item, key in zip(items[1:], keys[1:], strict=True):
+        wins = np.greater(key, best_key) if name == "max" else np.less(key, best_key)
+        best, best_key = np.where(wins, item, best), np.where(wins, key, best_key)
+    if all(isinstance(x, int | float | TracedInt) and not isinstance(x, np.generic) for x in items):
+        return Tracer(lift(best).value, weak=True)
+    return best
+
+
 _MISSING = object()
 
 
-@implements(max)
+@implements(max, always=True)
 def max_(*args: Any, key: Any = None, default: Any = _MISSING) -> Any:
     return _extreme("max", args, key, default)
 
 
-@implements(min)
+@implements(min, always=True)
 def min_(*args: Any, key: Any = None, default: Any = _MISSING) -> Any:
     return _extreme("min", args, key, default)
 
 
-@implements(any)
+@implements(any, always=True)
 def any_(iterable: Any, /) -> Any:
     iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim == 1:
         return np.any(iterable)
-    return builtins.any(iterable)
+    return _any_of(iterable, False)
 
 
-@implements(all)
+@implements(all, always=True)
 def all_(iterable: Any, /) -> Any:
     iterable = _as_array(iterable)
     if isinstance(iterable, Tracer) and iterable.ndim == 1:
         return np.all(iterable)
-    return builtins.all(iterable)
+    return _any_of(iterable, True)
+
+
+def _any_of(items: Iterable[Any], every: bool) -> Any:
+    """``any`` or ``all`` of items of which some may be traced."""
+    from tracegrad.tracing.branching import condition_of
+
+    join = np.logical_and if every else np.logical_or
+    found: Any = None
+    for x in items:
+        if isinstance(x, Tracer):
+            found = condition_of(x) if found is None else join(found, condition_of(x))
+        elif builtins.bool(x) is not every:
+            return not every
+    if found is None:
+        return every
+    return Tracer(lift(found).value, weak=True)

@@ -39,7 +39,6 @@ _CLOSE_TO: dict[str, str] = {
     "lexsort": "use np.argsort of one key",
     "unique": "compute it outside and pass the result as an argument",
     "vectorize": "write the function with NumPy operations on whole arrays",
-    "apply_along_axis": "write the function with NumPy operations and axis=",
     "fromfunction": "use np.arange and broadcasting",
 }
 

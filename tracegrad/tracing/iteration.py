@@ -86,6 +86,13 @@ class Range(Items):
     def item(self, index: Any) -> Any:
         return index
 
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            raise NeedsValue(
+                "a slice of a range whose bounds are not all known", way_out="write range(...) anew"
+            )
+        return self.lo + (key if key >= 0 else self.count() + key) * self.step
+
     def count(self) -> Bound:
         lo, hi, step = self.lo, self.hi, self.step
         if isinstance(step, Tracer):

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import NeedsValue, ShapeError
-from tracegrad.ir.core import Value
-from tracegrad.ir.types import i64, product
-from tracegrad.ops import access, index, update
-from tracegrad.ops.control import for_loop
-from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.ir.types import product
+from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import dim_or_int
+from tracegrad.tracing.raising import raise_if
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.ufuncs import truth
@@ -69,15 +67,15 @@ def prod(
     return total if initial is None else total * initial
 
 
-def _not_empty(x: Tracer, axes: tuple[int, ...], name: str) -> None:
+def _is_empty(x: Tracer, axes: tuple[int, ...]) -> bool:
     sizes = current_trace().sizes
     for axis in axes:
         try:
-            empty = sizes.decide(x.value.shape[axis], "<=", 0)
+            if sizes.decide(x.value.shape[axis], "<=", 0):
+                return True
         except NeedsValue:  # only known at run time: the kernel finds out
             continue
-        if empty:
-            raise ShapeError(f"zero-size array to reduction operation {name} which has no identity")
+    return False
 
 
 def _extreme(
@@ -96,8 +94,12 @@ def _extreme(
     axes = normal_axes(axis, x.ndim)
     if x.dtype.kind == "b":
         return reduce_over({"max": "any", "min": "all"}[name], x, axes, bool(keepdims))
-    if initial is None:
-        _not_empty(x, axes, full)
+    if _is_empty(x, axes):
+        if initial is None:
+            raise ShapeError(f"zero-size array to reduction operation {full} which has no identity")
+        kept = [1 if d in axes else size for d, size in enumerate(x.shape)]
+        shape = kept if keepdims else [size for d, size in enumerate(x.shape) if d not in axes]
+        return cast(operand(np.broadcast_to(operand(initial), shape)), x.dtype)
     found = reduce_over(name, x, axes, bool(keepdims))
     return found if initial is None else getattr(np, full)(found, initial)
 
@@ -236,15 +238,19 @@ def average(
 
 
 @implements(np.nansum)
-def nansum(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.sum
-    no_out(out, "np.nansum")
-    return np.sum(_without_nan(a, 0), axis=axis, dtype=dtype, keepdims=keepdims)
+def nansum(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
+    initial: Any = None, where: Any = None,
+) -> Any:  # fmt: skip
+    return sum_(_without_nan(a, 0), axis, dtype, out, keepdims, initial, where)
 
 
 @implements(np.nanprod)
-def nanprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.prod
-    no_out(out, "np.nanprod")
-    return np.prod(_without_nan(a, 1), axis=axis, dtype=dtype, keepdims=keepdims)
+def nanprod(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False,
+    initial: Any = None, where: Any = None,
+) -> Any:  # fmt: skip
+    return prod(_without_nan(a, 1), axis, dtype, out, keepdims, initial, where)
 
 
 def _without_nan(a: Any, otherwise: Any) -> Any:
@@ -252,53 +258,72 @@ def _without_nan(a: Any, otherwise: Any) -> Any:
     return np.where(np.isnan(x), otherwise, x) if x.dtype.kind == "f" else x
 
 
+def _known(x: Tracer, where: Any) -> Any:
+    known = ~np.isnan(x)
+    return known if where is None or where is True else known & operand(where)
+
+
 @implements(np.nanmean)
-def nanmean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False):  # type: ignore[no-untyped-def]  # as np.mean
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *,
+    where: Any = None,
+) -> Any:  # fmt: skip
     no_out(out, "np.nanmean")
     x = _floating(operand(a), dtype)
-    known = ~np.isnan(x)
+    known = _known(x, where)
     return np.mean(np.where(known, x, 0), axis=axis, keepdims=keepdims, where=known)
 
 
 @implements(np.nanvar)
-def nanvar(  # type: ignore[no-untyped-def]  # as np.var
+def nanvar(
     a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
-    keepdims: bool = False,
-):  # fmt: skip
+    keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
+) -> Any:  # fmt: skip
     no_out(out, "np.nanvar")
     x = _floating(operand(a), dtype)
-    known = ~np.isnan(x)
-    return np.var(np.where(known, x, 0), axis=axis, ddof=ddof, keepdims=keepdims, where=known)
+    known = _known(x, where)
+    return var(
+        np.where(known, x, 0), axis, None, None, ddof, keepdims,
+        where=known, mean=mean, correction=correction,
+    )  # fmt: skip
 
 
 @implements(np.nanstd)
-def nanstd(  # type: ignore[no-untyped-def]  # as np.std
+def nanstd(
     a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
-    keepdims: bool = False,
-):  # fmt: skip
-    return np.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims))
+    keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
+) -> Any:  # fmt: skip
+    options = {"where": where, "mean": mean, "correction": correction}
+    return np.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims, **options))
 
 
-def _nan_extreme(name: str, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:
+def _nan_extreme(
+    name: str, worst: float, a: Any, axis: Any, out: Any, keepdims: bool, initial: Any, where: Any
+) -> Any:
     x = operand(a)
-    reduce = getattr(np, name)
     if x.dtype.kind != "f":
-        return reduce(x, axis=axis, keepdims=keepdims)
+        return _extreme(name, x, axis, out, keepdims, initial, where)
     missing = np.isnan(x)
-    found = reduce(np.where(missing, worst, x), axis=axis, keepdims=keepdims)
+    found = _extreme(name, np.where(missing, worst, x), axis, out, keepdims, initial, where)
+    if initial is not None:
+        return found
     return np.where(np.all(missing, axis=axis, keepdims=keepdims), np.nan, found)
 
 
 @implements(np.nanmax)
-def nanmax(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    no_out(out, "np.nanmax")
-    return _nan_extreme("max", -np.inf, a, axis, keepdims)
+def nanmax(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
+    where: Any = None,
+) -> Any:  # fmt: skip
+    return _nan_extreme("max", -np.inf, a, axis, out, keepdims, initial, where)
 
 
 @implements(np.nanmin)
-def nanmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    no_out(out, "np.nanmin")
-    return _nan_extreme("min", np.inf, a, axis, keepdims)
+def nanmin(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None,
+    where: Any = None,
+) -> Any:  # fmt: skip
+    return _nan_extreme("min", np.inf, a, axis, out, keepdims, initial, where)
 
 
 # --- positions, running sums ------------------------------------------------------------------
@@ -331,6 +356,27 @@ def argmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False
 @implements(np.argmin)
 def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
     return _position("argmin", a, axis, out, keepdims)
+
+
+def _nan_position(name: str, worst: float, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
+    x = operand(a)
+    if x.dtype.kind == "f":
+        missing = np.isnan(x)
+        raise_if(
+            operand(np.any(np.all(missing, axis=axis))), ValueError, "All-NaN slice encountered"
+        )
+        x = operand(np.where(missing, worst, x))
+    return _position(name, x, axis, out, keepdims)
+
+
+@implements(np.nanargmax)
+def nanargmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    return _nan_position("argmax", -np.inf, a, axis, out, keepdims)
+
+
+@implements(np.nanargmin)
+def nanargmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
+    return _nan_position("argmin", np.inf, a, axis, out, keepdims)
 
 
 def _running(op: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
@@ -385,25 +431,6 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     ]
     steps: Any = np.diff(x)
     return np.concatenate([*ends[0], steps, *ends[1]]) if ends[0] or ends[1] else steps
-
-
-def running_extreme(ufunc: np.ufunc, a: Any, axis: Any) -> Any:
-    """``np.maximum.accumulate`` and ``np.minimum.accumulate``: a loop along the axis."""
-    x = operand(a)
-    which = normal_axis(axis, x.ndim)
-    rows: Any = np.moveaxis(x, which, 0) if which else x
-    opdef = REGISTRY[ufunc.__name__]
-
-    def loop() -> Value:
-        def trip(k: Value, out: Value) -> list[Value]:
-            return [update(out, opdef(index(out, k - 1), index(rows.value, k)), k)]
-
-        size = current_trace().size_value(rows.value.shape[0])
-        (out,) = for_loop(constant(1, i64), size, [rows.value], trip)
-        return out
-
-    found: Any = wrap(current_trace().run(loop))
-    return np.moveaxis(found, 0, which) if which else found
 
 
 @implements(np.trapezoid)

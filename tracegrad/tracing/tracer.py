@@ -247,9 +247,9 @@ class Tracer:
     any = _method("any")
     argmax = _method("argmax")
     argmin = _method("argmin")
+    argpartition = _method("argpartition")
     argsort = _method("argsort")
     clip = _method("clip")
-    compress = _method("compress")
     conj = conjugate = _method("conjugate")
     cumprod = _method("cumprod")
     cumsum = _method("cumsum")
@@ -260,6 +260,7 @@ class Tracer:
     min = _method("min")
     nonzero = _method("nonzero")
     prod = _method("prod")
+    put = _method("put")
     ravel = _method("ravel")
     repeat = _method("repeat")
     round = _method("round")
@@ -271,6 +272,31 @@ class Tracer:
     take = _method("take")
     trace = _method("trace")
     var = _method("var")
+
+    def compress(self, condition: Any, axis: Any = None, out: Any = None) -> Any:
+        from tracegrad.tracing.dispatch import call_function
+
+        return call_function(np.compress, (condition, self), {"axis": axis, "out": out})
+
+    def choose(self, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+        from tracegrad.tracing.dispatch import call_function
+
+        return call_function(np.choose, (self, choices), {"out": out, "mode": mode})
+
+    def sort(
+        self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+    ) -> None:
+        self[...] = np.sort(self, axis, kind, order)
+
+    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect") -> None:
+        self[...] = np.partition(self, kth, axis)
+
+    def view(self, dtype: Any = None) -> Any:
+        if dtype is not None and np.dtype(dtype) != self.dtype:
+            raise UnsupportedError(
+                "x.view(dtype) reads the bytes of numbers", way_out="convert with x.astype(dtype)"
+            )
+        return self[...]
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         from tracegrad.tracing.dispatch import call_function
@@ -313,6 +339,8 @@ class Tracer:
 
     def item(self, *args: Any) -> Tracer:
         picked = self[args[0] if len(args) == 1 else args] if args else self
+        if len(args) == 1 and self.ndim > 1 and not isinstance(args[0], tuple):
+            picked = self.reshape(-1)[args[0]]  # counted in the flattened array
         if picked.ndim:
             for size in picked.shape:
                 if size != 1:

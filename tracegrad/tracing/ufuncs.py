@@ -256,24 +256,51 @@ def call_ufunc(
         return _call(ufunc, name, inputs, kwargs)
     if method == "outer":
         return _outer(ufunc, inputs, kwargs)
-    if method == "reduce":
-        function = _REDUCTIONS.get(ufunc)
-        if function is not None:
-            return _reduce(function, inputs, kwargs)
-    if method == "accumulate":
-        function = _RUNNING.get(ufunc)
-        if function is not None:
-            array, axis, dtype, *_ = (*inputs, *(None,) * 3)
-            axis = kwargs.get("axis", 0 if axis is None else axis)
-            return _function(function, array, axis=axis, dtype=kwargs.get("dtype", dtype))
-        if ufunc in (np.maximum, np.minimum):
-            array, axis, *_ = (*inputs, None)
-            from tracegrad.tracing.numpy_reductions import running_extreme
-
-            return running_extreme(ufunc, array, kwargs.get("axis", 0 if axis is None else axis))
+    if method in ("reduce", "accumulate", "reduceat") and ufunc.nin == 2 and ufunc.nout == 1:
+        return _folded(ufunc, method, name, inputs, kwargs)
     raise UnsupportedError(
         f"{name} is not supported", way_out="use np.sum, np.prod, np.max, np.min or np.cumsum"
     )
+
+
+def _folded(
+    ufunc: np.ufunc, method: str, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    from tracegrad.tracing import numpy_folding
+
+    reduction = _REDUCTIONS.get(ufunc)
+    running = _RUNNING.get(ufunc)
+    names = _ARGUMENTS[method]
+    given = dict(zip(names, inputs, strict=False)) | kwargs
+    given = {key: value for key, value in given.items() if value is not np._NoValue}
+    given.setdefault("axis", 0)
+    if method == "reduce" and reduction is not None:
+        return _function(reduction, given.pop("array"), **given)
+    if method == "accumulate" and running is not None:
+        return _function(running, given.pop("array"), **given)
+    unknown = {"where", "out"} & {key for key, value in given.items() if value is not None}
+    if unknown:
+        raise UnsupportedError(f"{name} with {', '.join(sorted(unknown))}= is not supported")
+    given = {key: value for key, value in given.items() if key not in ("where", "out")}
+    array = given.pop("array")
+    if method == "accumulate":
+        return numpy_folding.accumulated(ufunc, array, **given)
+    if method == "reduce":
+        return numpy_folding.reduced(ufunc, array, **given)
+
+    def reduce(part: Any, **options: Any) -> Any:
+        if reduction is not None:
+            return _function(reduction, part, **options)
+        return numpy_folding.reduced(ufunc, part, **options)
+
+    return numpy_folding.reduced_at(ufunc, reduce, array, **given)
+
+
+_ARGUMENTS = {
+    "reduce": ("array", "axis", "dtype", "out", "keepdims", "initial", "where"),
+    "accumulate": ("array", "axis", "dtype", "out"),
+    "reduceat": ("array", "indices", "axis", "dtype", "out"),
+}
 
 
 def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any, casting: Any) -> Any:
@@ -327,14 +354,6 @@ def _function(function: Any, *args: Any, **kwargs: Any) -> Any:
     from tracegrad.tracing.dispatch import call_function
 
     return call_function(function, args, kwargs)
-
-
-def _reduce(function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    names = ("axis", "dtype", "out", "keepdims", "initial", "where")
-    given = dict(zip(names, inputs[1:], strict=False)) | kwargs
-    given = {key: value for key, value in given.items() if value is not np._NoValue}
-    axis = given.pop("axis", 0)
-    return _function(function, inputs[0], axis=axis, **given)
 
 
 def _call(ufunc: np.ufunc, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
