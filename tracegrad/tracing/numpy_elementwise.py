@@ -14,7 +14,7 @@ from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.indexing import nonzero
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.ufuncs import COMPOSED, ON_INTEGERS, truth
+from tracegrad.tracing.ufuncs import COMPOSED, truth
 from tracegrad.tracing.values import (
     as_operand,
     cast,
@@ -55,7 +55,7 @@ def _logaddexp2(x: Tracer, y: Tracer) -> Any:
 
 
 def _absolute(x: Tracer) -> Tracer:
-    return _same(x) if x.dtype.kind == "u" else elementwise("absolute", [x])
+    return _same(x) if x.dtype.kind in "ub" else elementwise("absolute", [x])
 
 
 def _sign(x: Tracer) -> Tracer:
@@ -99,25 +99,6 @@ COMPOSED.update(
         np.signbit: lambda x: np.copysign(1.0, x) < 0 if x.dtype.kind == "f" else x < 0,
     }
 )
-
-
-def _absolute(x: Tracer) -> Any:
-    return _same(x) if x.dtype.kind in "ub" else elementwise("absolute", [x])
-
-
-def _sign(x: Tracer) -> Any:
-    return cast(operand(x != 0), x.dtype) if x.dtype.kind == "u" else elementwise("sign", [x])
-
-
-def _fmod(x: Tracer, y: Tracer) -> Any:
-    """The remainder with the sign of x, from that with the sign of y."""
-    found: Any = np.remainder(x, y)
-    if x.dtype.kind == "u":
-        return found
-    return np.where((found != 0) & ((x < 0) != (y < 0)), found - y, found)
-
-
-ON_INTEGERS.update({np.absolute: _absolute, np.sign: _sign, np.fmod: _fmod})
 
 
 @implements(np.divmod)

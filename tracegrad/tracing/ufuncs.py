@@ -28,9 +28,6 @@ from tracegrad.tracing.values import (
 
 __all__ = ["COMPOSED", "apply_operator", "call_ufunc", "inplace", "op_for"]
 
-ON_INTEGERS: dict[np.ufunc, Callable[..., Any]] = {}
-"""As `COMPOSED`, for integers and booleans alone."""
-
 COMPOSED: dict[np.ufunc, Callable[..., Any]] = {}
 """Ufuncs written as combinations of others; they take tracers of the loop's dtypes."""
 
@@ -142,8 +139,6 @@ def apply(
     if ufunc in _COMPARISONS and inputs[0] != inputs[1]:
         return _signs_apart(ufunc, *tracers)
     composed = COMPOSED.get(ufunc)
-    if composed is None and inputs[0].kind in "iub":
-        composed = ON_INTEGERS.get(ufunc)
     if composed is not None:
         return composed(*tracers)
     opdef = op_for(ufunc)
