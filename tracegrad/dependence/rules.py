@@ -108,7 +108,7 @@ def _spread(ids: Any, shape: Shape) -> Ids:
 # --- reading ----------------------------------------------------------------------------------
 
 
-@rule("view", "reshape", "concatenate", "pad")
+@rule("view", "reshape", "concatenate", "pad", "roll")
 def moved(graph: Graph, step: Step, given: Sequence[Any]) -> Ids:
     """Elements in other places: the operation itself, on sets instead of numbers; 0 is empty."""
     found = step.op.opdef.reference(*given, **step.attributes)

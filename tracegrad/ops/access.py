@@ -19,7 +19,7 @@ from tracegrad.ir.types import ArrayType, Dim, DType, Shape, f64, floor_div
 from tracegrad.ops import access_text
 from tracegrad.ops.access_samples import SHAPES, Entry, Map
 from tracegrad.ops.constants import checked_shape, is_dim
-from tracegrad.ops.registry import REGISTRY, Sample, constant, linear
+from tracegrad.ops.registry import REGISTRY, OpDef, Sample, constant, linear
 
 # --- view -------------------------------------------------------------------------------------
 
@@ -346,6 +346,44 @@ concatenate = linear(
     array=access_text.concatenate_text,
     transpose=_concatenate_transpose,
     samples=_concatenate_samples,
+)
+
+
+FEW = 8
+"""An axis of so many elements is rolled one by one: they may be known, or in registers."""
+
+
+def _roll_type(x: ArrayType, *, shift: Any, axis: Any) -> ArrayType:
+    if not isinstance(axis, int) or not 0 <= axis < x.rank:
+        raise TypeError(f"roll: axis {axis!r} is not an axis of {x}")
+    if not is_dim(shift):
+        raise TypeError(f"roll: shift must be a dimension, not {shift!r}")
+    rest = x.shape[axis] - shift
+    if any(isinstance(part, int) and part <= 0 for part in (shift, rest)):
+        raise TypeError(f"roll: 0 < shift < size of the axis, not {shift} of {x.shape[axis]}")
+    return x
+
+
+def _roll_samples(rng: np.random.Generator) -> list[Sample]:
+    cases = [((3,), 1, 0), ((4, 3), 3, 0), ((4, 3), 2, 1), ((2, 3, 2), 1, 2)]
+    return [
+        Sample((rng.normal(size=shape),), {"shift": shift, "axis": axis})
+        for shape, shift, axis in cases
+    ]
+
+
+roll: OpDef = linear(
+    "roll",
+    doc="""Moved along an axis by ``shift`` places; what leaves at the end comes in at the start.
+
+    0 < shift < size of the axis, which is the tracer's duty where sizes are not known.""",
+    infer=_roll_type,
+    reference=lambda x, *, shift, axis: np.roll(x, shift, axis=axis),
+    array=access_text.roll_text,
+    transpose=lambda out_bar, x, *, shift, axis: roll(
+        out_bar, shift=x.shape[axis] - shift, axis=axis
+    ),
+    samples=_roll_samples,
 )
 
 

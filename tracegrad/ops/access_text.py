@@ -164,3 +164,12 @@ def concatenate_text(
     closing = ",)" if len(operands) == 1 else ")"
     axis = "" if attributes["axis"] == 0 else f", axis={attributes['axis']}"
     return f"np.concatenate(({', '.join(operands)}{closing}{axis})"
+
+
+def roll_text(
+    operands: Sequence[str], result: ArrayType, attributes: Mapping[str, Any], dims: Dims
+) -> str:
+    shift, axis = attributes["shift"], attributes["axis"]
+    back = shift - result.shape[axis]
+    shortest = back if isinstance(back, int) and not isinstance(shift, int) else shift
+    return f"np.roll({operands[0]}, {dims(shortest)}, axis={axis})"

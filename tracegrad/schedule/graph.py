@@ -282,6 +282,8 @@ class Graph:
             return self._reshape(op, operands[0], value)
         if name == "concatenate":
             return self._concatenate(op, operands, value)
+        if name == "roll":
+            return self._roll(op, operands[0], value)
         if name == "index":
             return self.make("gather", name, operands, type, attributes, op, value)
         if name in ("update", "accumulate"):
@@ -422,6 +424,29 @@ class Graph:
         return self.make(
             "assemble", "concatenate", parts, value.type, {"fill": None}, op, value, unique=True
         )
+
+    def _roll(self, op: Operation, x: Node, value: Value) -> Node:
+        """One of two pieces of ``x``, read where they are.
+
+        ``joined`` says of a choice that what is elsewhere is read inside its pad, and only there.
+        """
+        shift, axis = op.attributes["shift"], op.attributes["axis"]
+        rest = x.shape[axis] - shift
+
+        def piece(of: Node, start: Dim, size: Dim, at: Dim) -> Node:
+            """A part of ``of`` along the axis, put in at a place."""
+            shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+            reads: ViewMap = tuple((d, start if d == axis else 0, 1) for d in range(of.rank))
+            puts: ViewMap = tuple((d, at if d == axis else 0, 1) for d in range(len(shape)))
+            part = self.view(of, shape, reads, op)
+            type = ArrayType(of.type.dtype, x.shape)
+            given = {"shape": x.shape, "map": puts, "joined": True}
+            return self.make("pad", "pad", (part,), type, given, op)
+
+        true = self.make("const", "const", (), ArrayType(boolean, ()), {"value": True})
+        operands = (piece(true, 0, shift, 0), piece(x, rest, shift, 0), piece(x, 0, rest, shift))
+        chosen = stand_in(op, _registry("select"))
+        return self.make("ew", "select", operands, value.type, {"joined": True}, chosen, value)
 
     def _scatter(self, op: Operation, operands: list[Node], value: Value) -> Node:
         chosen = added_to_rows(self, op, operands, value)

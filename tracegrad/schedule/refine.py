@@ -113,13 +113,18 @@ def _costly_at_several_places(program: Program, stmt: Stmt) -> set[Node]:
     """
     places: dict[Node, int] = {}
     for node, _ in stmt.inlined:
-        if node.kind == "ew" and node.rank and node.op is not None:
+        if node.kind == "ew" and node.rank and node.op is not None and not _is_roll(node):
             places[node] = places.get(node, 0) + 1
     chosen: set[Node] = set()
     for node in sorted(places, key=lambda n: n.number):
         if places[node] > 1 and _costs(program, node, WORTH_STORING_SHIFTED, chosen, PAD_COST):
             chosen.add(node)
     return chosen
+
+
+def _is_roll(node: Node) -> bool:
+    """Whether ``node`` is a read at one of two places, which is not worth keeping, or half one."""
+    return bool(node.attributes.get("joined"))
 
 
 def _read_by_pads(program: Program, stmt: Stmt) -> set[Node]:
@@ -181,7 +186,7 @@ def _costs(
         if n.kind == "ew" and n.op is not None and n.rank:
             total += n.op.opdef.cost
         elif n.kind == "pad":
-            total += pad
+            total += pad / 2 if _is_roll(n) else pad
         if total >= least:
             return True
     return False

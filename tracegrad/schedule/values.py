@@ -224,13 +224,9 @@ class Evaluator:
     def _load_statement(self, stmt: Stmt, index: Index) -> Value:
         buffer = self.buffers.get(stmt.node)
         assert buffer is not None, f"{stmt!r} has no buffer where it is read"
-        storage = self.storage[stmt]
-        if stmt.whole or storage.dims is None:
-            if not stmt.node.rank:
-                return buffer
-            at = [self.position(e) for e in index]
-        else:
-            at = self.place(stmt, index)
+        if not stmt.node.rank and (stmt.whole or self.storage[stmt].dims is None):
+            return buffer
+        at = self._indices(stmt, index)
         return self.load(buffer, at, self.complete.get(stmt, 0), stmt.node)
 
     def place(self, stmt: Stmt, index: Index) -> list[Value]:
@@ -272,7 +268,58 @@ class Evaluator:
         def of(x: Node) -> Callable[[], Value]:
             return lambda: self.value(x, index if x.rank else ())
 
+        if node.attributes.get("joined"):
+            found = self._one_of_two(
+                bounds, self._place(there, index), self._place(elsewhere, index)
+            )
+            if found is not None:
+                return found
         return self._where(bounds, of(there), of(elsewhere))
+
+    def _place(self, node: Node, index: Index) -> tuple[Node, Index]:
+        """Where in an array that is in memory, or computed, an element of ``node`` is read."""
+        while node not in self.program.of_node:
+            if node.attributes.get("joined") and node.kind == "pad":
+                index, _ = through_pad(node, index)
+            elif node.kind == "view":
+                index = through_view(node, index)
+            elif node.kind == "gather":
+                _, index = through_gather(node, index)
+            else:
+                break
+            node = node.operands[0]
+        return node, index
+
+    def _one_of_two(
+        self, bounds: Sequence[Bound], one: tuple[Node, Index], other: tuple[Node, Index]
+    ) -> Value | None:
+        """An element that is at one of two places of an array; None where that isn't known.
+
+        The place is chosen, and read once.
+        """
+        (node, there), (same, elsewhere) = one, other
+        tests = [test for bound in bounds for test in self._tests(*bound)]
+        if node is not same or not tests or None in tests:
+            return None
+        stmt = self.program.of_node.get(node)
+        packed = self.reader is not None and (self.reader, node) in self.program.packed
+        buffer = node.value if stmt is None else self.buffers.get(node)
+        if packed or buffer is None or not node.rank or (stmt is None and node.kind != "input"):
+            return None
+        writer = self.writer
+        condition, *more = [test for test in tests if test is not None]
+        for test in more:
+            condition = writer.emit("logical_and", (condition, test))
+        at, floor = self._indices(stmt, there), 0 if stmt is None else self.complete.get(stmt, 0)
+        pairs = zip(at, self._indices(stmt, elsewhere), strict=True)
+        chosen = [a if a is b else writer.emit("select", (condition, a, b)) for a, b in pairs]
+        return self.load(buffer, chosen, floor, node)
+
+    def _indices(self, stmt: Stmt | None, index: Index) -> list[Value]:
+        """The indices into the memory of an input, or of ``stmt``."""
+        if stmt is None or stmt.whole or self.storage[stmt].dims is None:
+            return [self.position(e) for e in index]
+        return self.place(stmt, index)
 
     def _where(
         self, bounds: Sequence[Bound], inside: Callable[[], Value], outside: Callable[[], Value]

@@ -64,11 +64,16 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         if size == 0:
             continue
         # Within one turn, which is the rule, no remainder stands in the sizes that follow.
-        back = -by if abs(by) < size else -(by % size)
-        if back == 0:
+        places = by if abs(by) < size else by % size
+        if places == 0:
             continue
-        head = (slice(None),) * d
-        x = joined([x[(*head, slice(back, None))], x[(*head, slice(None, back))]], d)
+        whole = x.value.shape[d]
+        if isinstance(by, Tracer) or (isinstance(whole, int) and whole <= access.FEW):
+            head = (slice(None),) * d
+            x = joined([x[(*head, slice(-places, None))], x[(*head, slice(None, -places))]], d)
+        else:
+            shift = as_dim(places if places > 0 else size + places)
+            x = wrap(current_trace().emit("roll", x.value, shift=shift, axis=d))
     return fresh(x)
 
 

@@ -21,7 +21,7 @@ CANDIDATES = ("max", "min", "maximum", "minimum")
 """What shifts and scales are made by. It would be right for any operation; these have kinks."""
 
 _COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
-_READS = ("view", "reshape", "index")
+_READS = ("view", "reshape", "roll", "index")
 
 Axes: TypeAlias = "tuple[int, ...]"
 Factors: TypeAlias = "tuple[tuple[Value, int], ...]"

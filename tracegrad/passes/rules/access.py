@@ -6,11 +6,20 @@ from typing import Any
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, Shape
-from tracegrad.ops.access import covering, is_identity, pad_into, reshaped, view_of, zeros
+from tracegrad.ops.access import (
+    FEW,
+    covering,
+    is_identity,
+    pad_into,
+    reshaped,
+    roll,
+    view_of,
+    zeros,
+)
 from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.table import EXACT, rule
-from tracegrad.passes.values import is_zero, made_by, operand_of
+from tracegrad.passes.values import free_axes, is_zero, made_by, operand_of
 
 
 @rule("view", mark=EXACT)
@@ -180,3 +189,67 @@ def join_one(*parts: Value, axis: Any) -> Value | None:
     concatenate(x, axis=0) → x
     """
     return parts[0] if len(parts) == 1 else None
+
+
+@rule("roll", mark=EXACT)
+def roll_below_scale(x: Value, *, shift: Dim, axis: int) -> Value | None:
+    """What is scaled as a whole is rolled before.
+
+    x: f64[n], s: f64
+    roll(multiply(x, s), shift=1, axis=0) → multiply(roll(x, shift=1, axis=0), s)
+    roll(negative(x), shift=1, axis=0) → negative(roll(x, shift=1, axis=0))
+    """
+    op = x.op
+    if op is None or op.name not in ("multiply", "divide", "negative"):
+        return None
+    if sum(bool(v.rank) for v in op.operands) != 1:
+        return None
+    parts = [roll(v, shift=shift, axis=axis) if v.rank else v for v in op.operands]
+    result: Value = op.opdef(*parts)
+    return result
+
+
+@rule("roll", mark=EXACT)
+def roll_back(x: Value, *, shift: Dim, axis: int) -> Value | None:
+    """Rolled forth and back is not rolled.
+
+    x: f64[n]
+    roll(roll(x, shift=2, axis=0), shift=n - 2, axis=0) → x
+    """
+    op = made_by(x, "roll")
+    if op is None or op.attributes["axis"] != axis:
+        return None
+    return op.operands[0] if op.attributes["shift"] + shift == x.shape[axis] else None
+
+
+@rule("roll", mark=EXACT)
+def roll_of_repeated(x: Value, *, shift: Dim, axis: int) -> Value | None:
+    """What is the same along the axis stays as it is.
+
+    x: f64[m]
+    roll(broadcast_to(x, (n, m)), shift=1, axis=0) → broadcast_to(x, (n, m))
+    """
+    return x if axis in free_axes(x) else None
+
+
+@rule("concatenate", mark=EXACT)
+def join_rolled(*parts: Value, axis: int) -> Value | None:
+    """The end of an array before its start is a roll; not of few elements, which stand apart.
+
+    x: f64[n]
+    concatenate(slice_(x, 0, 2, n), slice_(x, 0, 0, 2), axis=0) → roll(x, shift=n - 2, axis=0)
+    """
+    reads = [made_by(part, "view") for part in parts]
+    if len(reads) != 2 or None in reads:
+        return None
+    (x, *_), (same, *_) = (read.operands for read in reads if read is not None)
+    shape = (*x.shape[:axis], parts[0].shape[axis] + parts[1].shape[axis], *x.shape[axis + 1 :])
+    size = x.shape[axis] if axis < x.rank else 0
+    if x is not same or shape != x.shape or (isinstance(size, int) and size <= FEW):
+        return None
+    for part, read, start in zip(parts, reads, (parts[1].shape[axis], 0), strict=True):
+        wanted = [(d, start if d == axis else 0, 1) for d in range(x.rank)]
+        if part.rank != x.rank or read is None or list(read.attributes["map"]) != wanted:
+            return None
+    rolled: Value = roll(x, shift=parts[0].shape[axis], axis=axis)
+    return rolled
