@@ -334,3 +334,46 @@ def test_processes_fork_and_end_as_ever(ending, tmp_path):
         check=False,
     )
     assert (run.returncode, run.stdout) == (0, "well\n"), run.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_compiles_while_a_thread_of_the_parent_did(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, threading
+            import numpy as np, tracegrad as tg
+
+            x = np.linspace(0.0, 1.0, 20)
+
+            def compiled(k):
+                return tg.grad(lambda x: np.sum(np.sin(x * k) * np.exp(x)), cache=False)(x)
+
+            def for_ever():
+                k = 1.0
+                while True:
+                    k += 1.0
+                    compiled(k)
+
+            compiled(1.0)
+            threading.Thread(target=for_ever, daemon=True).start()
+            for turn in range(5):
+                child = os.fork()
+                if child == 0:
+                    compiled(-1.0 - turn)
+                    os._exit(0)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            print("well", flush=True)
+            os._exit(0)
+            """
+        )
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, "well\n"), run.stderr

@@ -24,8 +24,13 @@ def _renew_lock() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Another thread of the parent may hold the lock at the moment of a fork.
-    os.register_at_fork(after_in_child=_renew_lock)
+    # llvmlite has a lock of its own, which a child could not renew: a fork waits until no thread
+    # is within LLVM.
+    os.register_at_fork(
+        before=lambda: lock.acquire(),
+        after_in_parent=lambda: lock.release(),
+        after_in_child=_renew_lock,
+    )
 
 
 @functools.cache
