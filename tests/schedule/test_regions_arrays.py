@@ -13,6 +13,7 @@ from tests.schedule.region_programs import (
     reasons,
 )
 from tracegrad import ops
+from tracegrad.ir.types import i64
 from tracegrad.ops.access import slice_, zeros
 from tracegrad.ops.control import branch, for_loop
 from tracegrad.ops.registry import REGISTRY, constant
@@ -181,3 +182,46 @@ def test_results_that_are_one_array_are_the_callers_own():
     f = built(same, (n,))
     source_results = assert_all_forms_agree(f, numbers(3))
     assert len(source_results) == 3
+
+
+# --- rows that several loops read -------------------------------------------------------------
+
+
+def two_fields(place):
+    """Two states in the rows of one table each; ``place`` is where a trip writes, and reads from.
+
+    The write in between cuts the trip in two, and both parts read the row.
+    """
+
+    def f(x):
+        v = ops.update(zeros((n + 1, m)), ops.index(x, int_(0)), int_(0))
+        w = ops.update(zeros((n + 1, m)), ops.index(x, int_(1)), int_(0))
+
+        def trip(t, v, w):
+            to, since = place(t)
+            a, b = ops.index(v, since), ops.index(w, since)
+            flow = ops.accumulate(a * b, a * 0.5, ops.iota(size=m, dtype=i64))
+            w = ops.update(w, b + 0.1 * a, to)
+            return ops.update(v, a - 0.1 * flow + 0.2 * b, to), w
+
+        return for_loop(0, n, [v, w], trip)
+
+    return built(f, (n, m))
+
+
+def scratch(function):
+    """The arrays with as many elements as a row that a function makes."""
+    return [op for op in lowered(function).walk() if op.name == "alloc" and op.result.shape == (m,)]
+
+
+def test_rows_are_read_in_place_by_each_loop():
+    f = two_fields(lambda t: (t + 1, t))
+    assert len(scratch(f)) == 1
+    assert_all_forms_agree(f, numbers(5, 4), compiled=True)
+
+
+def test_a_row_that_is_written_over_is_kept():
+    for place in (lambda t: (t, t), lambda t: (int_(0), t), lambda t: (t + 1, int_(-1))):
+        f = two_fields(place)
+        assert_all_forms_agree(f, numbers(5, 4))
+        assert_all_forms_agree(f, numbers(2, 3))

@@ -218,7 +218,7 @@ class _Regions(Stretches):
 
         name = "store" if op.name == "update" else "add_store"
         if not v.rank:
-            self._flush([v], origin)
+            self._flush([v], origin, write=op)
             self.store(name, self.env[v], buffer, at(()))
             return
 
@@ -246,7 +246,7 @@ class _Regions(Stretches):
         start = len(self.region.ops)
         # Who computes with v shares its loop: then v need not be kept for them.
         shared = [r for user in self.waiting if v in user.operands for r in user.results]
-        stored(start, self._flush([v, *shared], origin))
+        stored(start, self._flush([v, *shared], origin, write=op))
 
     def _only_keeps(self, op: Operation) -> bool:
         """Whether ``op`` stores what is not computed yet where nothing of the region reads it.

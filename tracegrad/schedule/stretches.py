@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+from tracegrad.ir.blocks import apart, block_of
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
@@ -106,6 +107,7 @@ class Stretches(MemoryBuilder):
         needed: Iterable[Value],
         written: Collection[object] | None = (),
         by: Operation | None = None,
+        write: Operation | None = None,
     ) -> list[tuple[Operation, Value]]:
         """Write the waiting operations that ``needed`` values depend on.
 
@@ -113,19 +115,21 @@ class Stretches(MemoryBuilder):
         ----------
         written : memories that change next, so that what reads them must be done before; None
             for all that the function has made.
+        write : what changes them, if it is one operation.
         by : the operation that needs the values; it needs the sizes that it mentions, too.
 
         Returns
         -------
         The reads of arrays in what was written here.
         """
-        chosen = {v.op for v in needed if v.op in self.waiting and fill_value(v) is None}
+        wanted = {v.op for v in needed if v.op in self.waiting and fill_value(v) is None}
+        chosen = set(wanted)
         if by is not None:
             chosen |= self._size_finders(by)
         hindered = {
             op
             for op in self.waiting
-            if fill_value(op.results[0]) is None and self._hindered(op, written)
+            if fill_value(op.results[0]) is None and self._hindered(op, written, write)
         }
         chosen |= hindered
         if not chosen:
@@ -142,11 +146,11 @@ class Stretches(MemoryBuilder):
         # What depends on nothing else is better done here than from a buffer later.
         for op in self.waiting:
             makers = self._makers(op)
-            if makers and makers <= chosen:
+            if makers <= chosen and not all(map(self._is_row, makers)):
                 chosen.add(op)
         stretch = [op for op in self.waiting if op in chosen]
         start = len(self.region.ops)
-        reads = self._schedule(stretch)
+        reads = self._schedule(stretch, wanted | hindered)
         self._keep(start)
         return reads
 
@@ -176,7 +180,9 @@ class Stretches(MemoryBuilder):
         names = set(operation_symbols(op)) & self.finders.keys()
         return {self.finders[name] for name in names if self.finders[name] in self.waiting}
 
-    def _hindered(self, op: Operation, written: Collection[object] | None) -> bool:
+    def _hindered(
+        self, op: Operation, written: Collection[object] | None, write: Operation | None
+    ) -> bool:
         """Whether an operation reads what is about to change."""
         for operand in op.operands:
             origin = self.decided.origins.get(operand, frozenset())
@@ -185,18 +191,50 @@ class Stretches(MemoryBuilder):
             if written is None:
                 if EXTERNAL not in origin or len(origin) > 1:
                     return True
-            elif any(memory in written for memory in origin):
+            elif any(memory in written for memory in origin) and (
+                write is None or not self._reads_apart(op, operand, write)
+            ):
                 return True
         return False
 
-    def _schedule(self, stretch: Sequence[Operation]) -> list[tuple[Operation, Value]]:
-        """Lower a stretch of array operations at this place."""
+    def _reads_apart(self, op: Operation, array: Value, write: Operation) -> bool:
+        """Whether an operation reads another part of ``array`` than ``write`` changes."""
+        if array.shape != write.operands[0].shape or array in op.operands[1:]:
+            return False
+        seen, block = block_of(op), block_of(write)
+        return seen is not None and block is not None and apart(seen, block, self.bounds)
+
+    def _is_row(self, op: Operation) -> bool:
+        """Whether an operation reads a row of an array in memory, which may be read again."""
+        base, *indices = op.operands or (None,)
+        return (
+            op.name == "index"
+            and base is not None
+            and base.op not in self.waiting
+            and op.result.rank > 0
+            and not any(index.rank for index in indices)
+        )
+
+    def _schedule(
+        self, stretch: Sequence[Operation], wanted_now: Collection[Operation | None]
+    ) -> list[tuple[Operation, Value]]:
+        """Lower a stretch of array operations at this place.
+
+        A row of an array in memory, unless it is wanted itself, waits on for who else reads it.
+        """
         inside = set(stretch)
+        rows = {op for op in stretch if op not in wanted_now and self._is_row(op)}
+        rows = {op for op in rows if any(u not in inside for u in self.users[op.result])}
         for op in stretch:
-            del self.waiting[op]
-        self.done.update(stretch)
+            if op not in rows:
+                del self.waiting[op]
+        self.done.update(inside - rows)
         wanted = [
-            r for op in stretch for r in op.results if any(u not in inside for u in self.users[r])
+            r
+            for op in stretch
+            if op not in rows
+            for r in op.results
+            if any(u not in inside for u in self.users[r])
         ]
         ops: dict[Operation, None] = {}
         reads: list[tuple[Operation, Value]] = []
