@@ -319,6 +319,8 @@ def vmap(
     fun: Fun | None = None,
     in_axes: Any = 0,
     out_axes: Any = 0,
+    *,
+    axis_size: int | None = None,
     **options: Unpack[JitOptions],
 ) -> Any:
     """``fun`` applied to each element of a batch, in one loop of one kernel.
@@ -329,7 +331,9 @@ def vmap(
     in_axes : the axis to map over: one int for all arguments, or a tuple with an int, None (the
         argument is shared) or a tree of these for each positional argument. Keyword arguments
         are mapped over axis 0.
-    out_axes : where the batch axis of the results is; a tree like the result, or one int.
+    out_axes : where the batch axis of the results is; a tree like the result, or one int. None for
+        a result that is the same for all elements of the batch.
+    axis_size : the length of the batch; needed where no argument is mapped over.
     options : static_argnums, cache, parallel, tier, … as for `value_and_grad`.
 
     Returns
@@ -354,7 +358,7 @@ def vmap(
     axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
 
     def apply(fun: Fun, verb: Verb, binder: Binder, args: Any, kwargs: Any) -> Any:
-        return batching.vmap(fun, verb, binder, axes, out_axes, args, kwargs)
+        return batching.vmap(fun, verb, binder, axes, out_axes, axis_size, args, kwargs)
 
     return _composed(fun, Verb("vmap"), apply, options)
 

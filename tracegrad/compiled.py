@@ -312,13 +312,14 @@ class Compiled(Exchangeable):
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a trace: append the transformed function to the trace."""
         shape, leaves, kinds = self._binder.bind(args, kwargs)
-        traced = tracing.subtrace(
-            self.py_func,
-            shape.rebuild,
-            leaves,
-            static=_static_leaves(kinds),
-            names=self._binder.leaf_names(shape),
-        )
+        with self._verb.applied():
+            traced = tracing.subtrace(
+                self.py_func,
+                shape.rebuild,
+                leaves,
+                static=_static_leaves(kinds),
+                names=self._binder.leaf_names(shape),
+            )
         recipe = self._recipe(traced, shape, kinds, inlined=True)
         return recipe.assemble(tracing.inline(recipe.function, traced.arguments))
 

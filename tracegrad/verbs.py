@@ -6,7 +6,9 @@ kernel returns to the user's results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -65,6 +67,19 @@ class Recipe:
         return self.arrange(values)
 
 
+_ORDERS = {
+    **dict.fromkeys(("jit", "vmap", "custom_vjp", "custom_jvp", "checkpoint", "rule"), 0),
+    **dict.fromkeys(("hessian", "hvp"), 2),
+}
+_traces = threading.local()
+
+
+def order_of_trace() -> int:
+    """How often what is traced now is differentiated by verbs within the outermost one."""
+    order: int = getattr(_traces, "order", 0)
+    return order
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb with its options.
@@ -85,6 +100,21 @@ class Verb:
     argnames: tuple[str, ...] = ()
     has_aux: bool = False
     single: bool = True
+
+    @property
+    def order(self) -> int:
+        """How often it differentiates."""
+        return _ORDERS.get(self.name, 1)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block, what is traced is differentiated as often as the verb does."""
+        before = order_of_trace()
+        _traces.order = before + self.order
+        try:
+            yield
+        finally:
+            _traces.order = before
 
     def check_function(self, fun: object) -> None:
         """Raise ArgumentError where the verb was given a result instead of a function."""

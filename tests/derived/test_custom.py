@@ -306,3 +306,34 @@ def test_rules_may_have_loops_branches_and_writes():
         return np.cumsum(x), dot
 
     assert_close(tg.grad(lambda x: np.sum(g(x) ** 2))(x), plain, 1e-12)
+
+
+def test_rules_that_call_their_function_nest_as_deep_as_verbs_do():
+    @tg.custom_vjp
+    def root(a):
+        return np.sqrt(a)
+
+    root.defvjp(lambda a: (root(a), root(a)), lambda x, bar: (bar / (2.0 * x),))
+
+    def f(x):
+        return root(x) * x
+
+    fourth, fifth = 0.5625 * 2.0**-2.5, -1.40625 * 2.0**-3.5
+    for verb in (tg.grad, tg.jacfwd, tg.jacrev):
+        g = f
+        for _ in range(4):
+            g = verb(g)
+        assert_close(g(2.0), fourth, 1e-12)
+    assert_close(tg.grad(g)(2.0), fifth, 1e-12)
+    assert_close(tg.hessian(tg.hessian(f))(2.0), fourth, 1e-12)
+    assert_close(tg.jit(lambda x: tg.hvp(tg.hessian(f), x, 1.0))(2.0), fourth, 1e-12)
+
+
+def test_a_rule_that_needs_itself_is_refused():
+    @tg.custom_vjp
+    def f(x):
+        return np.sin(x)
+
+    f.defvjp(lambda x: (f(x), x), lambda x, bar: (bar * tg.grad(f)(x),))
+    with pytest.raises(NotDifferentiable, match="3 levels deep; deeper it has no rule"):
+        tg.grad(f)(0.3)

@@ -308,6 +308,27 @@ def test_vmap_of_trees():
     assert_close(found["b"][1], np.full(4, 2.0), 1e-12)
 
 
+def test_vmap_of_a_given_length():
+    assert tg.vmap(lambda x: x * 2.0, in_axes=None, axis_size=3)(X).shape == (3, *X.shape)
+    assert tg.vmap(lambda: np.ones(2), axis_size=3)().shape == (3, 2)
+    double = tg.vmap(lambda x: 2.0 * x, axis_size=20)
+    assert double(np.ones(20)).shape == (20,)
+    with pytest.raises(ArgumentError, match="of another length"):
+        double(np.ones(21))
+    with pytest.raises(ArgumentError, match="axis_size=-1"):
+        tg.vmap(np.sin, axis_size=-1)(X)
+
+
+def test_vmap_of_results_that_all_share():
+    found = tg.vmap(lambda x, y: (x * y, 2.0 * y), (0, None), (0, None))(X, 3.0)
+    assert_close(found[0], 3.0 * X, 1e-15)
+    assert found[1] == 6.0
+    with pytest.raises(ArgumentError, match="differs within the batch"):
+        tg.vmap(lambda x: 2.0 * x, out_axes=None)(X)
+    with pytest.raises(ArgumentError, match="out_axes=1 for a result that has 1 dimension"):
+        tg.vmap(lambda x: 2.0 * x, out_axes=1)(X)
+
+
 def test_vmap_nests():
     found = tg.vmap(tg.vmap(lambda a, b: a * b, in_axes=(None, 0)), in_axes=(0, None))(X, Y)
     assert_close(found, np.outer(X, Y), 1e-12)

@@ -9,18 +9,26 @@ import numpy as np
 
 from tracegrad import ops, tracing, tree
 from tracegrad.arguments import Binder
-from tracegrad.derived.inner import Fun, traced_call
+from tracegrad.derived.inner import Fun, Inner, traced_call
 from tracegrad.errors import ArgumentError, UnsupportedError
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType, Dim
 from tracegrad.ops.access import zeros
 from tracegrad.ops.control import for_loop
+from tracegrad.transforms.directions import Spread
 from tracegrad.verbs import Verb
 
 
 def vmap(
-    fun: Fun, verb: Verb, binder: Binder, in_axes: Any, out_axes: Any, args: Any, kwargs: Any
+    fun: Fun,
+    verb: Verb,
+    binder: Binder,
+    in_axes: Any,
+    out_axes: Any,
+    axis_size: int | None,
+    args: Any,
+    kwargs: Any,
 ) -> Any:
     """The results of all elements of the batch, within the active trace."""
     args, kwargs = binder.normal(args, kwargs)
@@ -32,12 +40,7 @@ def vmap(
         if axis is None or kind.kind == "static":
             continue
         fronts[k] = _to_front(leaf, axis, binder, args, kwargs, k)
-    if not fronts:
-        raise ArgumentError(
-            "vmap has nothing to map over: every in_axes is None",
-            way_out="give an axis for at least one array argument",
-        )
-    count = tracing.same_length(list(fronts.values()))
+    count = _length(list(fronts.values()), axis_size)
     types = {k: ArrayType((t := x.value.type).dtype, t.shape[1:]) for k, x in fronts.items()}
     inner = traced_call(fun, verb, binder, args, kwargs, types)
     function = inner.function
@@ -47,7 +50,30 @@ def vmap(
     batched = [p in param_of for p in range(len(given))]
     made = tracing.append(lambda values: _looped(function, values, batched, count), given)
     out = inner.rebuild(made)
-    return _moved(out, inner, out_axes, count)
+    params = [p for p, b in zip(function.params, batched, strict=True) if b]
+    each = Spread(function.body.ops, params).moving
+    differs = [r in each for r in function.results]
+    return _moved(out, inner, out_axes, count, differs)
+
+
+def _length(fronts: list[Any], axis_size: int | None) -> Dim:
+    """The length of the batch: of what is mapped over, or as given."""
+    if axis_size is None:
+        if not fronts:
+            raise ArgumentError(
+                "vmap has nothing to map over: every in_axes is None",
+                way_out="give an axis for at least one array argument, or axis_size",
+            )
+        return tracing.same_length(fronts)
+    if isinstance(axis_size, bool) or not isinstance(axis_size, int | np.integer) or axis_size < 0:
+        raise ArgumentError(f"vmap with axis_size={axis_size!r}", way_out="give a length: an int")
+    for front in fronts:
+        if front.shape[0] != axis_size:  # a comparison of sizes holds for the kernel from here on
+            raise ArgumentError(
+                f"vmap got axis_size={axis_size} for a batch dimension of another length",
+                way_out="leave out axis_size, or give arrays of this length",
+            )
+    return int(axis_size)
 
 
 def _looped(
@@ -111,20 +137,37 @@ def _spread(axes: Any, value: Any, name: str) -> list[Any]:
     )
 
 
-def _moved(out: Any, inner: Any, out_axes: Any, count: Dim) -> Any:
-    """The batch dimension of each leaf of the result where ``out_axes`` wants it."""
+def _moved(out: Any, inner: Inner, out_axes: Any, count: Dim, differs: Sequence[bool]) -> Any:
+    """The batch dimension of each leaf of the result where ``out_axes`` wants it.
+
+    ``differs`` says of each result of the function whether it may differ within the batch.
+    """
     leaves, structure = tree.flatten(out)
     axes = _spread(out_axes, out, "out_axes")
     found = []
     for leaf, axis, output in zip(leaves, axes, inner.traced.output_types(), strict=True):
         if axis is None:
             if output.result is not None:
+                if differs[output.result]:
+                    raise ArgumentError(
+                        "vmap got out_axes=None for a result that differs within the batch",
+                        way_out="give an axis for it; None is for what all elements share",
+                        place=inner.traced.place,
+                    )
                 leaf = leaf[0]
         else:
             if output.result is None and output.type is not None:
                 length = cast("int", tracing.size_of(count))
                 leaf = np.broadcast_to(tracing.lifted(leaf), (length,))
-            if axis not in (0, -np.ndim(leaf)):
+            rank = np.ndim(leaf)
+            if rank and not -rank <= axis < rank:
+                raise ArgumentError(
+                    f"vmap got out_axes={axis} for a result that has {rank} dimensions with the "
+                    "batch",
+                    way_out=f"give an axis from {-rank} to {rank - 1}",
+                    place=inner.traced.place,
+                )
+            if rank and axis % rank:
                 leaf = np.moveaxis(leaf, 0, axis)
         found.append(leaf)
     return tree.unflatten(structure, found)

@@ -22,12 +22,16 @@ from tracegrad.ir.threads import free_values
 from tracegrad.ops.access import zeros
 from tracegrad.ops.control import ROOT, with_rule
 from tracegrad.transforms.vjp import vjp
-from tracegrad.verbs import Verb
+from tracegrad.verbs import Verb, order_of_trace
 
 DEEPEST = 3
-"""How often a rule may call its own function within itself: derivatives go one order further."""
+"""How often a rule may call its own function within itself, at least.
 
-_depths = threading.local()
+A rule is traced where its function is called, before it is known how often it will be
+differentiated: once for each verb around the call, twice for a Hessian.
+"""
+
+_levels = threading.local()
 
 
 class _Custom(ABC):
@@ -64,17 +68,22 @@ class _Custom(ABC):
                 f"{self.verb.name}: {', '.join(kwargs)} can't be passed by position",
                 way_out="pass all arguments by position",
             )
-        depth = getattr(_depths, "of", {})
-        _depths.of = depth
-        if depth.get(id(self), 0) >= DEEPEST:
-            return self._without_rule(args)
-        depth[id(self)] = depth.get(id(self), 0) + 1
+        levels: dict[int, tuple[int, int]] = getattr(_levels, "of", {})
+        _levels.of = levels
+        # What the rule differentiates is within the rule: it does not count.
+        level, deepest = levels.get(id(self), (0, max(DEEPEST, 1 + order_of_trace())))
+        if level >= deepest:
+            return self._without_rule(args, deepest)
+        levels[id(self)] = level + 1, deepest
         try:
             return self._traced(args)
         finally:
-            depth[id(self)] -= 1
+            if level:
+                levels[id(self)] = level, deepest
+            else:
+                del levels[id(self)]
 
-    def _without_rule(self, args: tuple[Any, ...]) -> Any:
+    def _without_rule(self, args: tuple[Any, ...], deepest: int) -> Any:
         """The function without a derivative: asking for one is refused."""
         inner = traced_call(self.py_func, self.verb, self._binder, args, {})
         out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
@@ -87,7 +96,7 @@ class _Custom(ABC):
                     current().param(value.type)
             return empty
 
-        return self._wrapped(inner, out, [], "vjp", region, closed)
+        return self._wrapped(inner, out, [], "vjp", region, closed, deepest)
 
     @abstractmethod
     def _traced(self, args: tuple[Any, ...]) -> Any: ...
@@ -107,6 +116,7 @@ class _Custom(ABC):
         rule: str,
         region: Callable[[list[int]], Region],
         closed: Sequence[Value] = (),
+        deepest: int = 0,
     ) -> Any:
         """``out`` with the derivative of ``region``, which is told where ``out`` has floats."""
         leaves, structure = tree.flatten(out)
@@ -123,7 +133,8 @@ class _Custom(ABC):
         outs = [leaves[k] for k in floats]
 
         def make(values: list[Value]) -> Sequence[Value]:
-            return with_rule(values[: len(outs)], values[len(outs) :], [*closed, *free], rule, body)
+            given = values[: len(outs)], values[len(outs) :], [*closed, *free]
+            return with_rule(*given, rule, body, deepest)
 
         made = tracing.append(make, [*outs, *inputs])
         for k, value in zip(floats, made, strict=True):

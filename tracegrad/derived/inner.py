@@ -113,12 +113,13 @@ def traced_call(
     """
     shape, leaves, kinds = binder.bind(args, kwargs)
     static = frozenset(i for i, leaf in enumerate(kinds) if leaf.kind == "static")
-    traced = tracing.subtrace(
-        fun,
-        shape.rebuild,
-        leaves,
-        static=static,
-        names=binder.leaf_names(shape),
-        types=types or {},
-    )
+    with verb.applied():
+        traced = tracing.subtrace(
+            fun,
+            shape.rebuild,
+            leaves,
+            static=static,
+            names=binder.leaf_names(shape),
+            types=types or {},
+        )
     return Inner(verb, traced, binder.selection(shape, kinds), leaves)

@@ -171,9 +171,13 @@ def branch(
 # --- custom -----------------------------------------------------------------------------------
 
 
-def _custom_type(*types: ArrayType, outs: Any, inputs: Any, rule: Any) -> tuple[ArrayType, ...]:
+def _custom_type(
+    *types: ArrayType, outs: Any, inputs: Any, rule: Any, deepest: Any = 0
+) -> tuple[ArrayType, ...]:
     if not 0 <= outs + inputs <= len(types):
         raise TypeError(f"custom: {outs} outs and {inputs} inputs of {len(types)} operands")
+    if not isinstance(deepest, int):
+        raise TypeError(f"custom: deepest must be a number of levels, not {deepest!r}")
     return types[:outs]
 
 
@@ -186,7 +190,8 @@ custom = structural(
     inputs; the region of the rule "jvp" takes the tangents of the inputs and yields those of the
     results. It is linear in what it takes. The operands that follow the inputs are the other
     values that the results were computed from: no derivative flows to them, so they must not
-    need one.""",
+    need one. ``deepest`` is not zero where that is so because a rule would call its own function
+    more often than that within itself.""",
     infer=_custom_type,
     reference=_no_reference,
 )
@@ -204,9 +209,12 @@ def with_rule(
     closed: Sequence[Value],
     rule: str,
     region: Region,
+    deepest: int = 0,
 ) -> tuple[Value, ...]:
     """A ``custom`` operation; ``outs`` as values with the derivative that ``region`` gives."""
     attributes = {"outs": len(outs), "inputs": len(inputs), "rule": rule}
+    if deepest:
+        attributes["deepest"] = deepest
     operands = [*outs, *inputs, *closed]
     types = [v.type for v in outs]
     return current().emit(custom, operands, attributes, [region], types).results

@@ -23,7 +23,16 @@ def closed_of(op: Operation) -> tuple[Value, ...]:
 
 def refuse_closed(op: Operation, active: set[Value]) -> None:
     """Raise `NotDifferentiable` if a derivative would have to flow around the rule."""
+    deepest = op.attributes.get("deepest", 0)
     for value in closed_of(op):
+        if value in active and deepest:
+            raise NotDifferentiable(
+                "a derivative of higher order needs a rule that calls its own function within "
+                f"itself, {deepest} levels deep; deeper it has no rule",
+                way_out="compute the derivative in the rule without calling the function itself, "
+                "or take fewer derivatives",
+                place=place_of(op.location),
+            )
         if value in active:
             name = f" {value.hint!r}" if value.hint else ""
             raise NotDifferentiable(
