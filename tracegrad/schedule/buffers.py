@@ -11,6 +11,7 @@ The functions change regions that are still being built.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from tracegrad.ir.builder import Builder
@@ -314,6 +315,7 @@ def forward(
     buffer: Value,
     at: Inserted,
     name: str = "store",
+    lead: int | None = None,
 ) -> bool:
     """Let what fills ``made`` write to ``buffer`` instead, if that can be.
 
@@ -322,6 +324,8 @@ def forward(
     start : what makes and fills ``made`` stands in the region from this operation on.
     at : what finds the place in ``buffer`` of the element of ``made`` at these indices.
     name : "add_store" to add to what stands there.
+    lead : how many of the indices ``at`` is given; it finds places for them, and the others are
+        places themselves. Then it is asked once for all elements of a row.
     """
     op = made.op
     ops = region.ops[start:]
@@ -338,7 +342,9 @@ def forward(
         region.ops[position : position + 1] = build.region.ops
     else:
         region.ops.remove(op)
-    _redirect(region, start, made, buffer, at, name)
+    _Redirect(made, buffer, at, name, len(made.shape) if lead is None else lead).region(
+        region, start, {}
+    )
     return True
 
 
@@ -363,24 +369,87 @@ def _stored_once(ops: Sequence[Operation], buffer: Value) -> bool:
     )
 
 
-def _redirect(
-    region: Region,
-    start: int,
-    made: Value,
-    buffer: Value,
-    at: Inserted,
-    name: str,
-) -> None:
-    new: list[Operation] = []
-    for op in region.ops[start:]:
-        if made in op.operands:
-            place = ELEMENT[op.name]
-            before, where = at(op.operands[place + 1 :])
+def stored_in_order(ops: Sequence[Operation], buffer: Value) -> bool:
+    """Whether one nest stores all of ``buffer``, going up along the first of its dimensions."""
+    nests = [op for op in ops if _mentions(op, buffer)]
+    return len(nests) == 1 and _goes_up(nests[0], buffer)
+
+
+def _goes_up(op: Operation, buffer: Value) -> bool:
+    if op.name != "for" or op.attributes.get("kind") not in ("plain", "lanes"):
+        return False
+    (body,) = op.regions
+    inside = [o for o in body.ops if _mentions(o, buffer)]
+    if all(o.name == "store" for o in inside):
+        return all(o.operands[2] is body.params[0] for o in inside)
+    stores = [o for o in body.walk() if o.name == "store" and o.operands[1] is buffer]
+    first = all(o.operands[2] is body.params[0] for o in stores)
+    return len(inside) == 1 and first and _is_nest(inside[0], buffer)
+
+
+def _is_nest(op: Operation, buffer: Value) -> bool:
+    """Whether loops, and nothing else, stand around what is done to ``buffer``."""
+    if op.name == "store":
+        return True
+    if op.name != "for":
+        return False
+    return all(_is_nest(o, buffer) for o in op.regions[0].ops if _mentions(o, buffer))
+
+
+@dataclass(frozen=True)
+class _Redirect:
+    """Lets the stores to ``made`` go to their places in ``buffer``."""
+
+    made: Value
+    buffer: Value
+    at: Inserted
+    name: str
+    lead: int
+
+    def region(
+        self, region: Region, start: int, known: dict[tuple[Value, ...], list[Value]]
+    ) -> None:
+        """``known``: places that are found already where the region stands."""
+        new: list[Operation] = []
+        for op in region.ops[start:]:
+            if self.made in op.operands:
+                place = ELEMENT[op.name]
+                where = op.operands[place + 1 :]
+                found = self.found(where[: self.lead], new, known)
+                op.operands = (*op.operands[:place], self.buffer, *found, *where[self.lead :])
+                if op.name == "store":
+                    op.rename(REGISTRY[self.name])
+            elif op.name == "for":
+                for where in self.rows_below(op):
+                    self.found(where, new, known)
+            for inner in op.regions:
+                self.region(inner, 0, dict(known))
+            new.append(op)
+        region.ops[start:] = new
+
+    def found(
+        self,
+        where: tuple[Value, ...],
+        new: list[Operation],
+        known: dict[tuple[Value, ...], list[Value]],
+    ) -> list[Value]:
+        if where not in known:
+            before, known[where] = self.at(where)
             new += before
-            op.operands = (*op.operands[:place], buffer, *where)
-            if op.name == "store":
-                op.rename(REGISTRY[name])
-        for inner in op.regions:
-            _redirect(inner, 0, made, buffer, at, name)
-        new.append(op)
-    region.ops[start:] = new
+        return known[where]
+
+    def rows_below(self, loop: Operation) -> Iterator[tuple[Value, ...]]:
+        """The rows that are stored in each trip of ``loop``: they can be found before it."""
+        inside = {*loop.regions[0].params}.union(*(op.results for op in loop.regions[0].walk()))
+        pending = [loop]
+        while pending:
+            (body,) = pending.pop().regions
+            inside.update(body.params)
+            for op in body.ops:
+                if op.name == "for":
+                    pending.append(op)
+                elif self.made in op.operands:
+                    place = ELEMENT[op.name] + 1
+                    where = op.operands[place : place + self.lead]
+                    if inside.isdisjoint(where):
+                        yield where

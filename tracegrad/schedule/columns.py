@@ -16,7 +16,8 @@ once before the nest of loops, and what is added is put together after it::
                                               x_bar[i, 0] = x_bar_0[i]; x_bar[i, 1] = x_bar_1[i]
 
 It pays where the inner loop runs many times, and where its trips may run at once: it carries sums
-only, and checks nothing. An array that goes by two names is left alone.
+only, and checks nothing. An array that goes by two names is left alone, and so is one whose rows
+are picked by arrays of indices: the numbers of such a row come from memory together.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class _Columns:
             found = list(_accesses(nest.regions[0], array))
             if any(a.column is None for a in found) and any(a.writes for a in found):
                 continue
+            if any(_is_picked(a.op.operands[ELEMENT[a.op.name] + 1]) for a in found):
+                continue
             count = len({a.column for a in found} - {None})
             if not found or count > left or not self._gains(nest, array):
                 continue
@@ -193,6 +196,21 @@ class _Columns:
                         build.store("store", value, column, [row])
             build.emit(REGISTRY["for"], ends, {"kind": "copy"}, [body], ())
         return build.region.ops
+
+
+def _is_picked(row: Value) -> bool:
+    """Whether a row is found in an array of indices: then its numbers should lie together."""
+    pending, seen = [row], {row}
+    while pending:
+        op = pending.pop().op
+        if op is None:
+            continue
+        if op.name == "load":
+            return True
+        if not op.regions:
+            pending += [v for v in op.operands if v not in seen]
+            seen.update(op.operands)
+    return False
 
 
 def _loops_in(loop: Operation) -> Iterator[Operation]:

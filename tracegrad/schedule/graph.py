@@ -14,7 +14,7 @@ scatter scan alias whole result``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite, log
 from typing import Any
 
@@ -22,7 +22,8 @@ from tracegrad.ir.core import Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import ArrayType, Dim, DType, Shape, boolean
 from tracegrad.schedule.contractions import sum_of
-from tracegrad.schedule.picked import added_to_rows
+from tracegrad.schedule.picked import added_to_rows, is_zero
+from tracegrad.schedule.scatters import additions
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
 SCANS = frozenset({"cumsum", "cumprod", "recurrence"})
@@ -102,13 +103,16 @@ class Node:
 class Graph:
     """Nodes of one region, the results wanted, and the operations that must run."""
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, in_place: Collection[Operation] = ()) -> None:
         self.nodes: list[Node] = []
         self.of_value: dict[Value, Node] = {}
         self.effects: list[Node] = []
         self.binders: dict[str, Node] = {}
         """What finds out a size that is known at run time only, by the symbol of the size."""
         self._consed: dict[Any, Node] = {}
+        rows = additions(region.ops, region.users())
+        self._goes_on = {op for op, first in rows.items() if op.operands[0] is not first}
+        self._goes_on.update(in_place)
         for param in region.params:
             self.of_value[param] = self.input(param)
         for op in region.ops:
@@ -453,8 +457,7 @@ class Graph:
         if chosen is not None:
             return chosen
         base, v, *indices = operands
-        start = self.copy(base)
-        start.location, start.part = op.location, op.part
+        start = base if op in self._goes_on else self._start(op, base, value)
         return self.make(
             "scatter",
             op.name,
@@ -465,6 +468,18 @@ class Graph:
             value,
             unique=True,
         )
+
+    def _start(self, op: Operation, base: Node, value: Value) -> Node:
+        """An array of its own that is ``base``, to be written to."""
+        if is_zero(base):
+            start = self.make(
+                "assemble", "zeros", (), value.type, {"fill": 0}, op, None, unique=True
+            )
+            start.hint = value.hint
+            return start
+        start = self.copy(base)
+        start.location, start.part = op.location, op.part
+        return start
 
 
 def captures(op: Operation) -> list[Value]:

@@ -183,7 +183,11 @@ class Lowering(Evaluator):
                 self.buffers[owner] = self._new_buffer(owner.type, fill, owner.hint)
             return
         if node.kind == "scatter":
-            self.buffers[node] = self.buffers[node.operands[0]]
+            self.buffers[node] = self.whole_operand(node.operands[0])
+            return
+        if node.kind == "assemble" and not node.operands:
+            fill = node.attributes["fill"]
+            self.buffers[node] = self._new_buffer(node.type, fill, node.hint)
             return
         if node.kind == "gemm" and stmt.whole:
             shape = node.shape
@@ -422,6 +426,8 @@ class Lowering(Evaluator):
         writer = self.writer
         for _, index in self.points(stmt, stmt.domain):
             value = self.value(v, index)
+            saved = writer.location, writer.part
+            writer.location, writer.part = node.location, node.part
             outer = len(stmt.reduced)
             at = []
             for dimension, i in enumerate(indices):
@@ -431,8 +437,6 @@ class Lowering(Evaluator):
                 place = index[:outer] if i.rank else ()
                 at.append(self.checked(Data(i, place, base.shape[dimension], dimension), node))
             at.extend(self.position(e) for e in index[outer:])
-            saved = writer.location, writer.part
-            writer.location, writer.part = node.location, node.part
             name = "add_store" if node.name == "accumulate" else "store"
             writer.effect(name, (value, self.buffers[node], *at))
             writer.location, writer.part = saved

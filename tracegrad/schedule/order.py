@@ -11,9 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracegrad.schedule.statements import Program
+from tracegrad.schedule.statements import Data, Index, Program
 
 DECIDED = 1 << 60
+
+
+def _axes(index: Index) -> list[int]:
+    """The axes that an index goes along; what is picked goes along those of its index values."""
+    found: dict[int, None] = {}
+    for e in index:
+        for entry in e.axis.at if isinstance(e.axis, Data) else (e,):
+            if isinstance(entry.axis, int):
+                found[entry.axis] = None
+    return list(found)
 
 
 def loop_order(program: Program) -> dict[int, int]:
@@ -39,9 +49,11 @@ def loop_order(program: Program) -> dict[int, int]:
             sizes[axis] = max(sizes.get(axis, 0), program.size(stmt.extents[axis]))
         for node, index in stmt.reads:
             if node.kind == "input" or program.of_node[node].keep:
-                vote([e.axis for e in index if isinstance(e.axis, int)], size)
+                vote(_axes(index), size)
         if stmt.below is not None:
             vote(stmt.below, DECIDED)
+        if stmt.node.kind == "scatter":
+            vote(stmt.domain, size)
         if stmt.keep and not stmt.whole:
             vote(stmt.out, program.volume(stmt.node.shape))
     left = list(sizes)

@@ -32,7 +32,7 @@ def added_to_rows(
     if op.name != "accumulate" or base.rank != 2 or len(indices) != 2 or v.rank != 1:
         return None
     counts = [counts_along(i, base, d) for d, i in enumerate(indices)]
-    if sum(counts) != 1 or not _is_zero(base):
+    if sum(counts) != 1 or not is_zero(base):
         return None
     row = counts.index(True)
     places = indices[1 - row]
@@ -62,7 +62,11 @@ def added_to_rows(
     return graph.make("ew", "select", chosen, type, {}, made, value)
 
 
-def _is_zero(node: Node) -> bool:
+def is_zero(node: Node) -> bool:
+    """Whether an array is full of zeros."""
     while node.kind == "view":
         node = node.operands[0]
-    return node.kind == "const" and node.attributes["value"] == 0
+    if node.kind != "const":
+        return False
+    number = node.attributes["value"]
+    return number == 0 and str(number) != "-0.0"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tracegrad.ir.builder import Builder
-from tracegrad.ir.core import Function, Region, Value
+from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.schedule.graph import Graph, Node
 from tracegrad.schedule.lower import Lowering
 from tracegrad.schedule.order import loop_order
@@ -33,13 +33,19 @@ class Plan:
     names: dict[int, str]
 
 
-def make_plan(region: Region, hints: Mapping[str, int], *, top: bool = True) -> Plan:
+def make_plan(
+    region: Region,
+    hints: Mapping[str, int],
+    *,
+    top: bool = True,
+    in_place: Collection[Operation] = (),
+) -> Plan:
     """Decide statements, loops and storage of ``region``.
 
     Results of a function (``top``) are arrays of their own. What an inner region yields may be
     an array that stands elsewhere too, because no array is changed once it is complete.
     """
-    graph = Graph(region)
+    graph = Graph(region, in_place)
     if top:
         _separate_results(graph)
     visit_pairs_once(graph, hints)
@@ -92,9 +98,14 @@ def lower_region(
     hints: Mapping[str, int],
     *,
     top: bool = False,
+    in_place: Collection[Operation] = (),
 ) -> Region:
-    """``region`` in loop form; ``outer`` maps the values it captures to those of loop form."""
-    decided = make_plan(region, hints, top=top)
+    """``region`` in loop form; ``outer`` maps the values it captures to those of loop form.
+
+    ``in_place``: additions at arrays of indices that are made to a captured array itself, which
+    nothing else in the region reads.
+    """
+    decided = make_plan(region, hints, top=top, in_place=in_place)
     graph = decided.program.graph
     params = tuple(Value(p.type, p.hint) for p in region.params)
     lowered = {**outer, **dict(zip(region.params, params, strict=True))}

@@ -26,7 +26,13 @@ from tracegrad.ir.types import Dim, Shape, i64
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
 from tracegrad.schedule.association import early_first
-from tracegrad.schedule.buffers import forward, make_before, replace, write_over
+from tracegrad.schedule.buffers import (
+    forward,
+    make_before,
+    replace,
+    stored_in_order,
+    write_over,
+)
 from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.counted import count_from_zero
@@ -43,6 +49,7 @@ from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.reaching import without_unreached
 from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
+from tracegrad.schedule.scatters import additions, is_scatter
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
 from tracegrad.schedule.wavefront import along_diagonals
@@ -116,6 +123,12 @@ class _Regions(Stretches):
     def _body(self, region: Region) -> list[Value]:
         """Write the operations of ``region``; what it yields."""
         self.keeps_few = sum(self._is_only_kept(op) for op in region.ops) <= MOST_KEPT
+        firsts = additions(region.ops, self.users)
+        for op in filter(is_scatter, firsts):
+            before = op.operands[0].op
+            goes_on = before in self.rows and op.operands[0] is not firsts[op]
+            self.rows[op] = self.rows[before] if before is not None and goes_on else []
+            self.rows[op].append(op)
         for op in self.decided.order[region]:
             self._location, self._part = op.location, op.part
             self._operation(op)
@@ -133,6 +146,8 @@ class _Regions(Stretches):
             self._while(op)
         elif op.name == "if":
             self._if(op)
+        elif op in self.rows:
+            self._add(op)
         elif op.name in ("update", "accumulate"):
             self._write(op)
         elif op.name in WRITES:
@@ -349,6 +364,30 @@ class _Regions(Stretches):
             and read in read_in_place(write.operands[1], write, self.users.__getitem__)
         )
 
+    def _add(self, op: Operation) -> None:
+        """Add at arrays of indices, with the rest of its row: where what they add is computed."""
+        row = self.rows[op]
+        base = row[0].operands[0]
+        if fill_value(base) is not None:
+            self.waiting[op] = None
+        elif op is not row[-1]:
+            self.late.add(op)
+        else:
+            origin = self.decided.origins.get(base, frozenset())
+            copied = any((each, 0) in self.decided.copies for each in row[1:])
+            if copied or any(map(self._grows, base.shape)):
+                for each in row:
+                    self._scatter(each)
+            else:
+                self._flush([base], (), op, gathers=False)
+                self._flush([], origin, gathers=False)
+                buffer = self._owned(row[0], 0, base, op.result.hint)
+                if op.result.hint and not buffer.hint:
+                    buffer.hint = op.result.hint
+                self._schedule_row(row, buffer)
+            self.late.difference_update(row)
+            self.done.update(row)
+
     def _scatter(self, op: Operation) -> None:
         """Write at arrays of indices, in their order."""
         base, v, *indices = op.operands
@@ -356,17 +395,41 @@ class _Regions(Stretches):
         origin = self.decided.origins.get(base, frozenset())
         self._flush([base, *indices], (), op)
         buffer = self._written(op)
-        self._flush([v], origin)
         lead = len(indices[0].shape)
 
-        def one(where: list[Value]) -> None:
-            at = [
-                self._place(None, self._element(i, where[:lead]), size, axis)
+        def at(where: Sequence[Value]) -> list[Value]:
+            return [
+                self._place(None, self._element(i, where), size, axis)
                 for axis, (i, size) in enumerate(zip(indices, base.shape, strict=False))
             ]
-            self.store(name, self._element(v, where), buffer, [*at, *where[lead:]])
 
-        self.nest(v.shape, one)
+        def inserted(where: Sequence[Value]) -> tuple[list[Operation], list[Value]]:
+            with self.open() as piece:
+                found = at(where)
+            return piece.ops, found
+
+        start = len(self.region.ops)
+        reads = self._flush([v], origin)
+        if (
+            lead == 1
+            and fill_value(v) is None
+            and self._last_reader(v, op)
+            and all(origin.isdisjoint(self.decided.origins.get(x, frozenset())) for _, x in reads)
+            and stored_in_order(self.region.ops[start:], self.env[v])
+            and forward(self.region, start, self.env[v], buffer, inserted, name, lead)
+        ):
+            return
+
+        def row(where: list[Value]) -> None:
+            found = at(where)
+            self.nest(
+                v.shape[lead:],
+                lambda rest: self.store(
+                    name, self._element(v, [*where, *rest]), buffer, [*found, *rest]
+                ),
+            )
+
+        self.nest(v.shape[:lead], row)
 
     def _element(self, array: Value, at: Sequence[Value]) -> Value:
         number = fill_value(array)

@@ -426,7 +426,8 @@ class Program:
             stack.append((node.operands[1], index))
             count = len(stmt.reduced)
             stack.extend((i, index[:count] if i.rank else ()) for i in node.operands[2:])
-            stmt.deps.add(self.of_node[node.operands[0]])
+            if node.operands[0].kind != "input":
+                stmt.deps.add(self.of_node[node.operands[0]])
         else:
             stack.extend(self.below(stmt, node, index))
         while stack:

@@ -36,6 +36,7 @@ class Stretches(MemoryBuilder):
     late : the writes that do so, until it is done.
     keeps_few : whether the present region may do so.
     done : the operations that are written.
+    rows : each addition at arrays of indices → all that are made to the same memory (`additions`).
     checked : (index in loop form, size) → the position, where the check was made already.
     finders : symbol of a size known at run time only → the operation that finds it.
     """
@@ -52,6 +53,7 @@ class Stretches(MemoryBuilder):
         self.keeps_few = False
         self.done: set[Operation | Region] = set()
         self.checked: dict[tuple[Value, Dim], Value] = {}
+        self.rows: dict[Operation, list[Operation]] = {}
         self.finders = {
             name: op
             for op in function.walk()
@@ -108,6 +110,8 @@ class Stretches(MemoryBuilder):
         written: Collection[object] | None = (),
         by: Operation | None = None,
         write: Operation | None = None,
+        *,
+        gathers: bool = True,
     ) -> list[tuple[Operation, Value]]:
         """Write the waiting operations that ``needed`` values depend on.
 
@@ -117,6 +121,7 @@ class Stretches(MemoryBuilder):
             for all that the function has made.
         write : what changes them, if it is one operation.
         by : the operation that needs the values; it needs the sizes that it mentions, too.
+        gathers : whether what reads the values at arrays of indices is written here, too.
 
         Returns
         -------
@@ -143,11 +148,15 @@ class Stretches(MemoryBuilder):
                 parts.add(op)
                 chosen.add(op)
         self._with_makers(chosen)
+        required = set(chosen)
         # What depends on nothing else is better done here than from a buffer later.
         for op in self.waiting:
             makers = self._makers(op)
-            if makers <= chosen and not all(map(self._is_row, makers)):
+            goes_on = makers <= chosen and not all(map(self._is_row, makers))
+            if goes_on and (gathers or not _is_gather(op)):
                 chosen.add(op)
+        if not gathers:
+            self._without_last(chosen, required)
         stretch = [op for op in self.waiting if op in chosen]
         start = len(self.region.ops)
         reads = self._schedule(stretch, wanted | hindered)
@@ -159,6 +168,19 @@ class Stretches(MemoryBuilder):
         for v in [v for v in self.kept if v.op not in self.waiting]:
             for stored in self.kept.pop(v):
                 stored(start, ())
+
+    def _without_last(self, chosen: set[Operation], required: Collection[Operation]) -> None:
+        """Take out what need not be here and is made of arrays that are kept anyway."""
+        for op in [op for op in reversed(self.waiting) if op in chosen and op not in required]:
+            makers = self._makers(op)
+            if chosen.isdisjoint(self._readers(op)) and all(
+                any(user is not op and user not in chosen for user in self._readers(maker))
+                for maker in makers
+            ):
+                chosen.remove(op)
+
+    def _readers(self, op: Operation) -> set[Operation | Region]:
+        return {user for r in op.results for user in self.users[r]}
 
     def _with_makers(self, chosen: set[Operation]) -> None:
         """Add the waiting operations that those chosen depend on."""
@@ -215,13 +237,33 @@ class Stretches(MemoryBuilder):
             and not any(index.rank for index in indices)
         )
 
+    def _schedule_row(self, row: Sequence[Operation], buffer: Value) -> None:
+        """Lower additions to ``buffer``, and what they add."""
+        chosen = set(row)
+        self._with_makers(chosen)
+        required = set(chosen)
+        # What is made of the same shares the loop; what reads the sum comes later.
+        for op in self.waiting:
+            makers = self._makers(op)
+            if makers <= chosen and not all(map(self._is_row, makers)):
+                chosen.add(op)
+        self._without_last(chosen, required)
+        self.waiting.update(dict.fromkeys(row))
+        stretch = [op for op in self.waiting if op in chosen]
+        self._schedule(stretch, row, {row[0]: buffer})
+
     def _schedule(
-        self, stretch: Sequence[Operation], wanted_now: Collection[Operation | None]
+        self,
+        stretch: Sequence[Operation],
+        wanted_now: Collection[Operation | None],
+        in_place: Mapping[Operation, Value] | None = None,
     ) -> list[tuple[Operation, Value]]:
         """Lower a stretch of array operations at this place.
 
         A row of an array in memory, unless it is wanted itself, waits on for who else reads it.
+        ``in_place``: additions that are made to this memory rather than to a new array.
         """
+        in_place = {} if in_place is None else in_place
         inside = set(stretch)
         rows = {op for op in stretch if op not in wanted_now and self._is_row(op)}
         rows = {op for op in rows if any(u not in inside for u in self.users[op.result])}
@@ -249,7 +291,8 @@ class Stretches(MemoryBuilder):
                     reads.append((op, operand))
             ops[op] = None
         region = Region((), list(ops), tuple(wanted))
-        made = lower_region(region, self.env, self.old.hints, top=True)
+        outer = {**self.env, **{op.operands[0]: buffer for op, buffer in in_place.items()}}
+        made = lower_region(region, outer, self.old.hints, top=True, in_place=in_place)
         self._without_checks(made, reads)
         self.region.ops.extend(made.ops)
         for old, new in zip(wanted, made.yields, strict=True):
@@ -299,3 +342,7 @@ class Stretches(MemoryBuilder):
             for finder in {self.finders[name] for name in names} - {op}:
                 found[finder.results[0]].append(op)
         return found
+
+
+def _is_gather(op: Operation) -> bool:
+    return op.name == "index" and any(i.rank for i in op.operands[1:])

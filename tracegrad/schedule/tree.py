@@ -64,6 +64,12 @@ def _depend(some: Sequence[Stmt], others: Sequence[Stmt]) -> bool:
     return any(not t.deps.isdisjoint(others) for t in some)
 
 
+def _add_to_one(source: Stmt, reader: Stmt) -> bool:
+    """Whether two statements do nothing but add to one memory, in any order."""
+    adds = source.node.name == reader.node.name == "accumulate"
+    return adds and reader.node.kind == "scatter" and reader.node.operands[0] is source.node
+
+
 class Candidate(NamedTuple):
     key: Key
     type: str
@@ -227,9 +233,11 @@ class TreeBuilder:
 
     def _flows(self, source: Stmt, reader: Stmt, axis: int) -> bool:
         """Whether ``reader`` may stand in the loop over ``axis`` that computes ``source``."""
+        indices = self.reads[reader].get(source)
+        if not indices and _add_to_one(source, reader):
+            return True
         if axis in source.reduced or axis not in source.out:
             return False
-        indices = self.reads[reader].get(source)
         if not indices:
             return False  # an ordering that is no read of elements
         dimension = source.out.index(axis)
@@ -363,8 +371,11 @@ class TreeBuilder:
         for t in group:
             if t.node in copies:
                 continue
+            places = {
+                e.axis.node for _, index in t.reads for e in index if isinstance(e.axis, Data)
+            }
             for node, index in t.reads:
-                if len(t.loops) < 2 or not any(e.axis == axis for e in index):
+                if len(t.loops) < 2 or not any(e.axis == axis for e in index) or node in places:
                     continue
                 volume = max(self.program.volume(node.shape), 1)
                 most = max(most, self.program.domain_size(t) / volume)
