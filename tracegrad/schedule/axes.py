@@ -121,10 +121,13 @@ def edges(node: Node) -> Iterator[Edge]:
         for d in range(rank, node.rank):
             yield (node, d), (base, d - rank + len(indices))
     elif node.kind == "scatter":
-        _, v, *indices = operands
+        base, v, *indices = operands
         for i in indices:
             for d in range(i.rank):
                 yield (v, d), (i, d)
+        if base.kind == "scatter" and base.operands[1].shape == v.shape:
+            for d in range(v.rank):
+                yield (v, d), (base.operands[1], d)
         outer = v.rank - (node.rank - len(indices))
         for d in range(outer, v.rank):
             yield (node, d - outer + len(indices)), (v, d)

@@ -14,8 +14,9 @@ scatter scan alias whole result``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, log
+from types import MappingProxyType
 from typing import Any
 
 from tracegrad.ir.core import Operation, Region, Value
@@ -103,7 +104,9 @@ class Node:
 class Graph:
     """Nodes of one region, the results wanted, and the operations that must run."""
 
-    def __init__(self, region: Region, in_place: Collection[Operation] = ()) -> None:
+    def __init__(
+        self, region: Region, in_place: Mapping[Operation, Value] = MappingProxyType({})
+    ) -> None:
         self.nodes: list[Node] = []
         self.of_value: dict[Value, Node] = {}
         self.effects: list[Node] = []
@@ -112,7 +115,7 @@ class Graph:
         self._consed: dict[Any, Node] = {}
         rows = additions(region.ops, region.users())
         self._goes_on = {op for op, first in rows.items() if op.operands[0] is not first}
-        self._goes_on.update(in_place)
+        self._in_place = in_place
         for param in region.params:
             self.of_value[param] = self.input(param)
         for op in region.ops:
@@ -457,7 +460,10 @@ class Graph:
         if chosen is not None:
             return chosen
         base, v, *indices = operands
-        start = base if op in self._goes_on else self._start(op, base, value)
+        if op in self._in_place:
+            start = self.node(self._in_place[op])
+        else:
+            start = base if op in self._goes_on else self._start(op, base, value)
         return self.make(
             "scatter",
             op.name,

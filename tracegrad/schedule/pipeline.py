@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
@@ -38,7 +39,7 @@ def make_plan(
     hints: Mapping[str, int],
     *,
     top: bool = True,
-    in_place: Collection[Operation] = (),
+    in_place: Mapping[Operation, Value] = MappingProxyType({}),
 ) -> Plan:
     """Decide statements, loops and storage of ``region``.
 
@@ -98,12 +99,12 @@ def lower_region(
     hints: Mapping[str, int],
     *,
     top: bool = False,
-    in_place: Collection[Operation] = (),
+    in_place: Mapping[Operation, Value] = MappingProxyType({}),
 ) -> Region:
     """``region`` in loop form; ``outer`` maps the values it captures to those of loop form.
 
-    ``in_place``: additions at arrays of indices that are made to a captured array itself, which
-    nothing else in the region reads.
+    ``in_place``: additions at arrays of indices → the buffer, of loop form, that they are made to
+    instead of to a new array. Nothing else in the region reads it.
     """
     decided = make_plan(region, hints, top=top, in_place=in_place)
     graph = decided.program.graph

@@ -4,6 +4,7 @@
 the order of the loops; within a block, sooner. *Remat*: an inlined value that outer loops compute
 again and again, although it does not depend on them, becomes a statement; what simply hoists is
 never stored.
+A costly one that arrays of indices pick several times is computed once for each place.
 *Shifts*: a costly inlined value that is read at several offsets becomes a statement too.
 """
 
@@ -18,6 +19,8 @@ from tracegrad.schedule.tree import Item, Loop
 REPEATS = 4
 REPEATS_IN_BLOCK = 2
 WORTH_STORING = 2.0
+REPEATS_PICKED = 2
+WORTH_STORING_PICKED = 4.0
 WORTH_STORING_SHIFTED = 16.0
 WORTH_STORING_PADDED = 12.0
 PAD_COST = 8.0
@@ -93,8 +96,9 @@ def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced:
     for node, index in stmt.inlined:
         if node.kind != "ew" or not node.rank or node.op is None or node in chosen:
             continue
-        if _repeats(program, stmt, path, index) >= REPEATS and (
-            _costs(program, node, WORTH_STORING)
+        picked = _picked(program, stmt, node, index) >= REPEATS_PICKED
+        if (picked and _costs(program, node, WORTH_STORING_PICKED)) or (
+            _repeats(program, stmt, path, index) >= REPEATS and _costs(program, node, WORTH_STORING)
         ):
             candidates.append(node)
     below: set[Node] = set()
@@ -140,6 +144,13 @@ def _read_by_pads(program: Program, stmt: Stmt) -> set[Node]:
         and len(found) > 1
         and _costs(program, node, WORTH_STORING_PADDED / len(found))
     }
+
+
+def _picked(program: Program, stmt: Stmt, node: Node, index: Index) -> float:
+    """How often an element is computed on average, where an array of indices picks it; else 0."""
+    if not any(isinstance(e.axis, Data) for e in index):
+        return 0.0
+    return program.domain_size(stmt) / max(program.volume(node.shape), 1)
 
 
 def _repeats(program: Program, stmt: Stmt, path: tuple[int, ...], index: Index) -> int:

@@ -380,7 +380,8 @@ class _Regions(Stretches):
                     self._scatter(each)
             else:
                 self._flush([base], (), op, gathers=False)
-                self._flush([], origin, gathers=False)
+                if (row[0], 0) not in self.decided.copies:
+                    self._flush([], origin, gathers=False)
                 buffer = self._owned(row[0], 0, base, op.result.hint)
                 if op.result.hint and not buffer.hint:
                     buffer.hint = op.result.hint
@@ -392,7 +393,8 @@ class _Regions(Stretches):
         """Write at arrays of indices, in their order."""
         base, v, *indices = op.operands
         name = "store" if op.name == "update" else "add_store"
-        origin = self.decided.origins.get(base, frozenset())
+        copied = (op, 0) in self.decided.copies
+        origin = frozenset() if copied else self.decided.origins.get(base, frozenset())
         self._flush([base, *indices], (), op)
         buffer = self._written(op)
         lead = len(indices[0].shape)

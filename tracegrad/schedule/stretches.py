@@ -291,8 +291,7 @@ class Stretches(MemoryBuilder):
                     reads.append((op, operand))
             ops[op] = None
         region = Region((), list(ops), tuple(wanted))
-        outer = {**self.env, **{op.operands[0]: buffer for op, buffer in in_place.items()}}
-        made = lower_region(region, outer, self.old.hints, top=True, in_place=in_place)
+        made = lower_region(region, self.env, self.old.hints, top=True, in_place=in_place)
         self._without_checks(made, reads)
         self.region.ops.extend(made.ops)
         for old, new in zip(wanted, made.yields, strict=True):
