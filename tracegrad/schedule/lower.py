@@ -183,11 +183,10 @@ class Lowering(Evaluator):
                 self.buffers[owner] = self._new_buffer(owner.type, fill, owner.hint)
             return
         if node.kind == "scatter":
-            self.buffers[node] = self.whole_operand(node.operands[0])
-            return
-        if node.kind == "assemble" and not node.operands:
-            fill = node.attributes["fill"]
-            self.buffers[node] = self._new_buffer(node.type, fill, node.hint)
+            base = node.operands[0]
+            if base.name == "zeros" and base not in self.buffers:
+                self.buffers[base] = self._new_buffer(base.type, 0, base.hint)
+            self.buffers[node] = self.whole_operand(base)
             return
         if node.kind == "gemm" and stmt.whole:
             shape = node.shape
