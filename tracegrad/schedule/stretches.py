@@ -250,7 +250,9 @@ class Stretches(MemoryBuilder):
         self._without_last(chosen, required)
         self.waiting.update(dict.fromkeys(row))
         stretch = [op for op in self.waiting if op in chosen]
+        start = len(self.region.ops)
         self._schedule(stretch, row, {row[0]: buffer})
+        self._keep(start)
 
     def _schedule(
         self,
