@@ -336,3 +336,25 @@ def test_a_rule_that_needs_itself_is_refused():
     f.defvjp(lambda x: (f(x), x), lambda x, bar: (bar * tg.grad(f)(x),))
     with pytest.raises(NotDifferentiable, match="3 levels deep; deeper it has no rule"):
         tg.grad(f)(0.3)
+
+
+def test_a_rule_that_is_not_linear_is_not_turned_round():
+    @tg.custom_vjp
+    def clipped(x):
+        return 1.0 * x
+
+    clipped.defvjp(lambda x: (1.0 * x, None), lambda residuals, bar: (np.clip(bar, -1.0, 1.0),))
+    x = np.array([0.1, 3.0])
+    np.testing.assert_allclose(tg.grad(lambda x: np.sum(clipped(x) ** 2))(x), [0.2, 1.0])
+    with pytest.raises(tg.NotDifferentiable, match="not linear in the cotangents"):
+        tg.jvp(clipped, (x,), (x,))
+    with pytest.raises(tg.NotDifferentiable, match="not linear in the cotangents"):
+        tg.hessian(lambda x: np.sum(clipped(x) ** 2))(x)
+
+    @tg.custom_jvp
+    def upwards(x):
+        return np.sin(x)
+
+    upwards.defjvp(lambda primals, tangents: (np.sin(primals[0]), np.abs(tangents[0])))
+    with pytest.raises(tg.NotDifferentiable, match="not linear in the tangents"):
+        tg.grad(lambda x: np.sum(upwards(x)))(x)

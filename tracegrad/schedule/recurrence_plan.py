@@ -233,6 +233,8 @@ class _Sorter:
                 return False
             indices = each.operands[ELEMENT[each.name] + 1 :]
             places.append([self._place(v) for v in indices])
+        if len({len(place) for place in places}) > 1:
+            return False
         return any(
             one is not None and all(other == one for other in axis)
             for axis in zip(*places, strict=True)

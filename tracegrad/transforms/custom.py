@@ -68,10 +68,35 @@ def _applied(
     from tracegrad.transforms.vjp import vjp  # which reverses custom operations
 
     wrt = [k for k, p in enumerate(region.params) if p.dtype.is_float]
+    _refuse_bent(op, Function("rule", region), wrt)
     back = vjp(Function("rule", region), wrt)
     # The rule is linear: where its derivative is taken does not matter.
     point = [zero_of(p.type) for p in region.params]
     return _inlined(back.body, env, [*point, *given])[len(region.yields) :]
+
+
+def _refuse_bent(op: Operation, rule: Function, wrt: Sequence[int]) -> None:
+    """Raise `NotDifferentiable` if a rule is not linear: its derivative depends on the point."""
+    from tracegrad.transforms.directions import Spread
+    from tracegrad.transforms.jvp import jvp
+
+    ahead = jvp(rule, wrt)
+    depends = Spread(ahead.body.ops, ahead.params[: len(rule.params)]).moving
+    if depends.isdisjoint(ahead.results[len(rule.results) :]):
+        return
+    if op.attributes["rule"] == "vjp":
+        raise NotDifferentiable(
+            "the backward rule of a function is not linear in the cotangents it takes, and forward "
+            "mode would need its transpose",
+            way_out="differentiate in reverse mode, or give the function a custom_jvp",
+            place=place_of(op.location),
+        )
+    raise NotDifferentiable(
+        "the rule of a function is not linear in the tangents it takes, and reverse mode would "
+        "need its transpose",
+        way_out="make the rule linear in the tangents, or give the function a custom_vjp",
+        place=place_of(op.location),
+    )
 
 
 def _inlined(region: Region, env: dict[Value, Value], given: Sequence[Value]) -> list[Value]:
