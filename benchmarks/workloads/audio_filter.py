@@ -1,4 +1,4 @@
-"""A digital filter of second order, fitted to a signal: writes to an array. No one tuned for it."""
+"""A digital filter of second order, fitted to a signal: writes to an array."""
 
 from functools import partial
 
@@ -117,7 +117,6 @@ CASES = [
         tiny=partial(inputs, 25),
         sized=lambda extra: inputs(12 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": mismatch_scan, "autograd": None},
         elements=20_000,
     ),

@@ -1,4 +1,4 @@
-"""Density of points from kernels around centres: all pairs, a log-sum. No one tuned for it."""
+"""Density of points from kernels around centres: all pairs, a log-sum."""
 
 from functools import partial
 
@@ -84,6 +84,5 @@ CASES = [
         limit=negative_log_likelihood_adjoint,
         tiny=partial(inputs, 7, 5),
         sized=lambda extra: inputs(12 + extra, 7 + 2 * extra),
-        untuned=True,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Likelihood of a square-root diffusion: neighbours in time, scalars. No one tuned for it."""
+"""Likelihood of a square-root diffusion: neighbours in time, scalars."""
 
 from functools import partial
 
@@ -72,7 +72,6 @@ CASES = [
         limit=negative_log_likelihood_adjoint,
         tiny=partial(inputs, 25),
         sized=lambda extra: inputs(12 + extra),
-        untuned=True,
         elements=100_000,
     ),
 ]

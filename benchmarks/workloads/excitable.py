@@ -1,4 +1,4 @@
-"""Waves in an excitable fibre (FitzHugh-Nagumo), two fields in place. No one tuned for it."""
+"""Waves in an excitable fibre (FitzHugh-Nagumo), two fields in place."""
 
 from functools import partial
 
@@ -125,7 +125,6 @@ CASES = [
         tiny=partial(inputs, 9, 5),
         sized=lambda extra: inputs(12 + extra, 7 + 2 * extra),
         group="loop",
-        untuned=True,
         texts={"jax": misfit_scan, "autograd": None},
         elements=80_000,
     ),
