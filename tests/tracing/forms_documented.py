@@ -149,4 +149,30 @@ DOCUMENTED = {
         math.ldexp(x[0],-3)
         range(1,x.size)[-1]*x[0]
     """,
+    "pads": """
+        np.pad(x,(2,3),mode='linear_ramp')
+        np.pad(x,(2,3),mode='linear_ramp',end_values=(1.5,-2.0))
+        np.pad(A,((1,2),(0,3)),mode='linear_ramp',end_values=2.0)
+        np.pad(x,2,mode='maximum')
+        np.pad(A,(1,2),mode='minimum',stat_length=2)
+        np.pad(A,(1,2),mode='mean',stat_length=((1,2),(3,9)))
+        np.pad(A,1,mode='median')
+        np.pad(x,(7,12),mode='wrap')
+        np.pad(x,(7,12),mode='reflect')
+        np.pad(x,(11,13),mode='symmetric')
+        np.pad(x,2,mode='reflect',reflect_type='odd')
+        np.pad(A,2,mode='symmetric',reflect_type='odd')
+        np.pad(x,{0:(1,2)})
+        np.pad(A,{-1:2},mode='edge')
+        np.pad(A,{0:(1,0)},mode='mean')
+        np.pad(I[0],(2,3),mode='linear_ramp',end_values=1)
+        np.pad(I[0],(2,3),mode='mean')
+        np.pad(I[0],3,mode='median',stat_length=2)
+        np.pad(I,1,mode='mean')
+        np.pad(I,(2,1),mode='linear_ramp')
+        np.pad(I[0],8,mode='symmetric')
+        np.pad(x[:1],(3,2),mode='reflect')
+        np.pad(x[:1],(3,2),mode='symmetric')
+        np.pad(x,(0,0),mode='linear_ramp')
+    """,
 }

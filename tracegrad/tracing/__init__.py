@@ -13,6 +13,7 @@ from tracegrad.tracing import numpy_filters as numpy_filters
 from tracegrad.tracing import numpy_folding as numpy_folding
 from tracegrad.tracing import numpy_linalg as numpy_linalg
 from tracegrad.tracing import numpy_ordering as numpy_ordering
+from tracegrad.tracing import numpy_padding as numpy_padding
 from tracegrad.tracing import numpy_picking as numpy_picking
 from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions

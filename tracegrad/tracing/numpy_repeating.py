@@ -14,7 +14,7 @@ from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
 from tracegrad.tracing.numpy_shapes import as_shape, as_user_shape, joined, viewed
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, fresh, operand, wrap
+from tracegrad.tracing.values import fresh, operand, wrap
 
 
 @implements(np.flip)
@@ -111,77 +111,3 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     shape[which + 1] = repeats
     final = [*shape[:which], shape[which] * repeats, *shape[which + 2 :]]
     return fresh(np.reshape(np.broadcast_to(x, shape), final))
-
-
-@implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    x = operand(array)
-    widths = _pairs(pad_width, x.ndim)
-    if mode == "constant":
-        values = _pairs(kwargs.pop("constant_values", 0), x.ndim)
-        if kwargs:
-            raise refuse("np.pad", f"with {', '.join(kwargs)}")
-        return _pad_constant(x, widths, values)
-    if kwargs:
-        raise refuse("np.pad", f"with {', '.join(kwargs)}")
-    for axis, (before, after) in enumerate(widths):
-        head = (slice(None),) * axis
-        if mode == "edge":
-            size = x.shape[axis]
-            picks = [np.repeat(x[(*head, slice(0, 1))], before, axis), x]
-            picks.append(np.repeat(x[(*head, slice(size - 1, None))], after, axis))
-        elif mode == "wrap":
-            size = x.shape[axis]
-            _short(before <= size and after <= size, mode)
-            picks = [x[(*head, slice(size - before, None))], x, x[(*head, slice(0, after))]]
-        elif mode in ("reflect", "symmetric"):
-            skip = 1 if mode == "reflect" else 0
-            size = x.shape[axis]
-            _short(before + skip <= size and after + skip <= size, mode)
-            low = x[(*head, slice(skip, before + skip))]
-            high = x[(*head, slice(size - after - skip, size - skip))]
-            picks = [np.flip(low, axis), x, np.flip(high, axis)]
-        else:
-            raise refuse("np.pad", f"with mode={mode!r}", "use constant, edge, wrap or reflect")
-        x = joined(picks, axis)
-    return fresh(x)
-
-
-def _short(fits: Any, mode: str) -> None:
-    if not fits:
-        raise refuse("np.pad", f"with mode={mode!r} wider than the array")
-
-
-def _pairs(given: Any, rank: int) -> list[tuple[Any, Any]]:
-    """NumPy's shorthand for a pair per axis: one number, one pair, or all pairs."""
-    if isinstance(given, np.ndarray):
-        given = given.tolist()
-    if not isinstance(given, list | tuple):
-        return [(given, given)] * rank
-    rows = [tuple(row) if isinstance(row, list | tuple) else row for row in given]
-    if not any(isinstance(row, tuple) for row in rows):
-        if len(rows) == 1:
-            return [(rows[0], rows[0])] * rank
-        return [(rows[0], rows[1])] * rank
-    pairs = [(row[0], row[-1]) if isinstance(row, tuple) else (row, row) for row in rows]
-    return pairs * rank if len(pairs) == 1 else pairs
-
-
-def _pad_constant(x: Tracer, widths: Any, values: Any) -> Any:
-    zero = all(isinstance(v, int | float) and v == 0 for pair in values for v in pair)
-    if zero and x.dtype.kind == "f":
-        shape = [
-            as_dim(low) + size + as_dim(high)
-            for (low, high), size in zip(widths, x.value.shape, strict=True)
-        ]
-        entries = tuple((axis, as_dim(low), 1) for axis, (low, _) in enumerate(widths))
-        return wrap(current_trace().run(access.pad_into, x.value, tuple(shape), entries))
-    for axis, ((low, high), (first, last)) in enumerate(zip(widths, values, strict=True)):
-        shape_low, shape_high = list(x.shape), list(x.shape)
-        shape_low[axis], shape_high[axis] = low, high
-        edges = [
-            cast(operand(np.broadcast_to(operand(value), shape)), x.dtype)
-            for value, shape in ((first, shape_low), (last, shape_high))
-        ]
-        x = joined([edges[0], x, edges[1]], axis)
-    return x
