@@ -65,3 +65,18 @@ def test_an_array_of_equal_elements_has_an_end_too(fun):
                 run()
         with pytest.raises(IndexError):
             tg.grad(fun)(x, np.array([0, at]))
+
+
+def test_a_row_that_another_write_may_meet_is_read_before_it():
+    def f(x):
+        a = x * 1.0
+        m = a.shape[0]
+        for i in range(m - 1):
+            a[i, 1:] += 0.35 * a[i, :-1][::-1]
+            a[m - 1 - i, 2:] = 0.35 * a[i + 1, :-2][::-1]
+        return a
+
+    for shape in ((2, 4), (5, 7), (6, 5)):
+        x = np.random.default_rng(7).normal(size=shape)
+        np.testing.assert_allclose(tg.jit(f)(x), f(x), rtol=1e-14)
+        tg.check_grads(lambda x: np.sum(f(x) ** 2), (x,), order=1)

@@ -266,14 +266,17 @@ class _Regions(Stretches):
     def _only_keeps(self, op: Operation) -> bool:
         """Whether ``op`` stores what is not computed yet where nothing of the region reads it.
 
-        Then it can be stored in the loop that computes it, whenever that comes.
+        Then it can be stored in the loop that computes it, whenever that comes. What waits must not
+        read, of an older version, what is written.
         """
         v = op.operands[1]
+        origin = self.decided.origins.get(op.operands[0], frozenset())
         return (
             self.keeps_few
             and self._is_only_kept(op)
             and v.op in self.waiting
             and fill_value(v) is None
+            and not any(self._hindered(each, origin, op) for each in self.waiting)
         )
 
     def _is_only_kept(self, op: Operation) -> bool:
