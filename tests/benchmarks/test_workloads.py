@@ -68,7 +68,9 @@ def test_a_peer_agrees_with_the_limit(case: Case, peer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in PROGRAMS if case.group == "loop"], ids=lambda case: case.name
+    "case",
+    [case for case in PROGRAMS if PEERS["numba primal"].takes(case)],
+    ids=lambda case: case.name,
 )
 def test_a_loop_compiled_as_it_stands_gives_its_value(case: Case) -> None:
     args = case.tiny()
