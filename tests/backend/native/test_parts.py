@@ -343,6 +343,7 @@ def test_a_child_compiles_while_a_thread_of_the_parent_did(tmp_path):
         textwrap.dedent(
             """
             import os, threading
+            import llvmlite.binding as llvm
             import numpy as np, tracegrad as tg
 
             x = np.linspace(0.0, 1.0, 20)
@@ -356,8 +357,14 @@ def test_a_child_compiles_while_a_thread_of_the_parent_did(tmp_path):
                     k += 1.0
                     compiled(k)
 
+            def others():
+                # Numba's calls of LLVM, and engines that are freed, don't wait for our lock.
+                while True:
+                    llvm.get_host_cpu_name()
+
             compiled(1.0)
             threading.Thread(target=for_ever, daemon=True).start()
+            threading.Thread(target=others, daemon=True).start()
             for turn in range(5):
                 child = os.fork()
                 if child == 0:

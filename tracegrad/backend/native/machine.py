@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
@@ -17,19 +18,37 @@ from tracegrad.backend.native import externals
 lock = threading.RLock()
 """LLVM works for one thread at a time."""
 
+_llvmlites_lock: Any = getattr(llvm.ffi.lib, "_lock", None) or contextlib.nullcontext()
+"""What llvmlite takes around every call of LLVM's. It has no public name."""
+
 
 def _renew_lock() -> None:
     global lock
     lock = threading.RLock()
 
 
+def _before_fork() -> None:
+    lock.acquire()
+    _llvmlites_lock.__enter__()
+
+
+def _after_fork_in_parent() -> None:
+    _llvmlites_lock.__exit__(None, None, None)
+    lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _llvmlites_lock.__exit__(None, None, None)
+    _renew_lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # llvmlite has a lock of its own, which a child could not renew: a fork waits until no thread
-    # is within LLVM.
+    # A fork waits until no thread is within LLVM. Holding our own lock is not enough: an engine
+    # is freed by whatever thread drops it, and Numba calls LLVM too.
     os.register_at_fork(
-        before=lambda: lock.acquire(),
-        after_in_parent=lambda: lock.release(),
-        after_in_child=_renew_lock,
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
     )
 
 
