@@ -9,7 +9,7 @@ from ..case import Case
 from ..numba_limit import exp, limit
 
 
-def price(spot, volatility, rate, strike, places):
+def tree(spot, volatility, rate, strike, places):
     steps = (places.shape[0] - 1) // 2
     interval = 1.0 / steps
     move = volatility * np.sqrt(interval)
@@ -18,6 +18,11 @@ def price(spot, volatility, rate, strike, places):
     rises = (growth - down) / (up - down) / growth
     falls = 1.0 / growth - rises
     payoff = np.maximum(strike - spot * np.exp(move * places), 0.0)
+    return steps, rises, falls, payoff
+
+
+def price(spot, volatility, rate, strike, places):
+    steps, rises, falls, payoff = tree(spot, volatility, rate, strike, places)
     v = payoff[::2].copy()
     for left in range(steps, 0, -1):
         held = rises * v[1 : left + 1] + falls * v[:left]
@@ -26,14 +31,7 @@ def price(spot, volatility, rate, strike, places):
 
 
 def price_scan(spot, volatility, rate, strike, places):
-    steps = (places.shape[0] - 1) // 2
-    interval = 1.0 / steps
-    move = volatility * np.sqrt(interval)
-    growth = np.exp(rate * interval)
-    up, down = np.exp(move), np.exp(-move)
-    rises = (growth - down) / (up - down) / growth
-    falls = 1.0 / growth - rises
-    payoff = np.maximum(strike - spot * np.exp(move * places), 0.0)
+    steps, rises, falls, payoff = tree(spot, volatility, rate, strike, places)
     across = 2 * np.arange(steps)
 
     def step(v, left):

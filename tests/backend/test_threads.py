@@ -47,7 +47,7 @@ def count(trips, work, own):
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
-    from tracegrad.backend.threads import calls  # noqa: F401
+    from tracegrad.backend.threads import calls  # noqa: F401  # registers them
 
     return chunked(np.ones(8), np.zeros(3), -100, 2)
 

@@ -40,7 +40,7 @@ def test_rebinding_reaches_helpers_and_leaves_the_original_alone() -> None:
 
     case = next(case for case in all_cases() if case.function is portfolio)
     numpy, special = Recorder(np), Recorder(scipy.special)
-    copy = rebind(portfolio, numpy, special)  # type: ignore[arg-type]
+    copy = rebind(portfolio, numpy, special)  # type: ignore[arg-type]  # stand-ins for modules
     assert copy(*case.tiny()) == case.function(*case.tiny())
     assert {"log", "exp", "sqrt", "sum"} <= numpy.asked
     assert special.asked == {"erf"}

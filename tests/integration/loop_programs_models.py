@@ -409,7 +409,7 @@ def a_graph_walk(weights, links, marked):
 @program(scalar, scalar, work=None)
 def escape_time(re, im):
     a, b = 0.0, 0.0
-    for k in range(50):  # noqa: B007
+    for k in range(50):  # noqa: B007  # read after the loop
         a, b = a * a - b * b + re, 2.0 * a * b + im
         if a * a + b * b > 4.0:
             break

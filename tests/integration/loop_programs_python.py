@@ -48,7 +48,7 @@ def a_closure_made_in_the_loop(x):
     for i in range(len(x)):
 
         def neighbour(k):
-            return x[i - k] * total  # noqa: B023
+            return x[i - k] * total  # noqa: B023  # the loop's own i
 
         total = np.cos(neighbour(1) + neighbour(0))
     return total
@@ -58,7 +58,7 @@ def a_closure_made_in_the_loop(x):
 def a_lambda_first_bound_in_a_loop(x):
     total = 0.0
     for i in range(len(x)):
-        f = lambda v: v * x[i] + i  # noqa: B023, E731
+        f = lambda v: v * x[i] + i  # noqa: B023, E731  # a lambda with the loop's own i
         total = 0.5 * total + f(x[i - 1])
     return total
 
@@ -451,7 +451,7 @@ def a_bare_except_around_a_loop(x):
     try:
         for k in range(3):
             total += x[k] * weights[k] ** 2
-    except:  # noqa: E722
+    except:  # noqa: E722  # what is tested
         total = -100.0
     return total * total
 

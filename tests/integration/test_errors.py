@@ -136,7 +136,7 @@ def test_errors_of_the_users_own_pass_through():
         tg.grad(f)(X)
 
     def g(x):
-        return undefined_name * x  # noqa: F821
+        return undefined_name * x  # noqa: F821  # the error wanted
 
     with pytest.raises(NameError, match="undefined_name"):
         tg.grad(g)(X)

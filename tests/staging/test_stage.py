@@ -97,7 +97,7 @@ def test_defaults_are_not_evaluated_again_and_cells_are_the_real_ones():
 
     total = 0
 
-    def f(x=default(), *, y=default()):  # noqa: B008
+    def f(x=default(), *, y=default()):  # noqa: B008  # the call is what is tested
         nonlocal total
         total = total + abs(x) + abs(y)
         return total
@@ -143,7 +143,7 @@ def test_methods_keep_private_names_and_super():
 
 def test_closures_and_functions_made_inside_keep_their_hooks():
     def f(n):
-        def inner(k, step=len("ab")):  # noqa: B008
+        def inner(k, step=len("ab")):  # noqa: B008  # the call is what is tested
             return abs(k) * n + step
 
         class Local:
@@ -209,7 +209,7 @@ def test_patterns_walrus_with_del_try_and_global():
                 pass
         try:
             del opened
-            opened  # noqa: B018, F821
+            opened  # noqa: B018, F821  # the error wanted
         except UnboundLocalError:
             found = True
         match value:
