@@ -136,6 +136,16 @@ def between_the_ends(x):
     return np.sum(((x - low) / (high - low)) ** 2)
 
 
+def put_back_and_taken_off_as_a_constant(x):
+    top = np.max(x)
+    return top + np.log(np.sum(np.exp(x - tg.stop_gradient(top))))
+
+
+def scaled_by_what_is_put_back_as_a_constant(x):
+    top = np.max(np.abs(x))
+    return np.sum((x / top) ** 2) * tg.stop_gradient(top) ** 2
+
+
 def in_an_arm(x):
     top = np.max(x)
     scale = top * 2.0 if x[0, 0] > 0.0 else top
@@ -153,6 +163,8 @@ REMAIN = [
     filled_with_a_number,
     norm_squared_too_often,
     between_the_ends,
+    put_back_and_taken_off_as_a_constant,
+    scaled_by_what_is_put_back_as_a_constant,
     in_an_arm,
 ]
 
@@ -188,7 +200,36 @@ def scalar(function):
     return of
 
 
-@pytest.mark.parametrize("function", CANCEL + REMAIN, ids=lambda f: f.__name__)
+STOPPED = [put_back_and_taken_off_as_a_constant, scaled_by_what_is_put_back_as_a_constant]
+
+
+def test_a_shift_has_its_derivative_where_it_is_taken_off_as_a_constant():
+    x = inputs()
+    e = np.exp(x - x.max())
+    x_bar = tg.grad(put_back_and_taken_off_as_a_constant)(x)
+    np.testing.assert_allclose(x_bar, e / e.sum() + (x == x.max()), rtol=1e-12)
+
+
+def test_a_scale_has_its_derivative_where_it_is_put_back_as_a_constant():
+    x = inputs()
+    top = np.abs(x).max()
+    top_bar = -2.0 * np.sum(x**2) / top
+    x_bar = tg.grad(scaled_by_what_is_put_back_as_a_constant)(x)
+    wanted = 2.0 * x + top_bar * np.sign(x) * (np.abs(x) == top)
+    np.testing.assert_allclose(x_bar, wanted, rtol=1e-12)
+
+
+def test_a_shift_that_is_always_stopped_has_no_effect():
+    def softmax_of_a_constant_shift(x):
+        e = np.exp(x - tg.stop_gradient(np.max(x)))
+        return np.sum((e / e.sum()) ** 2)
+
+    assert cut(softmax_of_a_constant_shift)
+
+
+@pytest.mark.parametrize(
+    "function", [f for f in CANCEL + REMAIN if f not in STOPPED], ids=lambda f: f.__name__
+)
 def test_derivatives_of_both_modes_and_orders(function):
     tg.check_grads(scalar(function), (inputs(),), order=2)
 

@@ -188,8 +188,10 @@ def _only(given: Given) -> Growth | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _kept(op: Operation, given: Given) -> Growth | None:
-    return given[0]
+def _stopped(op: Operation, given: Given) -> Growth | None:
+    """What takes part in no derivative is a number to all that is made of it."""
+    growth = given[0]
+    return None if growth is None else replace(growth, amount=())
 
 
 def _negated(op: Operation, given: Given) -> Growth | None:
@@ -358,7 +360,7 @@ _RULES: dict[str, Rule] = {
     "hypot": lambda op, given: g if (g := _same(op, given)) and g.scaled else None,
     "select": _select,
     "cast": _cast,
-    "stop_gradient": _kept,
+    "stop_gradient": _stopped,
     "sum": _reduced,
     "max": _reduced,
     "min": _reduced,
