@@ -20,7 +20,7 @@ from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function
 from tracegrad.options import verb_options
 from tracegrad.outputs import KernelCallee, run_into
-from tracegrad.passes import open_loops, optimize
+from tracegrad.passes import open_loops, optimize, shared_factors
 from tracegrad.transforms.cut import cut
 from tracegrad.transforms.jvp import jvp
 from tracegrad.transforms.vjp import vjp
@@ -132,6 +132,8 @@ class _Halves(Compiled, ABC):
         moved = self._moved(shape, kinds)
         wrt = [traced.param_of(leaf) for leaf in moved]
         both = optimize(self._derived(traced, wrt))
+        if not inlined:  # no derivative is taken of the halves; the factors cross the cut
+            both = shared_factors(both)
         first, second = cut(both, len(traced.function.params), len(traced.function.results))
         if inlined:
 

@@ -204,3 +204,30 @@ def test_empty_matrices():
     value, bar = f(np.zeros((0, 0)), np.zeros((0, 2)))
     assert value == 0.0
     assert bar.shape == (0, 0)
+
+
+def test_a_pullback_has_the_factors_of_its_primal():
+    a = V + S
+    out, pullback = tg.vjp(np.linalg.solve, a, B)
+    assert_close(out, np.linalg.solve(a, B), 1e-10)
+    assert "lu_solve" in pullback.source
+    assert "runtime.lu(" not in pullback.source
+    out_bar = rng.normal(size=B.shape)
+    a_bar, b_bar = pullback(out_bar)
+    assert_close(b_bar, np.linalg.solve(a.T, out_bar), 1e-10)
+    assert_close(a_bar, -b_bar @ out.T, 1e-10)
+
+
+def test_a_loop_solves_with_the_factors_of_its_matrix():
+    def steps(a, x):
+        for _ in range(5):
+            x = np.linalg.solve(a, x) + x / 2.0
+        return np.sum(x**2)
+
+    f = tg.value_and_grad(steps, argnums=(0, 1))
+    value, _ = f(V, B[:, 0].copy())
+    assert value == pytest.approx(steps(V, B[:, 0]))
+    assert f.inspect_source().count("runtime.lu(") == 1
+    tg.check_grads(steps, (V, B[:, 0].copy()), order=2, modes=["rev"])
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        f(np.ones((4, 4)), np.ones(4))

@@ -76,18 +76,18 @@ def recurrence(
 
 
 @helper
-def _substituted(a: np.ndarray, b: np.ndarray, lower: bool) -> np.ndarray:
-    """The solution of ``a @ out = b``, row by row."""
+def _substituted(a: np.ndarray, b: np.ndarray, lower: bool, unit: bool = False) -> np.ndarray:
+    """The solution of ``a @ out = b``, row by row; with ``unit`` the diagonal counts as ones."""
     n = a.shape[0]
     out = np.empty_like(b)
     for k in range(n):
         i = k if lower else n - 1 - k
         pivot = a[i, i]
-        if pivot == 0.0:
+        if pivot == 0.0 and not unit:
             raise np.linalg.LinAlgError("Singular matrix")
         first, last = (0, i) if lower else (i + 1, n)
         row = b[i] - np.dot(a[i, first:last], out[first:last])
-        out[i] = row / pivot
+        out[i] = row if unit else row / pivot
     return out
 
 
@@ -198,3 +198,105 @@ def orthonormal(a: np.ndarray) -> np.ndarray:
     """q of the reduced QR decomposition."""
     q, _ = np.linalg.qr(a)
     return np.ascontiguousarray(q)
+
+
+@helper
+def lu(a: np.ndarray) -> np.ndarray:
+    """Triangular factors of ``a`` with its rows exchanged, as columns; below them the exchanges."""
+    n = a.shape[0]
+    rows = a.copy()
+    out = np.empty((n + 1, n), a.dtype)
+    for first in range(0, n, 64):
+        last = min(first + 64, n)
+        for k in range(first, last):
+            other = k + np.argmax(np.abs(rows[k:, k]))
+            out[n, k] = other
+            if other != k:
+                row = rows[k].copy()
+                rows[k] = rows[other]
+                rows[other] = row
+            if rows[k, k] != 0.0:
+                for i in range(k + 1, n):
+                    rows[i, k] /= rows[k, k]
+                    rows[i, k + 1 : last] -= rows[i, k] * rows[k, k + 1 : last]
+        if last < n:
+            beside = np.ascontiguousarray(rows[first:last, last:])
+            for k in range(1, last - first):
+                beside[k] -= np.dot(rows[first + k, first : first + k], beside[:k])
+            below = np.dot(np.ascontiguousarray(rows[last:, first:last]), beside)
+            for i in range(last, n):
+                rows[i, last:] -= below[i - last]
+            for k in range(first, last):
+                rows[k, last:] = beside[k - first]
+    for i in range(n):
+        out[i] = rows[:, i]
+    return out
+
+
+@helper
+def lu_solve(factors: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """``solve`` with the factors that `lu` gives."""
+    n = factors.shape[1]
+    turned = np.ascontiguousarray(factors[:n])
+    order = np.arange(n)
+    for i in range(n):
+        if turned[i, i] == 0.0:
+            raise np.linalg.LinAlgError("Singular matrix")
+        other = int(factors[n, i])
+        here = order[i]
+        order[i] = order[other]
+        order[other] = here
+    out = np.empty_like(b)
+    if transposed:
+        rows = _substituted(turned, _substituted(turned, b, True), False, True)
+        for i in range(n):
+            out[order[i]] = rows[i]
+        return out
+    for i in range(n):
+        out[i] = b[order[i]]
+    matrix = np.ascontiguousarray(turned.T)
+    return _substituted(matrix, _substituted(matrix, out, True, True), False)
+
+
+@helper
+def lu_inv(factors: np.ndarray) -> np.ndarray:
+    """``inv`` with the factors that `lu` gives."""
+    n = factors.shape[1]
+    unit = np.zeros((n, n), factors.dtype)
+    for i in range(n):
+        unit[i, i] = 1.0
+    return lu_solve(factors, unit)
+
+
+@helper
+def lu_det(factors: np.ndarray) -> Any:
+    """``np.linalg.det`` with the factors that `lu` gives."""
+    total = np.ones(1, factors.dtype)
+    n = factors.shape[1]
+    for i in range(n):
+        if factors[i, i] == 0.0:
+            total[0] = 0.0
+            return total[0]
+        total[0] *= factors[i, i]
+        if factors[n, i] != i:
+            total[0] = -total[0]
+    return total[0]
+
+
+@helper
+def lu_slogdet(factors: np.ndarray) -> np.ndarray:
+    """`slogdet` with the factors that `lu` gives."""
+    n = factors.shape[1]
+    out = np.empty(2, factors.dtype)
+    out[0] = 1.0
+    out[1] = 0.0
+    for i in range(n):
+        pivot = factors[i, i]
+        if pivot == 0.0:
+            out[0] = 0.0
+            out[1] = -np.inf
+            return out
+        if (pivot < 0.0) != (factors[n, i] != i):
+            out[0] = -out[0]
+        out[1] += np.log(np.abs(pivot))
+    return out

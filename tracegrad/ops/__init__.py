@@ -14,6 +14,7 @@ from tracegrad.ops import control as control
 from tracegrad.ops import conversion as conversion
 from tracegrad.ops import decompositions as decompositions
 from tracegrad.ops import exponential as exponential
+from tracegrad.ops import factors as factors
 from tracegrad.ops import hypergeometric as hypergeometric
 from tracegrad.ops import incomplete as incomplete
 from tracegrad.ops import indexing as indexing

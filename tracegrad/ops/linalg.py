@@ -87,7 +87,7 @@ def _across(b_bar: Value, out: Value) -> Value:
     return outer(b_bar, out) if out.rank == 1 else product(b_bar, transpose(out))
 
 
-def _matrices(rng: np.random.Generator, n: int) -> np.ndarray:
+def square_matrices(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(rng.normal(size=(n, n)) + 3.0 * np.eye(n))
 
 
@@ -100,7 +100,7 @@ def _true(**flags: bool) -> dict[str, bool]:
     return {name: flag for name, flag in flags.items() if flag}
 
 
-def _call(name: str, *flags: str, **always: Any) -> Any:
+def flagged_call(name: str, *flags: str, **always: Any) -> Any:
     """The text of a call: its flags are printed where they are True, others always."""
 
     def text(operands: list[str], result: ArrayType, attributes: Any, dims: Any) -> str:
@@ -134,16 +134,16 @@ def solve_jvp(
     return None if right is None else solve(a, right, **_true(transposed=transposed))
 
 
-def _right_samples(rng: np.random.Generator) -> list[Sample]:
+def right_samples(rng: np.random.Generator) -> list[Sample]:
     return [
-        Sample((_matrices(rng, n), np.asarray(rng.normal(size=(n, *columns)))))
+        Sample((square_matrices(rng, n), np.asarray(rng.normal(size=(n, *columns)))))
         for n, columns in ((3, ()), (1, ()), (3, (2,)), (1, (3,)))
     ]
 
 
 def _solve_samples(rng: np.random.Generator) -> list[Sample]:
-    turned = [Sample(each.operands, {"transposed": True}) for each in _right_samples(rng)]
-    return [*_right_samples(rng), *turned]
+    turned = [Sample(each.operands, {"transposed": True}) for each in right_samples(rng)]
+    return [*right_samples(rng), *turned]
 
 
 solve = general(
@@ -152,7 +152,7 @@ solve = general(
     one or more columns b.""",
     infer=lambda a, b, *, transposed=False: _right_side("solve", a, b),
     reference=lambda a, b, *, transposed=False: np.linalg.solve(a.T if transposed else a, b),
-    array=_call("runtime.solve", "transposed"),
+    array=flagged_call("runtime.solve", "transposed"),
     vjp=solve_vjp,
     jvp=solve_jvp,
     samples=_solve_samples,
@@ -231,13 +231,13 @@ def solve_triangular_jvp(
 def _triangular_samples(rng: np.random.Generator) -> list[Sample]:
     left = [
         Sample(sample.operands, {"lower": lower, **turned})
-        for sample in _right_samples(rng)
+        for sample in right_samples(rng)
         for lower in (True, False)
         for turned in ({}, {"transposed": True})
     ]
     right = [
         Sample(
-            (_matrices(rng, n), np.asarray(rng.normal(size=(m, n)))),
+            (square_matrices(rng, n), np.asarray(rng.normal(size=(m, n)))),
             {"lower": lower, "transposed": turned, "right": True},
         )
         for n, m in ((3, 2), (2, 1))
@@ -253,7 +253,7 @@ solve_triangular = general(
     matrix stands on the other side: out · a = b.""",
     infer=_triangular_type,
     reference=_triangular_reference,
-    array=_call("runtime.solve_triangular", "transposed", "right", lower=True),
+    array=flagged_call("runtime.solve_triangular", "transposed", "right", lower=True),
     vjp=solve_triangular_vjp,
     jvp=solve_triangular_jvp,
     samples=_triangular_samples,
@@ -277,7 +277,7 @@ def inv_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | N
 
 
 def _square_samples(rng: np.random.Generator) -> list[Sample]:
-    return [Sample((_matrices(rng, n),)) for n in (1, 2, 4)]
+    return [Sample((square_matrices(rng, n),)) for n in (1, 2, 4)]
 
 
 inv = general(

@@ -16,6 +16,7 @@ from tracegrad.passes.cells import cells as cells
 from tracegrad.passes.cse import cse as cse
 from tracegrad.passes.dce import dce as dce
 from tracegrad.passes.elements import elements as elements
+from tracegrad.passes.factors import shared_factors as shared_factors
 from tracegrad.passes.fold import fold as fold
 from tracegrad.passes.pipeline import Observer, Pipeline
 from tracegrad.passes.pipeline import Printing as Printing
@@ -37,6 +38,7 @@ LAST = Pipeline(
         ("elements", elements),
         ("single_elements", single_elements),
         ("cells", cells),
+        ("shared_factors", shared_factors),
         ("products_ahead", products_ahead),
         ("stack_products", stack_products),
         ("state_rows", state_rows),

@@ -257,5 +257,40 @@ def test_integers_of_either_size(other_library):
     check("runtime.slogdet(a)", "a", [(a,)])
     check("runtime.eigh(a)", "a", [(positive(7),)])
     check("runtime.svd(a)", "a", [(a,)])
+    check("runtime.lu(a)", "a", [(a[::-1].copy(),)])
+    factors = run_plain(text("return runtime.lu(a)", "a"), "f")(a[::-1].copy())
+    check("runtime.lu_inv(a)", "a", [(factors,)])
     with pytest.raises(np.linalg.LinAlgError):
         native("out = runtime.inv(a)\nreturn out", "a", a)(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_that_are_used_several_times(dtype):
+    exchanged = [general(n, dtype)[::-1].copy() for n in (*SIZES, 70)]
+    check("runtime.lu(a)", "a", [(a,) for a in exchanged], 1e-9)
+    factors = [run_plain(text("return runtime.lu(a)", "a"), "f")(a) for a in exchanged]
+    pairs = [(f, b) for f in factors for b in sides(f.shape[1], dtype)]
+    for more in ("", ", transposed=True"):
+        check(f"runtime.lu_solve(a, b{more})", "a, b", pairs, 1e-9)
+    for name in ("lu_inv", "lu_slogdet", "lu_det"):
+        check(f"runtime.{name}(a)", "a", [(f,) for f in factors], 1e-9)
+    for a, f in zip(exchanged, factors, strict=True):
+        found = run_plain(text("return runtime.lu_solve(a, b)", "a, b"), "f")(f, a)
+        np.testing.assert_allclose(
+            found, np.eye(len(a)), atol=1e-3 if dtype is np.float32 else 1e-9
+        )
+
+
+def test_factors_of_a_singular_matrix():
+    singular = [np.zeros((3, 3)), np.ones((3, 3)), np.diag([2.0, 0.0, 1.0])]
+    factors = [(run_plain(text("return runtime.lu(a)", "a"), "f")(a),) for a in singular]
+    check("runtime.lu(a)", "a", [(a,) for a in singular])
+    check("runtime.lu_slogdet(a)", "a", factors)
+    check("runtime.lu_det(a)", "a", factors)
+    inverse = native("out = runtime.lu_inv(a)\nreturn out", "a", factors[0][0])
+    solve = native("out = runtime.lu_solve(a, b)\nreturn out", "a, b", factors[0][0], np.ones(3))
+    for (given,) in factors:
+        with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+            solve(given, np.ones(3))
+        with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+            inverse(given)

@@ -367,8 +367,8 @@ class Expressions(ABC):
             return self.make(node, shared=False)
         if module == "numpy":
             return self._numpy(name, node)
-        if path == lapack.DETERMINANT:
-            return lapack.determinant(self, node)
+        if path in lapack.NUMBERS:
+            return lapack.number(self, path, node)
         if node.keywords:
             raise Unsupported(ast.unparse(node))
         if module == "builtins":
