@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from tracegrad.ir.types import Dim, Shape, evaluate, symbols
 from tracegrad.schedule.axes import Axes
+from tracegrad.schedule.extremes import compared_with_extremes
 from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, counts_along
 from tracegrad.schedule.strips import Along, base_of, taken_in_strips
 
@@ -142,6 +143,7 @@ class Program:
         self._sizes: dict[Dim, int] = {}
         self._require(graph)
         self._force_long(graph)
+        self._forced |= compared_with_extremes(self._live, self.is_statement)
         live = set(self._live)
         self.strips = {node: along for node, along in self.strips.items() if node in live}
         sums = [node for node, along in self.strips.items() if along == "sums"]

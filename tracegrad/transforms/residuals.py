@@ -36,6 +36,7 @@ from tracegrad.ir.threads import drop_unread, free_values, substitute
 from tracegrad.ir.types import Dim, Size, is_symbol
 from tracegrad.ops.registry import constant
 from tracegrad.transforms.contributions import place_of
+from tracegrad.transforms.extremes import compared_extremes
 from tracegrad.transforms.maxflow import INFINITE, Network
 from tracegrad.transforms.primal import step_of
 from tracegrad.transforms.tapes import Tapes
@@ -183,6 +184,7 @@ def _settle(
     needed = [*grown.values(), *(v for v in free_values(back) if v in local)]
     if not needed and not forced:
         return {}
+    again.compared = compared_extremes(region, back, local)
     stored, made = _choose(sweep, region, needed, forced, again, price)
     replacement: dict[Value, Value] = {}
     reads = store(stored)
@@ -238,6 +240,7 @@ class _Again:
     ----------
     given : value → what appends it, from the number of the trip.
     kept : to be stored in any case.
+    compared : not to be read from what was stored.
     next : value that a trip hands to the next one → the parameter that it becomes there.
     handed : those of ``next`` that the way back is to carry.
     """
@@ -249,6 +252,7 @@ class _Again:
         self.whole_arrays = False  # whether one may be stored however seldom it is read
         self.given: dict[Value, Callable[[], Value]] = {}
         self.kept: set[Value] = set()
+        self.compared: set[Value] = set()
         self.next: dict[Value, Value] = {}
         self.handed: dict[Value, Value] = {}
 
@@ -263,7 +267,9 @@ class _Again:
 
     def held(self, value: Value) -> bool:
         """Whether it is best read from an array that holds it."""
-        return value in self.sweep.final.writes and self.own_price(value) > READ
+        if value in self.compared or value not in self.sweep.final.writes:
+            return False
+        return self.own_price(value) > READ
 
     def own_price(self, value: Value) -> float:
         op = value.op
@@ -301,6 +307,8 @@ class _Again:
         """Of a value of this region."""
         if any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
             return INFINITE  # it has another size in each trip
+        if value in self.compared:
+            return INFINITE
         if value in self.kept:
             return price
         if value.op is not None and value.op.name in ("const", "dim", "iota"):
@@ -425,7 +433,7 @@ def _choose(
     again.handed = {
         after: param
         for after, param in again.next.items()
-        if after in asked and (param in made or param in stored)
+        if after in asked and after not in again.compared and (param in made or param in stored)
     }
     if again.handed:
         other = _minimum(sweep, region, needed, forced, again, price)
