@@ -227,3 +227,26 @@ def test_mirror_images_in_other_blocks():
         for a, b in zip(row, dense, strict=True):
             same(a, b)
     assert found.colours(X, X[:2]) == 3
+
+
+def test_few_directions_are_statements_of_one_loop():
+    found = tg.hessian(rosenbrock, sparse=True)
+    source = found.inspect_source(X)
+    # The elements, for all three directions (twice if sizes are small); and the nonzeros.
+    assert source.count("\n    for ") <= 3, source
+
+
+def test_one_block_of_directions_is_not_copied():
+    def running(x, at):
+        y = np.zeros(len(x))
+        for i in range(len(x)):
+            y[i] = np.sin(x[i]) * x[at[i]] + (y[i - 1] if i % 12 else 0.0)
+        return y
+
+    x, at = rng.normal(size=40), rng.integers(0, 40, 40)
+    found = tg.jacfwd(running, sparse=True)
+    same(found(x, at), tg.jacrev(running)(x, at))
+    assert 4 < found.colours(x, at) <= 64
+    source = found.inspect_source(x, at)
+    assert "range(1)" not in source
+    assert source.count("large_empty((") <= 1, source

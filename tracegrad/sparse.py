@@ -27,7 +27,7 @@ from tracegrad.derived.compressed import Differentiated, differentiated, nonzero
 from tracegrad.derived.inner import Inner
 from tracegrad.errors import ArgumentError
 from tracegrad.options import DEFAULT_OPTIONS, GradOptions, JitOptions, Options, verb_options
-from tracegrad.transforms.jacobian import WIDEST
+from tracegrad.transforms.jacobian import UNROLLED, WIDEST
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
@@ -116,6 +116,13 @@ class Plan:
     @property
     def count(self) -> int:
         return 1 + max(int(colours.max(initial=0)) for colours in self.colours)
+
+    @property
+    def known(self) -> int:
+        """How many blocks of directions there are, if so few that a kernel is made for the number;
+        else 0."""
+        number = self.directions.size
+        return number if number <= UNROLLED else 0
 
 
 class Sparse(ABC):
@@ -211,7 +218,7 @@ class SparseDerivative(Sparse):
 
     def __init__(self, fun: Fun, verb: Verb, options: Options = DEFAULT_OPTIONS) -> None:
         super().__init__(fun, verb, options)
-        self._kernels: dict[tuple[bool, bool, int], Composed] = {}
+        self._kernels: dict[tuple[bool, bool, int, int], Composed] = {}
 
     def __repr__(self) -> str:
         name = getattr(self.py_func, "__qualname__", repr(self.py_func))
@@ -255,13 +262,13 @@ class SparseDerivative(Sparse):
         return tuple(plan.colours), plan.directions, tuple(plan.places)
 
     def _kernel(self, plan: Plan) -> Composed:
-        key = plan.by_columns, plan.joint, plan.width
+        key = plan.by_columns, plan.joint, plan.width, plan.known
         found = self._kernels.get(key)
         if found is None:
             found = self._kernels[key] = self._made(*key)
         return found
 
-    def _made(self, by_columns: bool, joint: bool, width: int) -> Composed:
+    def _made(self, by_columns: bool, joint: bool, width: int, known: int) -> Composed:
         """The verb that is compiled; it takes the plan's arrays before the user's arguments."""
         fun, binder, verb = self.py_func, self._binder, self._verb
 
@@ -277,6 +284,7 @@ class SparseDerivative(Sparse):
                 by_columns=by_columns,
                 joint=joint,
                 width=width,
+                known=known,
                 colours=colours,
                 directions=directions,
                 places=places,
@@ -407,11 +415,11 @@ def _places(direction: np.ndarray, element: np.ndarray, line: int, width: int) -
     """Where elements of a line of so many stand, in blocks of ``width`` directions."""
     block, within = np.divmod(direction, width)
     places: np.ndarray = (block * line + element) * width + within
-    return places
+    return places if places.max(initial=0) >= 2**31 else places.astype(np.int32)
 
 
 def _directions(colours: np.ndarray, width: int) -> np.ndarray:
-    return np.zeros((max(1, -(-_number(colours) // width)), 1))
+    return np.zeros(max(1, -(-_number(colours) // width)))
 
 
 def _number(colours: np.ndarray) -> int:
@@ -434,10 +442,10 @@ def _csr(pattern: Pattern, values: np.ndarray) -> Any:
     from scipy.sparse import csr_array
 
     made = csr_array(pattern.shape, dtype=values.dtype)
-    kind = np.int32 if max(pattern.count, *pattern.shape) < 2**31 else np.int64
+    starts, columns = pattern.narrow
     made.data = values
-    made.indices = pattern.columns.astype(kind)
-    made.indptr = pattern.starts.astype(kind)
+    made.indices = columns.copy()
+    made.indptr = starts.copy()
     made.has_sorted_indices = True
     made.has_canonical_format = True
     return made

@@ -194,3 +194,60 @@ def test_a_matrix_changed_after_it_was_transposed():
     assert len(views_before_loops(pack_matrices(function))) == 1
     rng = np.random.default_rng(0)
     assert_same_results(function, rng.normal(size=(4, 4)) * 0.1, rng.normal(size=4))
+
+
+def test_a_part_that_is_another_in_each_trip_is_not_copied_before_the_loop():
+    function = parse("""
+    func @f(%w: f64[n, m], %z: f64[n], %y: f64[m]) -> (f64[m]) {
+      %lo: i64 = 0
+      %hi: i64 = dim() {size=n}
+      %step: i64 = 1
+      %r: f64[m] = for(%lo, %hi, %step, %y) (%i: i64, %c: f64[m]) {
+        %k: i64 = bind(%i) {size=count}
+        %v: f64[count] = view(%z) {shape=(count,), map=[#0]}
+        %part: f64[count, m] = view(%w) {shape=(count, m), map=[#0, #1]}
+        %d: f64[m] = dot(%v, %part)
+        %e: f64[m] = add(%c, %d)
+        yield %e
+      }
+      return %r
+    }""")
+    assert pack_matrices(function) is function
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 9):
+        assert_same_results(
+            function, rng.normal(size=(n, 4)), rng.normal(size=n), rng.normal(size=4)
+        )
+
+
+def test_a_part_that_an_outer_loop_decides_is_copied_before_the_inner_one():
+    function = parse("""
+    func @f(%w: f64[n, m], %z: f64[n], %y: f64[m]) -> (f64[m]) {
+      %lo: i64 = 0
+      %hi: i64 = dim() {size=n}
+      %step: i64 = 1
+      %many: i64 = 6
+      %r: f64[m] = for(%lo, %hi, %step, %y) (%i: i64, %c: f64[m]) {
+        %k: i64 = bind(%i) {size=count}
+        %v: f64[count] = view(%z) {shape=(count,), map=[#0]}
+        %part: f64[count, m] = view(%w) {shape=(count, m), map=[#0, #1]}
+        %s: f64[m] = for(%lo, %many, %step, %c) (%j: i64, %g: f64[m]) {
+          %a: f64 = sum(%g) {axes=(0,)}
+          %ab: f64[count] = view(%a) {shape=(count,), map=[]}
+          %b: f64[count] = multiply(%v, %ab)
+          %d: f64[m] = dot(%b, %part)
+          %e: f64[m] = tanh(%d)
+          yield %e
+        }
+        yield %s
+      }
+      return %r
+    }""")
+    packed = verify(pack_matrices(function))
+    assert packed is not function
+    assert not views_before_loops(packed)
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 9):
+        assert_same_results(
+            function, rng.normal(size=(n, 4)), rng.normal(size=n), rng.normal(size=4)
+        )

@@ -37,6 +37,12 @@ class Pattern:
         """The row of each nonzero."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.starts))
 
+    @functools.cached_property
+    def narrow(self) -> tuple[np.ndarray, np.ndarray]:
+        """``starts`` and ``columns`` as `scipy.sparse` wants them: of 32 bits where these do."""
+        kind = np.int32 if max(self.count, *self.shape) < 2**31 else np.int64
+        return self.starts.astype(kind), self.columns.astype(kind)
+
     def transposed(self) -> Pattern:
         order = np.argsort(self.columns, kind="stable")
         counts = np.bincount(self.columns, minlength=self.shape[1])

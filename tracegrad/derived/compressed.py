@@ -68,6 +68,7 @@ def nonzeros(
     by_columns: bool,
     joint: bool,
     width: int,
+    known: int,
     colours: Sequence[Any],
     directions: Any,
     places: Sequence[Any],
@@ -80,7 +81,8 @@ def nonzeros(
     joint : whether elements are counted through all results (or parameters) rather than in each.
     colours : one array per parameter, of its shape; or per result, a vector of its elements.
     width : how many directions are taken at once through a loop.
-    directions : an array of shape (number of directions / width, 1).
+    known : the number of blocks of ``width`` directions, if the kernel is made for it, else 0.
+    directions : an array with one element per block.
     places : per block of the result, where its nonzeros stand in a table with axes for the blocks
         of ``width`` directions, the elements of a line, and the directions of a block.
     """
@@ -102,7 +104,7 @@ def nonzeros(
             x if by_columns else ops.cast(reshaped(x, bar.shape), dtype=bar.dtype)
             for x, bar in zip(values[given : given + count], seeded.params[given:], strict=True)
         ]
-        blocks = values[given + count].shape[0]
+        blocks = known or values[given + count].shape[0]
         number = blocks * width
         primal, tables = compressed_blocks(seeded, values[:given], results, shades, number, width)
         tables = [reshaped(t, (t.shape[0], product(t.shape[1:-1]), width)) for t in tables]

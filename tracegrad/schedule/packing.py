@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tracegrad.ir.core import Function, Operation, Value
 from tracegrad.ir.rewrite import Rewriter
+from tracegrad.ir.sizes import BINDING, attribute_symbols, type_symbols
 from tracegrad.ir.types import Dim, evaluate, symbols
 from tracegrad.ops.access import view_of
 from tracegrad.ops.access_samples import Entry
@@ -95,12 +96,14 @@ class _Packer(Rewriter):
     def visit_control(self, op: Operation) -> Sequence[Value]:
         if op.name in ("for", "while") and self._often(op):
             inside = set(_defined(op))
+            sizes = _sizes_found(op)
             uses = [
                 use
                 for inner in _operations(op)
                 if inner not in self.packed
                 and (use := _use(inner)) is not None
                 and use.base not in inside
+                and sizes.isdisjoint(_mentioned(inner, inside))
             ]
             copies: dict[tuple[object, ...], Value] = {}
             for use in uses:
@@ -171,6 +174,26 @@ def _defined(op: Operation) -> Iterator[Value]:
         for inner in region.ops:
             yield from inner.results
             yield from _defined(inner)
+
+
+def _sizes_found(op: Operation) -> set[str]:
+    """The sizes and starts that trips find out: what mentions them is another in each."""
+    return {
+        name
+        for inner in _operations(op)
+        if inner.name in BINDING
+        for name in attribute_symbols(inner.attributes["size"])
+    }
+
+
+def _mentioned(product: Operation, inside: set[Value]) -> set[str]:
+    """The symbols of a product's matrix; of the view of it, where the loop takes one."""
+    (matrix,) = (v for v in product.operands if v.rank == 2)
+    found = set(type_symbols(matrix.type))
+    if matrix in inside and matrix.op is not None:
+        for value in matrix.op.attributes.values():
+            found.update(attribute_symbols(value))
+    return found
 
 
 def _use(op: Operation) -> _Use | None:

@@ -166,6 +166,8 @@ def compressed_blocks(
             return [ops.update(b, v, k) for b, v in zip(blocks, found, strict=True)]
 
         found = list(for_loop(0, number, inits, trip))
+    if width == 1:
+        return primal, [expand_dims(t, -1) for t in found]
     blocks = floor_div(number, width)
     tables = [reshaped(t, (blocks, width, *t.shape[1:])) for t in found]
     return primal, [moveaxis(t, 1, -1) for t in tables]
