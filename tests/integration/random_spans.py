@@ -16,7 +16,7 @@ class Writer:
         lines = [
             "def program(x, A):",
             "    n = x.shape[0]",
-            "    A = A.copy()",
+            "    A, B = A.copy(), A",
             "    y = np.sin(x)",
             "    z = x * 0.5",
             "    s = 0.0",
@@ -40,7 +40,10 @@ class Writer:
     def vector(self, indices):
         """An expression, and the slice that it has the length of."""
         part, array, v = self.part(indices), self.pick("xyz"), self.pick(indices)
+        other, B = self.part(indices), self.pick(("A", "B"))
         forms = (
+            f"{array}[{other}] @ {B}[{other}, {part}]",
+            f"{B}[{part}, {other}] @ {array}[{other}]",
             f"{array}[{part}]",
             f"np.sin({array}[{part}])",
             f"{array}[{part}] * {self.pick('xyz')}[{part}]",
