@@ -75,6 +75,11 @@ PROGRAMS = {
     "least squares": (lambda a, b: mixed(np.linalg.lstsq(a, b, rcond=None)[0]), (T, T[:, 0])),
     "norms": (lambda a: np.linalg.norm(a, 2) * np.linalg.norm(a, "nuc"), (T,)),
     "exponential": (lambda a: mixed(scipy.linalg.expm(a)), (S,)),
+    "logarithm": (lambda a: mixed(scipy.linalg.logm(a)), (scipy.linalg.expm(0.5 * S),)),
+    "banded solution": (
+        lambda a, b: mixed(scipy.linalg.solve_banded((2, 1), a, b)),
+        (np.vstack([S[0], 5.0 + S[1], S[2], S[0]]), S),
+    ),
     "gaussian process": (gp, (np.linspace(0.0, 2.0, 6), 1.3, 0.2)),
 }
 

@@ -401,6 +401,9 @@ OTHER = {
         la.qr(A.T, mode='economic')[1]
         la.expm(S)
         la.expm(V / 8.0)
+        la.logm(V)
+        la.solve_banded((1, 1), np.stack([x, 3.0 + x * x, x]), x)
+        la.solve_banded((0, 2), np.stack([x, -x, 2.0 + x * x]), np.outer(x, x))
         la.block_diag(A, B, S)
         la.toeplitz(x)
         la.toeplitz(x, P)

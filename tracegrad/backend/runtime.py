@@ -182,6 +182,50 @@ def solve(a: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
 
 
 @helper
+def solve_banded(
+    a: np.ndarray, b: np.ndarray, lower: int, upper: int, transposed: bool = False
+) -> np.ndarray:
+    """The solution of a banded system: Gaussian elimination with row exchanges.
+
+    ``a[upper + i - j, j]`` is the element (i, j) of the matrix.
+    """
+    n = a.shape[1]
+    down, up = (upper, lower) if transposed else (lower, upper)
+    # Element (i, j) lies at [i, j - i + down]; exchanges fill ``down`` more diagonals.
+    band = np.zeros((n, 2 * down + up + 1), a.dtype)
+    for i in range(n):
+        for j in range(max(0, i - down), min(n, i + up + 1)):
+            band[i, j - i + down] = a[upper + j - i, i] if transposed else a[upper + i - j, j]
+    out = b.copy()
+    for k in range(n):
+        last, end = min(n, k + down + 1), min(n, k + down + up + 1)
+        p = k
+        for i in range(k + 1, last):
+            if abs(band[i, k - i + down]) > abs(band[p, k - p + down]):
+                p = i
+        if band[p, k - p + down] == 0.0:
+            raise np.linalg.LinAlgError("singular matrix")
+        if p != k:
+            for j in range(k, end):
+                above, below = band[k, j - k + down], band[p, j - p + down]
+                band[k, j - k + down], band[p, j - p + down] = below, above
+            row = out[k] + 0.0
+            out[k] = out[p]
+            out[p] = row
+        for i in range(k + 1, last):
+            factor = band[i, k - i + down] / band[k, down]
+            for j in range(k + 1, end):
+                band[i, j - i + down] -= factor * band[k, j - k + down]
+            out[i] -= factor * out[k]
+    for m in range(n):
+        k = n - 1 - m
+        for j in range(k + 1, min(n, k + down + up + 1)):
+            out[k] -= band[k, j - k + down] * out[j]
+        out[k] /= band[k, down]
+    return out
+
+
+@helper
 def inv(a: np.ndarray) -> np.ndarray:
     """``np.linalg.inv``, its rows side by side."""
     return np.ascontiguousarray(np.linalg.inv(a))

@@ -5,6 +5,7 @@ An op is an attribute of the package: ``ops.sin(x)``.
 
 from tracegrad.ops import access as access
 from tracegrad.ops import arithmetic as arithmetic
+from tracegrad.ops import banded as banded
 from tracegrad.ops import bessel as bessel
 from tracegrad.ops import bitwise as bitwise
 from tracegrad.ops import callbacks as callbacks

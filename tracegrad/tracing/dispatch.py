@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -219,7 +219,7 @@ def plain_form(signature: str) -> str:
 
 
 def qualified_name(function: Any) -> str:
-    """``np.linalg.norm`` for NumPy's, ``module.name`` for others."""
+    """``np.linalg.norm`` for NumPy's, ``module.name`` for others, by the public module."""
     module = getattr(function, "__module__", "") or ""
     name = getattr(function, "__name__", type(function).__name__)
     if isinstance(function, np.ufunc):
@@ -227,28 +227,38 @@ def qualified_name(function: Any) -> str:
     if module.startswith("numpy"):
         parts = [p for p in module.split(".")[1:] if not p.startswith("_") and p != "core"]
         return ".".join(["np", *parts, name])
+    if module.startswith("scipy"):
+        module = ".".join(part for part in module.split(".") if not part.startswith("_"))
     return name if module == "builtins" else f"{module}.{name}"
 
 
 def nearest(function: Any) -> str:
     """The way out for an unsupported function: what is close to it and supported."""
     name = getattr(function, "__name__", "")
+    derivative = "give it a derivative with tracegrad.custom_vjp"
     if name in _CLOSE_TO:
-        return _CLOSE_TO[name]
+        return f"{_CLOSE_TO[name]}, or {derivative}"
     import difflib
 
     from tracegrad.ops.registry import REGISTRY
 
-    known = {getattr(each, "__name__", ""): each for each in FUNCTIONS}
+    known = {each: f"{module}.{each}" for module, each in BY_NAME}
     for opdef in REGISTRY.values():
-        known.update({getattr(each, "__name__", ""): each for each in opdef.stands_for})
-    close = difflib.get_close_matches(name, [k for k in known if k], 2, 0.75)
+        known.update(_named(opdef.stands_for))
+    known.update(_named(FUNCTIONS))
+    close = difflib.get_close_matches(name, known, 2, 0.75)
     if close:
-        return f"the nearest supported: {', '.join(qualified_name(known[c]) for c in close)}"
+        return f"the nearest supported: {', '.join(known[c] for c in close)}; or {derivative}"
     return (
-        "write it with supported NumPy operations, compute it outside and pass the result, or give "
-        "it a derivative with tracegrad.custom_vjp"
+        "write it with supported NumPy operations, compute it outside and pass the result, or "
+        f"{derivative}"
     )
+
+
+def _named(functions: Iterable[Any]) -> dict[str, str]:
+    """Their full names, by their names."""
+    named = [each for each in functions if getattr(each, "__name__", "")]
+    return {each.__name__: qualified_name(each) for each in named}
 
 
 def refuse(function: str, what: str, way_out: str | None = None) -> UnsupportedError:

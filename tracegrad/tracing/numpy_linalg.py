@@ -29,7 +29,7 @@ def _result(name: str) -> Callable[..., Any]:
     return type(getattr(np.linalg, name)(np.eye(1)))
 
 
-def _floats(*arrays: Any) -> list[Any]:
+def floats(*arrays: Any) -> list[Any]:
     """Operands in one floating dtype; integers count as float64, as in NumPy."""
     xs = [operand(x) for x in arrays]
     dtype = common_dtype(xs)
@@ -46,7 +46,7 @@ def _matrix(x: Any, name: str) -> Any:
     return x
 
 
-def _square(x: Any, name: str) -> Any:
+def square(x: Any, name: str) -> Any:
     """``x`` whose last two dimensions are one and the same."""
     _matrix(x, name)
     *lead, n, m = x.value.shape
@@ -85,7 +85,7 @@ def _apply(name: str, arrays: Sequence[Any], ranks: Sequence[int], **attributes:
     return wrap(trace.run(loop))
 
 
-def _unit(x: Any) -> Any:
+def unit(x: Any) -> Any:
     """The unit matrix of the size and dtype of a square matrix."""
     value = operand(x).value
     return wrap(current_trace().run(identity, value.shape[-1], value.dtype))
@@ -97,8 +97,8 @@ def _turned(x: Any) -> Any:
 
 @implements(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
-    x, y = _floats(a, b)
-    x = _square(x, "solve")
+    x, y = floats(a, b)
+    x = square(x, "solve")
     columns = 1 if y.ndim == 1 else 2
     y = _as_long(y, columns, x)
     return _apply("solve", [x, y], [2, columns])
@@ -117,36 +117,36 @@ def _as_long(y: Any, columns: int, x: Any) -> Any:
 
 @implements(np.linalg.inv)
 def inv(a: Any) -> Any:
-    (x,) = _floats(a)
-    return _apply("inv", [_square(x, "inv")], [2])
+    (x,) = floats(a)
+    return _apply("inv", [square(x, "inv")], [2])
 
 
 @implements(np.linalg.det)
 def det(a: Any) -> Any:
-    (x,) = _floats(a)
-    return _apply("det", [_square(x, "det")], [2])
+    (x,) = floats(a)
+    return _apply("det", [square(x, "det")], [2])
 
 
 @implements(np.linalg.slogdet)
 def slogdet(a: Any) -> Any:
-    (x,) = _floats(a)
-    found = _apply("slogdet", [_square(x, "slogdet")], [2])
+    (x,) = floats(a)
+    found = _apply("slogdet", [square(x, "slogdet")], [2])
     return _result("slogdet")(found[..., 0], found[..., 1])
 
 
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    (x,) = _floats(a)
-    found = _apply("cholesky", [_square(x, "cholesky")], [2])
+    (x,) = floats(a)
+    found = _apply("cholesky", [square(x, "cholesky")], [2])
     return _turned(found) if upper else found
 
 
 @implements(np.linalg.eigh)
 def eigh(a: Any, UPLO: str = "L") -> Any:
-    (x,) = _floats(a)
+    (x,) = floats(a)
     if UPLO not in ("L", "U"):
         raise ValueError("UPLO argument must be 'L' or 'U'")
-    found = _apply("eigh", [_square(x, "eigh")], [2])
+    found = _apply("eigh", [square(x, "eigh")], [2])
     return _result("eigh")(found[..., 0, :], found[..., 1:, :])
 
 
@@ -164,7 +164,7 @@ def _is_tall(x: Any) -> bool:
 def qr(a: Any, mode: str = "reduced") -> Any:
     if mode not in ("reduced", "r"):
         raise refuse("np.linalg.qr", f"with mode={mode!r}")
-    (x,) = _floats(a)
+    (x,) = floats(a)
     _matrix(x, "qr")
     q = _apply("orthonormal", [x if _is_tall(x) else x[..., : x.shape[-2]]], [2])
     r = np.triu(np.matmul(_turned(q), x))
@@ -175,7 +175,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    (x,) = _floats(a)
+    (x,) = floats(a)
     _matrix(x, "svd")
     tall = _is_tall(x)
     rows, columns = x.value.shape[-2:]
@@ -213,7 +213,7 @@ def _pinv(x: Any, limit: Any) -> Any:
 
 @implements(np.linalg.pinv)
 def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = ...) -> Any:
-    (x,) = _floats(a)
+    (x,) = floats(a)
     _matrix(x, "pinv")
     if rcond is None:
         rcond = 1e-15 if rtol is ... else _precision(x) if rtol is None else rtol
@@ -222,7 +222,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = ...)
 
 @implements(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
-    x, y = _floats(a, b)
+    x, y = floats(a, b)
     if x.ndim != 2:
         raise np.linalg.LinAlgError("a matrix is needed")
     if rcond is None:
@@ -255,7 +255,7 @@ def cond(x: Any, p: Any = None) -> Any:
 
 @implements(np.linalg.matrix_rank)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
-    (x,) = _floats(A)
+    (x,) = floats(A)
     s = svd(x, full_matrices=False, compute_uv=False)
     limit = np.max(s, axis=-1, keepdims=True) * (_precision(x) if rtol is None else rtol)
     return np.sum(s > (limit if tol is None else tol), axis=-1)
@@ -263,14 +263,14 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
 
 @implements(np.linalg.tensorinv)
 def tensorinv(a: Any, ind: int = 2) -> Any:
-    (x,) = _floats(a)
+    (x,) = floats(a)
     front, back = x.shape[:ind], x.shape[ind:]
     return np.reshape(inv(np.reshape(x, (math.prod(back), -1))), (*back, *front))
 
 
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    x, y = _floats(a, b)
+    x, y = floats(a, b)
     if axes is not None:
         order = [k for k in range(x.ndim) if k not in axes]
         x = np.transpose(x, [*order, *axes])
@@ -292,15 +292,49 @@ def solve_triangular(
     overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Any:
-    x, y = _floats(a, b)
-    x = _square(x, "solve_triangular")
+    x, y = floats(a, b)
+    x = square(x, "solve_triangular")
     if unit_diagonal:
         rest = np.tril(x, -1) if lower else np.triu(x, 1)
-        x = rest + _unit(x)
+        x = rest + unit(x)
     columns = 1 if y.ndim == 1 else 2
     y = _as_long(y, columns, x)
     flags = {"transposed": True} if trans in (1, 2, "T", "C") else {}
     return _apply("solve_triangular", [x, y], [2, columns], lower=bool(lower), **flags)
+
+
+@implements_by_name("scipy.linalg.solve_banded")
+def solve_banded(
+    l_and_u: Any,
+    ab: Any,
+    b: Any,
+    overwrite_ab: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    lower, upper = l_and_u
+    if not isinstance(lower, int | np.integer) or not isinstance(upper, int | np.integer):
+        raise refuse("scipy.linalg.solve_banded", "with numbers of diagonals that are traced")
+    x, y = floats(ab, b)
+    _matrix(x, "solve_banded")
+    sizes = current_trace().sizes
+    if not sizes.equal(x.value.shape[-2], lower + upper + 1):
+        raise ValueError(
+            f"invalid values for the number of lower and upper diagonals: l+u+1 "
+            f"({lower + upper + 1}) does not equal ab.shape[0] ({x.shape[-2]})"
+        )
+    columns = 1 if y.ndim == 1 else 2
+    n = x.value.shape[-1]
+    if not sizes.equal(y.value.shape[-columns], n):
+        raise ValueError("shapes of ab and b are not compatible.")
+    x = wrap(to_shape(x.value, (*x.value.shape[:-2], int(lower + upper + 1), n)))
+    return _apply(
+        "solve_banded",
+        [x, _as_long(y, columns, x)],
+        [2, columns],
+        lower=int(lower),
+        upper=int(upper),
+    )
 
 
 @implements_by_name("scipy.linalg.cholesky")
@@ -416,7 +450,7 @@ _LARGEST = 5.371920351148152
 
 @implements_by_name("scipy.linalg.expm")
 def expm(A: Any) -> Any:
-    x = _square(_floats(A)[0], "expm")
+    x = square(floats(A)[0], "expm")
     if x.ndim != 2:
         raise refuse("scipy.linalg.expm", "of a batch")
     trace = current_trace()
@@ -424,7 +458,7 @@ def expm(A: Any) -> Any:
     halvings: Any = np.maximum(np.ceil(np.log2(np.where(size > 1.0, size, 1.0))), 0.0)
     halvings = wrap(trace.emit("stop_gradient", operand(halvings).value))
     x = np.multiply(x, np.exp2(-halvings))
-    one = _unit(x)
+    one = unit(x)
     b = _PADE
     x2 = x @ x
     x4 = x2 @ x2
@@ -449,7 +483,7 @@ def expm(A: Any) -> Any:
 
 @implements_by_name("scipy.linalg.block_diag")
 def block_diag(*arrs: Any) -> Any:
-    xs = [np.atleast_2d(x) for x in _floats(*arrs)] if arrs else []
+    xs = [np.atleast_2d(x) for x in floats(*arrs)] if arrs else []
     columns = sum(x.shape[1] for x in xs)
     rows, before = [], 0
     for x in xs:
@@ -461,8 +495,8 @@ def block_diag(*arrs: Any) -> Any:
 
 @implements_by_name("scipy.linalg.toeplitz")
 def toeplitz(c: Any, r: Any = None) -> Any:
-    (first,) = _floats(np.ravel(operand(c)))
-    across = first if r is None else np.ravel(_floats(r)[0])
+    (first,) = floats(np.ravel(operand(c)))
+    across = first if r is None else np.ravel(floats(r)[0])
     n, m = first.shape[0], across.shape[0]
     # values[k] is the diagonal k - (n - 1): the column backwards, then the row without its head.
     values = np.concatenate([first[::-1], across[1:]])
@@ -471,7 +505,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
 
 @implements_by_name("scipy.linalg.circulant")
 def circulant(c: Any) -> Any:
-    (first,) = _floats(c)
+    (first,) = floats(c)
     n = first.shape[0]
     at = positions(n)[:, None] - positions(n)[None, :]
     return first[np.where(at < 0, at + n, at)]

@@ -150,7 +150,24 @@ def test_triangular_solutions_read_one_triangle(lower, transposed):
     check(f"runtime.solve_triangular(a, b, {flags}, right=True)", "a, b", turned)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("lower", "upper"), [(1, 1), (0, 2), (3, 1), (2, 0), (0, 0)])
+def test_banded_solutions(lower, upper, dtype):
+    cases = []
+    for n in SIZES:
+        # Small pivots, so that rows are exchanged; corners that no element stands in.
+        band = (rng.normal(size=(lower + upper + 1, n)) + 0.5).astype(dtype)
+        for r in range(upper):
+            band[r, : upper - r] = np.nan
+        for r in range(lower):
+            band[upper + 1 + r, max(0, n - 1 - r) :] = np.nan
+        cases += [(band, b) for b in sides(n, dtype)]
+    for flag in ("", ", transposed=True"):
+        check(f"runtime.solve_banded(a, b, {lower}, {upper}{flag})", "a, b", cases, 1e-8)
+
+
 ERRORS = {
+    "runtime.solve_banded(a, a, 1, 1)": ("singular", np.zeros((3, 3))),
     "runtime.cholesky(a)": ("not positive definite", -np.eye(3)),
     "runtime.inv(a)": ("Singular", np.ones((3, 3))),
     "runtime.solve(a, a)": ("Singular", np.zeros((2, 2))),

@@ -34,7 +34,7 @@ RANKS: dict[str, int | None] = {
     **dict.fromkeys(("cholesky", "cholesky_cotangent", "inv", "pinv"), 2),
     **dict.fromkeys(("eigh", "svd", "orthonormal", "lu", "lu_inv"), 2),
     **dict.fromkeys(("slogdet", "lu_slogdet"), 1),
-    **dict.fromkeys(("solve", "solve_triangular", "lu_solve")),
+    **dict.fromkeys(("solve", "solve_triangular", "solve_banded", "lu_solve")),
 }
 """The rank of what each function gives; None: that of its second argument."""
 
@@ -182,6 +182,7 @@ _FUNCTIONS: dict[str, Callable[..., View]] = {
     "cholesky_cotangent": _Call.cholesky_cotangent,
     "solve_triangular": _Call.solve_triangular,
     "solve": _Call.solve,
+    "solve_banded": _Call.solve_banded,
     "inv": _Call.inv,
     "lu": _Call.lu,
     "lu_solve": _Call.lu_solve,

@@ -19,6 +19,7 @@ from tracegrad.backend.native.types import F64, Number, View
 from tracegrad.backend.native.writer import real
 
 SINGULAR = "Singular matrix"
+BAND_SINGULAR = "singular matrix"
 
 _Exchanged: TypeAlias = Callable[[str], str]
 """The row that a row was exchanged with, from 0."""
@@ -51,6 +52,38 @@ class Systems(Calls):
         for triangle in ((factors, "L", "U"), (factors, "U", "N")):
             self._substitute(triangle, out, turned=True)
         self._free(held)
+        return self._give(out, kept)
+
+    def solve_banded(
+        self, a: View, b: View, lower: Number, upper: Number, *, transposed: bool = False
+    ) -> View:
+        """LAPACK wants the diagonals of a column side by side, after room for ``lower`` more."""
+        rows, n = a.shape
+        long = self._op(f"add nsw i64 {rows}, {lower.text}")
+        band, first = self._new(n, long)
+        pivots, second = self._integers(n)
+        with self.writer.loop(n) as j:
+            start = self._op(f"add nsw i64 {self._op(f'mul nsw i64 {j}, {long}')}, {lower.text}")
+            with self.writer.loop(rows) as r:
+                from_ = self._op(f"add nsw i64 {self._op(f'mul nsw i64 {r}, {n}')}, {j}")
+                place = self._at(band, self._op(f"add nsw i64 {start}, {r}"))
+                self.writer.do(f"store {self.element.llvm} {self._load(a, from_)}, ptr {place}")
+        widths = lower.text, upper.text
+        matrix = Place(band.data), long, Place(pivots.data)
+        self._lapack("gbtrf", n, n, *widths, *matrix, fails=BAND_SINGULAR)
+        way = Letter("T" if transposed else "N")
+        if b.type.rank == 1:
+            out, kept = self._copy(b, result=True)
+            right = Place(out.data), self._lead(n)
+            self._lapack("gbtrs", way, n, *widths, "1", *matrix, *right, fails=BAND_SINGULAR)
+        else:
+            _, columns = b.shape
+            turned, third = self._turned(b, (columns, n))
+            right = Place(turned.data), self._lead(n)
+            self._lapack("gbtrs", way, n, *widths, columns, *matrix, *right, fails=BAND_SINGULAR)
+            out, kept = self._turned(turned, (n, columns), result=True)
+            self._free([third])
+        self._free([first, second])
         return self._give(out, kept)
 
     def inv(self, a: View) -> View:
