@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tracegrad import tracing
 from tracegrad.compiled import Compiled
+from tracegrad.errors import ArgumentError
 from tracegrad.options import GradOptions, JitOptions, verb_options
 from tracegrad.pullback import Pullback, PullbackMaker
 from tracegrad.remembered import Remembered
@@ -145,6 +146,12 @@ def jit(
 
 def _apply(fun: Fun | None, verb: Verb, given: JitOptions) -> Any:
     """The verb applied to ``fun``; without a function, a decorator."""
+    unknown = set(given) - set(JitOptions.__annotations__)
+    if unknown:
+        raise ArgumentError(
+            f"{verb.name} has no option {', '.join(sorted(unknown))}",
+            way_out=f"its options are {', '.join(JitOptions.__annotations__)}",
+        )
     options = verb_options(**given)
 
     def apply(function: Fun) -> Compiled:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad import tracing, tree
-from tracegrad.errors import ArgumentError, DTypeError, TracegradError
+from tracegrad.errors import ArgumentError, DTypeError, TracegradError, user_place
 from tracegrad.same import same_value
 
 
@@ -110,7 +110,12 @@ class Binder:
         self.static_argnames = frozenset(_as_tuple(static_argnames))
         unknown = self.static_argnames - set(self.signature.parameters if self.signature else ())
         if unknown and not self._takes_any_keyword():
-            raise ArgumentError(f"static_argnames names no parameter: {', '.join(sorted(unknown))}")
+            raise ArgumentError(
+                f"static_argnames names no parameter: {', '.join(sorted(unknown))}",
+                way_out=f"the parameters are {', '.join(self.signature.parameters)}"
+                if self.signature
+                else "use static_argnums",
+            )
 
     def _takes_any_keyword(self) -> bool:
         return self.signature is None or any(
@@ -173,7 +178,13 @@ class Binder:
                 more.append(rest.pop(name))
             full = (*args, *more)
         if self.signature is not None and (rest or not self._fewest <= len(full) <= self._most):
-            self.signature.bind(*args, **kwargs)  # raises Python's own TypeError
+            try:
+                self.signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise ArgumentError(
+                    f"the call does not fit the function: {error}",
+                    way_out=f"its parameters are {self.signature}",
+                ) from None
         return full, rest
 
     def _static_positions(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[Any]:
@@ -249,7 +260,7 @@ class Binder:
     def _static_leaf(self, value: Any, shape: Shape, index: int) -> Leaf:
         try:
             hash(value)
-        except TypeError:
+        except (TypeError, ValueError):  # a memoryview that can be written to has no hash either
             raise ArgumentError(
                 f"argument {self._name(shape, index)} of type {type(value).__name__} is "
                 "neither a number, an array, nor hashable",
@@ -262,6 +273,7 @@ class Binder:
         return DTypeError(
             f"argument {self._name(shape, index)} has dtype {dtype}, which has no kernel",
             way_out="pass float64, float32, integer or boolean arrays",
+            place=user_place(),
         )
 
     def _name(self, shape: Shape, index: int) -> str:

@@ -212,7 +212,14 @@ class DTypeError(TracegradError, TypeError):
 
 
 class ArgumentError(TracegradError, TypeError):
-    """A verb was given something it can't take (integer input, non-scalar result of ``grad``)."""
+    """A verb was given something it can't take (integer input, non-scalar result of ``grad``).
+
+    It is the user's call that is wrong: its line is the place, unless another one is given.
+    """
+
+    def __init__(self, message: str = "", **where: Any) -> None:
+        super().__init__(message, **where)
+        self.at(user_place())
 
 
 class NotDifferentiable(TracegradError, TypeError):

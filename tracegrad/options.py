@@ -58,14 +58,21 @@ def verb_options(
 ) -> Options:
     """The options as given by keywords; `ArgumentError` for a tier that doesn't exist."""
     if tier not in ("kernel", "background"):
-        raise ArgumentError(f"tier is 'kernel' or 'background', not {tier!r}")
+        raise ArgumentError(
+            f"tier is 'kernel' or 'background', not {tier!r}", way_out="leave tier out"
+        )
     if fastmath is None:
         flags = DEFAULT_FASTMATH
     elif isinstance(fastmath, bool):
         flags = frozenset({"fast"}) if fastmath else frozenset()
     else:
         flags = frozenset(fastmath)
-    kernel = KernelOptions(
-        fastmath=flags, parallel=parallel, boundscheck=boundscheck, nogil=nogil, cache=cache
-    )
+    try:
+        kernel = KernelOptions(
+            fastmath=flags, parallel=parallel, boundscheck=boundscheck, nogil=nogil, cache=cache
+        )
+    except ValueError as error:
+        raise ArgumentError(
+            str(error), way_out="give fastmath True, False or LLVM's names of flags"
+        ) from None
     return Options(static_argnums, static_argnames, kernel, tier == "background")

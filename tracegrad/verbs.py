@@ -164,9 +164,9 @@ class Verb:
             width = max((o for o in given if isinstance(o, int)), default=-1) + 1
             position = number + width if number < 0 else number
             key: int | str = position
-            if position not in given and position < len(selection.positional):
+            if position not in given and 0 <= position < len(selection.positional):
                 key = selection.positional[position]
-            if key not in given:
+            if key not in given or position < 0:
                 raise ArgumentError(
                     f"argnums={number} but the call has {max(count, width)} positional arguments "
                     "with array or number leaves",
@@ -297,9 +297,13 @@ def gradient_verb(
     if argnums is None and not names:
         argnums = 0
     if argnums is not None and not isinstance(argnums, int):
-        argnums = tuple(argnums)
-        if not all(isinstance(n, int) for n in argnums):
-            raise ArgumentError(f"argnums must be integers, not {argnums!r}")
+        given = argnums if isinstance(argnums, tuple | list) else (argnums,)
+        if not all(isinstance(n, int) for n in given):
+            raise ArgumentError(
+                f"argnums counts arguments, and takes an integer or several, not {argnums!r}",
+                way_out="give argument names with argnames",
+            )
+        argnums = tuple(given)
     single = isinstance(argnums, int) and not names
     single = single or (argnums is None and isinstance(argnames, str))
     numbers = (argnums,) if isinstance(argnums, int) else argnums or ()

@@ -18,13 +18,15 @@ import scipy.special
 from tests.tracing.conftest import assert_like_numpy, check, run, trace
 from tests.tracing.forms_arguments import ARGUMENTS
 from tests.tracing.forms_documented import DOCUMENTED
+from tests.tracing.forms_further import FURTHER
 from tests.tracing.forms_numeric import NUMERIC
 from tests.tracing.forms_other import OTHER
 from tracegrad.errors import GuardFailed
 
 CASES = [
     pytest.param(text.strip(), id=f"{group}: {text.strip()}")
-    for group, texts in (NUMERIC | OTHER | ARGUMENTS | DOCUMENTED).items()
+    for forms in (NUMERIC, OTHER, ARGUMENTS, DOCUMENTED, FURTHER)
+    for group, texts in forms.items()
     for text in texts.strip().splitlines()
 ]
 

@@ -42,6 +42,8 @@ class Builder:
         self._regions: list[Region] = [Region()]
         self._location: Location | None = None
         self._part = "forward"
+        self.appended = 0
+        """How many operations were appended so far, in all regions."""
 
     def __enter__(self) -> Builder:
         if not hasattr(_local, "stack"):
@@ -86,6 +88,7 @@ class Builder:
             self._part,
         )
         self.region.ops.append(op)
+        self.appended += 1
         return op
 
     def copy(

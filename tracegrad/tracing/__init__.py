@@ -11,6 +11,7 @@ from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
 from tracegrad.tracing import numpy_filters as numpy_filters
 from tracegrad.tracing import numpy_folding as numpy_folding
+from tracegrad.tracing import numpy_grids as numpy_grids
 from tracegrad.tracing import numpy_linalg as numpy_linalg
 from tracegrad.tracing import numpy_ordering as numpy_ordering
 from tracegrad.tracing import numpy_padding as numpy_padding
@@ -18,6 +19,7 @@ from tracegrad.tracing import numpy_picking as numpy_picking
 from tracegrad.tracing import numpy_products as numpy_products
 from tracegrad.tracing import numpy_reductions as numpy_reductions
 from tracegrad.tracing import numpy_repeating as numpy_repeating
+from tracegrad.tracing import numpy_sets as numpy_sets
 from tracegrad.tracing import numpy_shapes as numpy_shapes
 from tracegrad.tracing import numpy_statistics as numpy_statistics
 from tracegrad.tracing import numpy_writing as numpy_writing

@@ -251,6 +251,13 @@ def sorted_(iterable: Any, /, *, key: Any = None, reverse: bool = False) -> Any:
         return builtins.sorted(items, key=key, reverse=reverse)
     if keys is not None:
         return _sorted_by(builtins.list(items), keys, reverse)
+    if not rolled and any(isinstance(each, tuple | list) for each in items):
+        raise UnsupportedError(
+            "sorted compares tuples or lists that hold traced values, whose order is only known at "
+            "run time",
+            way_out="sort one array of keys (order = np.argsort(keys)) and take the other columns "
+            "in that order",
+        )
     if (items.ndim if rolled else max(lift(each).ndim for each in items)) != int(bool(rolled)):
         raise ValueError(
             "The truth value of an array with more than one element is ambiguous. "

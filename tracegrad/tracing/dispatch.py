@@ -37,7 +37,6 @@ METHODS: dict[tuple[str, str], Handler] = {}
 
 _CLOSE_TO: dict[str, str] = {
     "lexsort": "use np.argsort of one key",
-    "unique": "compute it outside and pass the result as an argument",
     "vectorize": "write the function with NumPy operations on whole arrays",
     "fromfunction": "use np.arange and broadcasting",
 }
@@ -153,7 +152,10 @@ def call_for(function: Any) -> Handler | None:
     if always is not None:
         return always
     if isinstance(function, np.ufunc):
-        return None  # comes back through __array_ufunc__
+        return _of_lists(function)
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, np.ufunc):  # ``np.add.reduce``
+        return _of_lists(function)
     handler = handler_for(function)
     if handler is None:
         return None
@@ -163,6 +165,23 @@ def call_for(function: Any) -> Handler | None:
         if any(map(is_traced, args)) or any(map(is_traced, kwargs.values())):
             return _checked(function, handler, args, kwargs)
         return function(*args, **kwargs)
+
+    return call
+
+
+def _of_lists(function: Any) -> Handler:
+    """A ufunc, which comes back through ``__array_ufunc__``: but NumPy would look into lists."""
+
+    places = 1 if getattr(function, "__name__", "") == "at" else None  # an index, not an array
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from tracegrad.tracing.values import lift
+
+        given = [
+            lift(x) if isinstance(x, list | tuple) and is_traced(x) and k != places else x
+            for k, x in enumerate(args)
+        ]
+        return function(*given, **kwargs)
 
     return call
 

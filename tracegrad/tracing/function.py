@@ -32,7 +32,7 @@ from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.raising import settled
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import Trace, current_trace, substitute_sizes
-from tracegrad.tracing.traced import OutputLeaf, Traced
+from tracegrad.tracing.traced import OutputLeaf, Traced, require_results
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import cast, ir_dtype, lift
 
@@ -108,6 +108,7 @@ def trace(
                     memories[param_of[leaf]] = memory
             args, kwargs = rebuild(values)
             out = TraceHooks(captures).entry(fun)(*args, **kwargs)
+            require_results(out, fun)
             results, rebuild_outputs, outputs, structure = _outputs(out)
         _check_effects(captures)
     except TracegradError as error:

@@ -27,7 +27,23 @@ def is_integer(x: object) -> bool:
 
 def as_dim(x: Any) -> Dim:
     """The dimension that a concrete or symbolic integer is."""
+    if isinstance(x, int) and not -(2**63) <= x < 2**63:
+        raise _too_large()
     return current_trace().sizes.resolve(x.dim) if isinstance(x, TracedInt) else operator.index(x)
+
+
+def _too_large() -> UnsupportedError:
+    return UnsupportedError(
+        "an integer leaves the 64 bits that a kernel's integers have",
+        way_out="compute with floats (float(n)), or make the argument static (static_argnames)",
+    )
+
+
+def _within_64_bits(dim: Dim) -> Dim:
+    """A dimension whose numbers can be written in a kernel."""
+    if isinstance(dim, Size) and any(not -(2**63) <= c < 2**63 for _, c in dim.terms):
+        raise _too_large()
+    return dim
 
 
 def dim_or_int(dim: Dim) -> int | TracedInt:
@@ -39,12 +55,12 @@ def dim_or_int(dim: Dim) -> int | TracedInt:
 def _arithmetic(function: Callable[[Dim, Dim], Dim], name: str) -> tuple[Any, Any]:
     def forward(self: TracedInt, other: Any) -> Any:
         if is_integer(other):
-            return dim_or_int(function(as_dim(self), as_dim(other)))
+            return dim_or_int(_within_64_bits(function(as_dim(self), as_dim(other))))
         return self._as_number(name, self, other)
 
     def backward(self: TracedInt, other: Any) -> Any:
         if is_integer(other):
-            return dim_or_int(function(as_dim(other), as_dim(self)))
+            return dim_or_int(_within_64_bits(function(as_dim(other), as_dim(self))))
         return self._as_number(name, other, self)
 
     return forward, backward
@@ -127,7 +143,9 @@ class TracedInt:
             power: Dim = 1
             for _ in range(other):
                 power = power * as_dim(self)
-            return dim_or_int(power)
+            return dim_or_int(_within_64_bits(power))
+        if isinstance(other, int) and other < 0:  # Python's integers give a float then
+            return self._as_number("pow", self._as_number("mul", self, 1.0), float(other))
         return self._as_number("pow", self, other)
 
     def __rpow__(self, other: Any) -> Any:

@@ -189,6 +189,17 @@ class Select:
     places: tuple[Place, ...]
     shape: Shape
 
+    def strides(self, apart: Sequence[int]) -> tuple[int, ...] | None:
+        """How far apart the part's neighbours lie, if those of the array lie ``apart``."""
+        found = [0] * len(self.shape)  # along an axis that repeats, nowhere
+        for place, step in zip(self.places, apart, strict=True):
+            if isinstance(place, Fancy):
+                return None
+            axis, times = (place.axis, 1) if isinstance(place, At) else (place[0], place[2])
+            if axis is not None:
+                found[axis] += step * times
+        return tuple(found)
+
     def read(self, x: Value) -> Value:
         """The part of ``x``."""
         kinds = (At, Fancy) if current_trace().opened else At

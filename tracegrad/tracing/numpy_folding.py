@@ -16,12 +16,21 @@ from tracegrad.ops.registry import constant
 from tracegrad.tracing.axes import normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
-from tracegrad.tracing.numpy_creation import zeros
+from tracegrad.tracing.numpy_creation import arange, zeros
 from tracegrad.tracing.raising import raise_if
 from tracegrad.tracing.state import current_trace
-from tracegrad.tracing.values import cast, is_traced, loop_dtypes, operand, wrap
+from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.ufuncs import truth
+from tracegrad.tracing.values import (
+    cast,
+    is_traced,
+    loop_dtypes,
+    operand,
+    require_cast,
+    wrap,
+)
 
-__all__ = ["accumulated", "reduced", "reduced_at"]
+__all__ = ["accumulated", "applied_at", "reduced", "reduced_at"]
 
 
 def _along(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any) -> tuple[Any, int, np.dtype]:
@@ -54,14 +63,23 @@ def accumulated(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any = None) -> Any:
 
 def reduced(
     ufunc: np.ufunc, a: Any, axis: Any = 0, dtype: Any = None, keepdims: Any = False,
-    initial: Any = None,
+    initial: Any = None, where: Any = None,
 ) -> Any:  # fmt: skip
     """``ufunc.reduce`` of a ufunc that is no reduction by itself: a loop along the axis."""
     x = operand(a)
     axes = normal_axes(axis, x.ndim)
     if len(axes) != 1:
-        raise refuse(f"np.{ufunc.__name__}.reduce", "over several axes", "reduce one after another")
+        return _reduced_over(ufunc, x, axes, dtype, keepdims, initial, where)
     rows, which, kind = _along(ufunc, x, axes[0], dtype)
+    chosen = None
+    if where is not None and where is not True:
+        if initial is None:
+            raise ValueError(
+                f"reduction operation '{ufunc.__name__}' does not have an identity, so to use a "
+                "where mask one has to specify 'initial'"
+            )
+        chosen = operand(np.moveaxis(np.broadcast_to(truth(where), x.shape), which, 0))
+        chosen = chosen[:, None] if rows.ndim == 1 else chosen
     scalars = rows.ndim == 1  # a loop of traced arrays carries rows
     rows = rows[:, None] if scalars else rows
     if initial is None:
@@ -75,8 +93,10 @@ def reduced(
 
     def loop() -> Value:
         def trip(k: Value, total: Value) -> list[Value]:
-            joint: Any = ufunc(wrap(total), wrap(index(rows.value, k)))
-            return [cast(joint, kind).value]
+            joint: Any = cast(ufunc(wrap(total), wrap(index(rows.value, k))), kind)
+            if chosen is not None:
+                joint = np.where(wrap(index(chosen.value, k)), joint, wrap(total))
+            return [joint.value]
 
         size = current_trace().size_value(rows.value.shape[0])
         (out,) = for_loop(constant(begin, i64), size, [operand(first).value], trip)
@@ -85,6 +105,35 @@ def reduced(
     found: Any = wrap(current_trace().run(loop))
     found = found[0] if scalars else found
     return np.expand_dims(found, which) if keepdims else found
+
+
+def _reduced_over(
+    ufunc: np.ufunc, x: Any, axes: tuple[int, ...], dtype: Any, keepdims: Any, initial: Any,
+    where: Any,
+) -> Any:  # fmt: skip
+    """``ufunc.reduce`` over none or several axes, which are put together to one."""
+    if ufunc not in _ANY_ORDER:
+        raise ValueError(
+            f"reduction operation '{ufunc.__name__}' is not reorderable, so at most one axis may "
+            "be specified"
+        )
+    if not axes:
+        return x
+    rest = [d for d in range(x.ndim) if d not in axes]
+
+    def in_front(each: Any) -> Any:
+        turned = np.transpose(each, [*axes, *rest])
+        return np.reshape(turned, [-1, *(x.shape[d] for d in rest)])
+
+    mask = None if where is None else in_front(np.broadcast_to(truth(where), x.shape))
+    found = reduced(ufunc, in_front(x), 0, dtype, False, initial, mask)
+    return np.expand_dims(found, axes) if keepdims else found
+
+
+_ANY_ORDER = frozenset([
+    np.logaddexp, np.logaddexp2, np.hypot, np.fmax, np.fmin, np.bitwise_or, np.bitwise_and,
+    np.bitwise_xor, np.logical_xor,
+])  # fmt: skip
 
 
 def reduced_at(
@@ -112,6 +161,38 @@ def reduced_at(
         part = rows[k : k + 1] if after is not None and after <= k else rows[k:after]
         parts.append(reduce(part, axis=0, **({} if dtype is None else {"dtype": dtype})))
     return np.stack(parts, axis=which)
+
+
+def applied_at(ufunc: np.ufunc, x: Tracer, indices: Any, values: Any) -> None:
+    """``ufunc.at``: one place after the other, in a loop, for a place can come again."""
+    flat: Any = x.flat
+    numbers: Any = np.reshape(arange(x.size), x.shape)
+    chosen = operand(numbers)[indices]
+    places = np.ravel(chosen)
+    kind = x.dtype
+    given: list[Any] = []
+    if ufunc.nin == 2:
+        given.append(np.ravel(np.broadcast_to(operand(values), chosen.shape)))
+    made = loop_dtypes(ufunc, [x, *given])[-1]
+    require_cast(made, kind, "same_kind")
+    # Carried as rows of one element: a loop of traced arrays carries arrays.
+    rows = flat[:, None]
+    others = [operand(each)[:, None].value for each in given]
+    at = operand(places).value
+
+    def loop() -> Value:
+        def trip(k: Value, out: Value) -> list[Value]:
+            place = index(at, k)
+            here = [wrap(index(each, k)) for each in others]
+            found: Any = ufunc(wrap(index(out, place)), *here)
+            return [update(out, cast(operand(found), kind).value, place)]
+
+        size = current_trace().size_value(at.shape[0])
+        (out,) = for_loop(constant(0, i64), size, [operand(rows).value], trip)
+        return out
+
+    found: Any = wrap(current_trace().run(loop))
+    flat[...] = found[:, 0]
 
 
 # --- functions along an axis ------------------------------------------------------------------

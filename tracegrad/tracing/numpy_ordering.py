@@ -71,7 +71,8 @@ def _in_order(a: Any, axis: Any, as_is: bool = False) -> tuple[Any, tuple[int, .
         np.moveaxis(x, axes[0], 0)
     )  # fmt: skip
     if current_trace().sizes.decide(as_dim(operand(flat).shape[0]), "<=", 0):
-        raise ShapeError("the median or a quantile of an empty array is not defined")
+        # Nothing has no median: NaN, as NumPy says.
+        flat = np.broadcast_to(operand(np.nan), [1, *operand(flat).shape[1:]])
     return np.sort(flat, axis=0), axes
 
 
@@ -146,12 +147,14 @@ def quantile(
     method: str = "linear", keepdims: bool = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.quantile")
-    if weights is not None:
-        raise refuse("np.quantile", "with weights=", "sort, and interpolate np.cumsum(weights)")
+    if weights is not None and method != "inverted_cdf":
+        raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
     if method not in _SPOTS and method not in _ROUNDED and method not in _DISCRETE:
         raise refuse("np.quantile", f"with method={method!r}", "use method='linear'")
     if not is_traced(q) and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
         raise ValueError("Quantiles must be in the range [0, 1]")
+    if weights is not None:
+        return _weighted(a, operand(q), axis, keepdims, weights)
     x, axes = _in_order(a, axis, method in _PICKING)
     level = operand(q)
     if method in _DISCRETE:
@@ -173,6 +176,36 @@ def quantile(
     # From the nearer end, as NumPy does: exact at both.
     result = np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
     return _kept(_or_nan(x, result), axes, keepdims, level.ndim)
+
+
+def _weighted(a: Any, level: Any, axis: Any, keepdims: bool, weights: Any) -> Any:
+    """The first element, in order, up to which the weights make at least a share ``level``."""
+    x, w = operand(a), operand(weights)
+    axes = normal_axes(axis, x.ndim)
+    rest = [d for d in range(x.ndim) if d not in axes]
+    if w.ndim != x.ndim:
+        if w.ndim != 1 or len(axes) != 1:
+            raise ShapeError("Shape of weights must be consistent with shape of a along axis.")
+        w = w[(slice(None), *(None,) * (x.ndim - 1 - axes[0]))]
+    w = np.broadcast_to(w, x.shape)
+
+    def in_front(each: Any) -> Any:
+        turned = np.transpose(each, [*axes, *rest])
+        return np.reshape(turned, [-1, *(x.shape[d] for d in rest)])
+
+    x, w = in_front(x), in_front(w)
+    order = np.argsort(x, axis=0)
+    x, w = np.take_along_axis(x, order, 0), np.take_along_axis(w, order, 0)
+    share: Any = np.cumsum(w, axis=0, dtype=np.float64)
+    share = share / share[-1]
+    wanted = level[(..., *(None,) * x.ndim)]
+    # What weighs nothing at the front does not count, not even for level 0.
+    before = np.sum((share < wanted) | (share == 0), axis=level.ndim)
+    place = operand(np.minimum(before, x.shape[0] - 1))
+    flat = np.reshape(place, [-1, *x.shape[1:]]) if level.ndim else place[None]
+    found = operand(np.take_along_axis(x, flat, 0))
+    found = np.reshape(found, [*level.shape, *x.shape[1:]])
+    return _kept(_or_nan(x, found), axes, keepdims, level.ndim)
 
 
 def share_of(percent: Any) -> Any:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import ShapeError
+from tracegrad.errors import DTypeError, ShapeError
 from tracegrad.tracing.axes import no_out, normal_axis
 from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.indexing import take_along
 from tracegrad.tracing.integers import as_dim, is_integer
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.ufuncs import truth
 from tracegrad.tracing.values import fresh, operand, wrap
 
 
@@ -33,7 +34,7 @@ def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "
         return x[(*(slice(None),) * which, indices)]
     index = operand(indices)
     if index.dtype.kind not in "iu":
-        raise TypeError(
+        raise DTypeError(
             f"Cannot cast array data from {index.dtype!r} to {np.dtype(np.int64)!r} according to "
             "the rule 'safe'"
         )
@@ -72,12 +73,23 @@ def compress(condition: Any, a: Any, axis: Any = None, out: None = None) -> Any:
     if axis is None:
         x, axis = np.ravel(x), 0
     which = normal_axis(axis, x.ndim)
-    return x[(*(slice(None),) * which, operand(condition))]
+    chosen = truth(condition)
+    if chosen.ndim != 1:
+        raise ValueError("condition must be a 1-d array")
+    return _chosen(x, chosen, which)
+
+
+def _chosen(x: Any, mask: Tracer, axis: int) -> Any:
+    """What a mask chooses along an axis; it may be shorter than the axis."""
+    head = (slice(None),) * axis
+    if current_trace().sizes.decide(mask.value.shape[0], "<", x.value.shape[axis]):
+        x = x[(*head, slice(None, mask.shape[0]))]
+    return x[(*head, mask)]
 
 
 @implements(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
-    return np.ravel(operand(arr))[np.ravel(operand(condition)) != 0]
+    return _chosen(np.ravel(operand(arr)), truth(np.ravel(operand(condition))), 0)
 
 
 @implements(np.linalg.diagonal)

@@ -16,7 +16,14 @@ from tracegrad.tracing.integers import dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, common_dtype, operand, to_shape, wrap
+from tracegrad.tracing.values import (
+    cast,
+    common_dtype,
+    operand,
+    require_cast,
+    to_shape,
+    wrap,
+)
 
 
 def _pair(a: Any, b: Any) -> tuple[Any, Any]:
@@ -67,9 +74,20 @@ def _of_length(y: Tracer, axis: int, size: Dim) -> Tracer:
 
 
 @implements(np.matmul)
-def matmul(x1: Any, x2: Any, /, out: None = None, **options: Any) -> Any:
+def matmul(
+    x1: Any, x2: Any, /, out: None = None, *, axes: Any = None, dtype: Any = None,
+    casting: Any = "same_kind", order: Any = "K", subok: bool = True,
+) -> Any:  # fmt: skip
     no_out(out, "np.matmul")
+    if axes is not None:
+        first, second, last = axes
+        found: Any = matmul(_last_axes(x1, first), _last_axes(x2, second), dtype=dtype)
+        return _placed(found, last)
     x, y = _pair(x1, x2)
+    if dtype is not None:
+        for each in (x, y):
+            require_cast(each.dtype, dtype, casting)
+        x, y = cast(x, dtype), cast(y, dtype)
     for position, each in enumerate((x, y)):
         if not each.ndim:
             raise ValueError(
@@ -143,10 +161,27 @@ def vdot(a: Any, b: Any, /) -> Any:
     return np.dot(np.ravel(operand(a)), np.ravel(operand(b)))
 
 
+def _last_axes(x: Any, axes: Any) -> Any:
+    """``axes`` of an operand, as ``axes=`` names them, moved behind the others."""
+    given = (axes,) if is_integer(axes) else tuple(axes)
+    return np.moveaxis(operand(x), given, range(-len(given), 0))
+
+
+def _placed(result: Any, axes: Any) -> Any:
+    """The last axes of a result at the places that ``axes=`` names."""
+    given = (axes,) if is_integer(axes) else tuple(axes)
+    return np.moveaxis(result, range(-len(given), 0), given) if given else result
+
+
 @implements(np.vecdot, np.linalg.vecdot)
-def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+def vecdot(
+    x1: Any, x2: Any, /, *, axis: int = -1, axes: Any = None, keepdims: bool = False,
+    dtype: Any = None,
+) -> Any:  # fmt: skip
+    if axes is not None:
+        x1, x2 = _last_axes(x1, axes[0]), _last_axes(x2, axes[1])
     terms: Any = operand(x1) * operand(x2)
-    return np.sum(terms, axis=axis, dtype=terms.dtype)
+    return np.sum(terms, axis=axis, dtype=dtype or terms.dtype, keepdims=keepdims)
 
 
 for _name in ("matvec", "vecmat"):

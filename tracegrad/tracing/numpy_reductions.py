@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import NeedsValue, ShapeError
+from tracegrad.errors import DTypeError, NeedsValue, ShapeError
 from tracegrad.ir.types import product
 from tracegrad.ops import access
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
-from tracegrad.tracing.dispatch import implements
-from tracegrad.tracing.integers import dim_or_int
+from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.integers import dim_or_int, is_integer, largest
 from tracegrad.tracing.raising import raise_if
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
@@ -51,9 +51,20 @@ def sum_(
     initial: Any = None, where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.sum")
+    if dtype is not None and np.dtype(dtype).kind == "b":
+        return _of_truths("any", a, axis, keepdims, initial, where)
     x = _masked(_accumulator(operand(a), dtype), where, 0)
     total = reduce_over("sum", x, normal_axes(axis, x.ndim), bool(keepdims))
-    return total if initial is None else total + initial
+    return total if initial is None else total + cast(operand(initial), total.dtype)
+
+
+def _of_truths(op: str, a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+    """A sum ("any") or a product ("all") of booleans."""
+    x = _masked(truth(a), where, op == "all")
+    found = reduce_over(op, x, normal_axes(axis, x.ndim), bool(keepdims))
+    if initial is None:
+        return found
+    return found | truth(initial) if op == "any" else found & truth(initial)
 
 
 @implements(np.prod)
@@ -62,9 +73,11 @@ def prod(
     initial: Any = None, where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.prod")
+    if dtype is not None and np.dtype(dtype).kind == "b":
+        return _of_truths("all", a, axis, keepdims, initial, where)
     x = _masked(_accumulator(operand(a), dtype), where, 1)
     total = reduce_over("prod", x, normal_axes(axis, x.ndim), bool(keepdims))
-    return total if initial is None else total * initial
+    return total if initial is None else total * cast(operand(initial), total.dtype)
 
 
 def _is_empty(x: Tracer, axes: tuple[int, ...]) -> bool:
@@ -90,10 +103,10 @@ def _extreme(
                 f"reduction operation '{full}' does not have an identity, so to use a where mask "
                 "one has to specify 'initial'"
             )
-        x = np.where(operand(where), x, initial)
+        x = np.where(operand(where), x, cast(operand(initial), x.dtype))
     axes = normal_axes(axis, x.ndim)
     if x.dtype.kind == "b":
-        return reduce_over({"max": "any", "min": "all"}[name], x, axes, bool(keepdims))
+        return _of_truths({"max": "any", "min": "all"}[name], x, axis, keepdims, initial, None)
     if _is_empty(x, axes):
         if initial is None:
             raise ShapeError(f"zero-size array to reduction operation {full} which has no identity")
@@ -101,7 +114,7 @@ def _extreme(
         shape = kept if keepdims else [size for d, size in enumerate(x.shape) if d not in axes]
         return cast(operand(np.broadcast_to(operand(initial), shape)), x.dtype)
     found = reduce_over(name, x, axes, bool(keepdims))
-    return found if initial is None else getattr(np, full)(found, initial)
+    return found if initial is None else getattr(np, full)(found, cast(operand(initial), x.dtype))
 
 
 @implements(np.max, np.amax)
@@ -123,6 +136,7 @@ def min_(
 @implements(np.ptp)
 def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
     no_out(out, "np.ptp")
+    a = operand(a)
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
@@ -189,6 +203,8 @@ def var(
     keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.var")
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise refuse("np.var", f"with dtype={np.dtype(dtype)}", "leave dtype out")
     x = _floating(operand(a), dtype)
     axes = normal_axes(axis, x.ndim)
     given = True if where is None else where
@@ -197,7 +213,14 @@ def var(
     total = np.sum(np.square(apart), axis=axes, keepdims=keepdims, where=given)
     count = _counted(x, axes, keepdims, where)
     freedom = ddof if correction is None else correction
-    return total / (count if isinstance(freedom, int) and freedom == 0 else count - freedom)
+    if isinstance(freedom, int) and freedom == 0:
+        return total / count
+    return total / _not_negative(count - freedom)
+
+
+def _not_negative(count: Any) -> Any:
+    """Degrees of freedom: none, when there are fewer values than are taken away."""
+    return largest(count, 0) if is_integer(count) else np.maximum(count, 0)
 
 
 @implements(np.std)
@@ -205,7 +228,7 @@ def std(
     a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0,
     keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
 ) -> Any:  # fmt: skip
-    return np.sqrt(
+    return _root_of_sum(
         var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction)
     )
 
@@ -269,7 +292,9 @@ def nanmean(
     where: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.nanmean")
-    x = _floating(operand(a), dtype)
+    if operand(a).dtype.kind != "f":
+        return mean(a, axis, dtype, out, keepdims, where=where)
+    x = _inexact(a, dtype)
     known = _known(x, where)
     return np.mean(np.where(known, x, 0), axis=axis, keepdims=keepdims, where=known)
 
@@ -280,12 +305,22 @@ def nanvar(
     keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.nanvar")
-    x = _floating(operand(a), dtype)
+    options = {"mean": mean, "correction": correction}
+    if operand(a).dtype.kind != "f":
+        return var(a, axis, dtype, out, ddof, keepdims, where=where, **options)
+    x = _inexact(a, dtype)
     known = _known(x, where)
-    return var(
-        np.where(known, x, 0), axis, None, None, ddof, keepdims,
-        where=known, mean=mean, correction=correction,
-    )  # fmt: skip
+    found = var(np.where(known, x, 0), axis, None, None, ddof, keepdims, where=known, **options)
+    freedom = ddof if correction is None else correction
+    if isinstance(freedom, int) and freedom <= 0:
+        return found
+    return np.where(np.sum(known, axis=axis, keepdims=keepdims) > freedom, found, np.nan)
+
+
+def _inexact(a: Any, dtype: Any) -> Tracer:
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise DTypeError("If a is inexact, then dtype must be inexact")
+    return _floating(operand(a), dtype)
 
 
 @implements(np.nanstd)
@@ -294,7 +329,7 @@ def nanstd(
     keepdims: bool = False, *, where: Any = None, mean: Any = None, correction: Any = None,
 ) -> Any:  # fmt: skip
     options = {"where": where, "mean": mean, "correction": correction}
-    return np.sqrt(nanvar(a, axis, dtype, out, ddof, keepdims, **options))
+    return _root_of_sum(nanvar(a, axis, dtype, out, ddof, keepdims, **options))
 
 
 def _nan_extreme(
@@ -382,7 +417,7 @@ def nanargmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = Fa
 def _running(op: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
     no_out(out, f"np.{op}")
     x: Any = _accumulator(operand(a), dtype)
-    if axis is None:
+    if axis is None or not x.ndim:
         x = np.ravel(x)
     which = normal_axis(0 if axis is None else axis, x.ndim)
     return wrap(current_trace().emit(op, x.value, axis=which, reverse=False))

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import DTypeError, ShapeError
 from tracegrad.ir.types import Dim
 from tracegrad.ops import access
 from tracegrad.tracing.axes import normal_axes, normal_axis
-from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
+from tracegrad.tracing.numpy_creation import arange
 from tracegrad.tracing.numpy_shapes import as_shape, as_user_shape, joined, viewed
+from tracegrad.tracing.raising import raise_if
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import fresh, operand, wrap
+from tracegrad.tracing.values import cast, fresh, is_traced, operand, wrap
 
 
 @implements(np.flip)
@@ -99,15 +102,42 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     if axis is None:
         x = np.ravel(x)
     which = normal_axis(0 if axis is None else axis, x.ndim)
-    if isinstance(repeats, list | tuple | np.ndarray) and np.size(repeats) == 1:
+    known = isinstance(repeats, list | tuple | np.ndarray) and not is_traced(repeats)
+    if known and np.size(repeats) == 1:
         repeats = int(np.reshape(repeats, ())[()])
     if not is_integer(repeats):
-        if isinstance(repeats, list | tuple | np.ndarray):
+        if known:
             size = current_trace().sizes.concrete(x.value.shape[which])
             return np.take(x, np.repeat(np.arange(size), repeats), axis=which)
-        raise refuse("np.repeat", "with traced counts", "give one count, or make them static")
+        return _repeated(x, operand(repeats), which)
     x = np.expand_dims(x, which + 1)
     shape = list(x.shape)
     shape[which + 1] = repeats
     final = [*shape[:which], shape[which] * repeats, *shape[which + 2 :]]
     return fresh(np.reshape(np.broadcast_to(x, shape), final))
+
+
+def _repeated(x: Any, counts: Tracer, axis: int) -> Any:
+    """Each part as often as its count says; how many there are is known at run time only."""
+    if counts.dtype.kind not in "iub":
+        raise DTypeError(
+            f"Cannot cast array data from {counts.dtype!r} to {np.dtype(np.int64)!r} according to "
+            "the rule 'safe'"
+        )
+    if counts.ndim > 1:
+        raise ShapeError("object too deep for desired array")
+    size = x.shape[axis]
+    each: Any = np.ravel(cast(counts, np.int64))
+    sizes = current_trace().sizes
+    if not sizes.equal(as_dim(each.shape[0]), as_dim(size)):
+        if not sizes.equal(as_dim(each.shape[0]), 1):
+            raise ShapeError(
+                f"operands could not be broadcast together with shape ({size},) ({each.shape[0]},)"
+            )
+        each = np.broadcast_to(each, (size,))
+    raise_if(operand(np.any(each < 0)), ValueError, "repeats may not contain negative values.")
+    ends = operand(np.cumsum(each))
+    spans = current_trace().spans
+    total = spans.size(spans.known(operand(np.sum(each)).value, 0))
+    places = arange(dim_or_int(total))
+    return np.take(x, np.searchsorted(ends, places, side="right"), axis=axis)

@@ -22,6 +22,7 @@ from tracegrad.tracing.values import (
     cast,
     common_dtype,
     fresh,
+    is_traced,
     operand,
     require_cast,
     to_shape,
@@ -71,7 +72,39 @@ def reshape(
 
 
 def _in_order(x: Any, wanted: Shape) -> Any:
-    return viewed(x, access.reshaped, _reshaped_shape(x, wanted))
+    shape = _reshaped_shape(x, wanted)
+    if x.stages and not _is_seen_as(x, shape):
+        x = fresh(x)  # NumPy copies: what is written to the result does not reach ``x``
+    return viewed(x, access.reshaped, shape)
+
+
+def _is_seen_as(x: Tracer, shape: Shape) -> bool:
+    """Whether the elements of a view lie so that NumPy can see them in another shape.
+
+    Groups of axes, as many elements on either side, take each other's place if the old ones are
+    apart like one axis.
+    """
+    sizes = current_trace().sizes
+    steps = x.strides_in_memory()
+    here, there = sizes.known_numbers(x.value.shape), sizes.known_numbers(shape)
+    if steps is None or here is None or there is None or not all(there):
+        return True
+    old = [(size, step) for size, step in zip(here, steps, strict=True) if size != 1]
+    new = [size for size in there if size != 1]
+    at = k = 0
+    while at < len(old):
+        count, wanted = old[at][0], new[k]
+        end, k = at + 1, k + 1
+        while count != wanted:
+            if count < wanted:
+                count, end = count * old[end][0], end + 1
+            else:
+                wanted, k = wanted * new[k], k + 1
+        for (_, step), (inner, inner_step) in itertools.pairwise(old[at:end]):
+            if step != inner * inner_step:
+                return False
+        at = end
+    return True
 
 
 def _reshaped_shape(x: Tracer, wanted: Shape) -> Shape:
@@ -352,8 +385,12 @@ def append(arr: Any, values: Any, axis: Any = None) -> Any:
 @implements(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     x, which = _flat_or_axis(arr, axis)
+    if isinstance(obj, list | tuple | np.ndarray | slice):
+        return _inserted(x, which, obj, values)
     if not is_integer(obj):
-        raise refuse("np.insert", "at several places", "use np.concatenate of slices")
+        raise refuse(
+            "np.insert", "at places that are known at run time only", "use np.concatenate of slices"
+        )
     _check_place(obj, x, which, x.shape[which])
     new: Any = cast(operand(values), x.dtype)
     new = np.moveaxis(np.expand_dims(new, tuple(range(x.ndim - new.ndim))), 0, which)
@@ -363,9 +400,42 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     return joined([before, np.broadcast_to(new, shape), after], which)
 
 
+def _inserted(x: Any, axis: int, places: Any, values: Any) -> Any:
+    """``values``, one before each of the places, which are Python integers."""
+    if isinstance(places, slice):
+        places = range(*places.indices(current_trace().sizes.concrete(x.value.shape[axis])))
+    if is_traced(places):
+        raise refuse(
+            "np.insert", "at places that are known at run time only", "use np.concatenate of slices"
+        )
+    given = np.asarray(places)
+    given = np.flatnonzero(given) if given.dtype.kind == "b" else given.reshape(-1)
+    spots = [int(k) for k in given]
+    for spot in spots:
+        _check_place(spot, x, axis, x.shape[axis])
+    if any(spot < 0 for spot in spots):
+        size = current_trace().sizes.concrete(x.value.shape[axis])
+        spots = [spot % size if spot < 0 else spot for spot in spots]
+    shape = [len(spots) if d == axis else x.shape[d] for d in range(x.ndim)]
+    new: Any = np.broadcast_to(cast(operand(values), x.dtype), shape)
+    head = (slice(None),) * axis
+    pieces, start = [], 0
+    for k in sorted(range(len(spots)), key=spots.__getitem__):
+        pieces += [x[(*head, slice(start, spots[k]))], new[(*head, slice(k, k + 1))]]
+        start = spots[k]
+    return joined([*pieces, x[(*head, slice(start, None))]], axis)
+
+
 @implements(np.delete)
 def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     x, which = _flat_or_axis(arr, axis)
+    if isinstance(obj, slice):
+        gone = operand(np.zeros_like(x[(0,) * which + (slice(None),) + (0,) * (x.ndim - which - 1)],
+                                     dtype=bool))  # fmt: skip
+        gone[obj] = True
+        return x[(*(slice(None),) * which, ~gone)]
+    if isinstance(obj, np.ndarray | Tracer) and obj.dtype.kind == "b":
+        return x[(*(slice(None),) * which, ~operand(obj))]
     places = [obj] if is_integer(obj) else obj
     known = isinstance(places, list | tuple | np.ndarray) and all(
         isinstance(k, int | np.integer) and not isinstance(k, bool) for k in places

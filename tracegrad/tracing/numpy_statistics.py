@@ -308,11 +308,16 @@ for _name, _sum in (("cumulative_sum", np.cumsum), ("cumulative_prod", np.cumpro
         ) -> Any:
             no_out(out, _sum.__name__)
             y = operand(x)
-            found = _sum(y, 0 if axis is None and y.ndim == 1 else axis, dtype)
+            if axis is None and y.ndim > 1:
+                raise ValueError(
+                    "For arrays which have more than one dimension ``axis`` argument is required."
+                )
+            found: Any = _sum(y, 0 if axis is None and y.ndim == 1 else axis, dtype)
             if include_initial:
                 which = 0 if axis is None else normal_axis(axis, y.ndim)
-                first = operand(found)[(*(slice(None),) * which, slice(0, 1))]
-                start = np.zeros_like(first) if _sum is np.cumsum else np.ones_like(first)
+                shape = [1 if d == which else size for d, size in enumerate(found.shape)]
+                first = cast(operand(0 if _sum is np.cumsum else 1), found.dtype)
+                start = np.broadcast_to(first, shape)
                 return np.concatenate([start, found], axis=which)
             return found
 

@@ -98,7 +98,7 @@ class RolledFor(Rolled):
         return len(range(*numbers)) <= _PIN_AT_MOST  # type: ignore[arg-type]  # all are known
 
     def _unrolled(self) -> Any:
-        self.rest = Unrolled(self.trace, self.site, iter(self.items), self.start)
+        self.rest = Unrolled(self.trace, self.site, iter(self.items), self.start, self.reason)
         self.phase = "unrolled"
         return self.rest.advance(None)
 

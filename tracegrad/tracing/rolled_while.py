@@ -18,6 +18,7 @@ from tracegrad.tracing.joining import same
 from tracegrad.tracing.rolled import Carried, Rolled, is_counting, widest
 from tracegrad.tracing.state import Trace
 from tracegrad.tracing.tracer import Tracer
+from tracegrad.tracing.unrolled import Growth
 
 __all__ = ["RolledWhile"]
 
@@ -61,6 +62,9 @@ class RolledWhile(Rolled):
         if frame is not None:
             self.start = self._read(frame)
         self.mark = len(self.trace.journal)
+        if self.phase != "plain":
+            self.growth = Growth(self.trace, self.site, self.reason)
+        self.growth.trip()
         self.phase, self.live = "plain", True
         return self
 

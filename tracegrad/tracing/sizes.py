@@ -88,6 +88,11 @@ class Sizes:
     def numbers(self, shape: Iterable[Dim]) -> tuple[int | None, ...]:
         return tuple(self.number(dim) for dim in shape)
 
+    def known_numbers(self, shape: Sequence[Dim]) -> list[int] | None:
+        """What the dimensions are at this trace; None if one depends on a run-time size."""
+        found = [number for number in self.numbers(shape) if number is not None]
+        return found if len(found) == len(shape) else None
+
     # -- decisions
 
     def decide(self, left: Dim, relation: str, right: Dim) -> bool:

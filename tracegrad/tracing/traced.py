@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import Place
+from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import ArrayType, evaluate, is_symbol
 from tracegrad.tracing.captures import Captures
@@ -16,7 +17,7 @@ from tracegrad.tracing.memory import Memory
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tree import LEAF, Structure, unflatten
 
-__all__ = ["OutputLeaf", "Traced"]
+__all__ = ["OutputLeaf", "Traced", "require_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,3 +144,22 @@ class Traced:
                 if is_symbol(dim) is None and isinstance(dim, int) and dim != size:
                     found.add((leaf, axis))
         return found
+
+
+def require_results(out: Any, fun: Any) -> None:
+    """Refuse what a generator function or an async function gives: nothing has run yet."""
+    if inspect.isgenerator(out) or inspect.iscoroutine(out) or inspect.isasyncgen(out):
+        kind = "a coroutine (async def)" if inspect.iscoroutine(out) else "a generator (yield)"
+        if inspect.iscoroutine(out):
+            out.close()
+        raise UnsupportedError(
+            f"the function gives {kind}, of which nothing has run",
+            way_out="return the values: make a list of them, or write a plain function",
+            place=_place_of(fun),
+        )
+
+
+def _place_of(fun: Any) -> Place | None:
+    """Where a function begins, if it has code."""
+    code = getattr(inspect.unwrap(fun), "__code__", None)
+    return None if code is None else Place(code.co_filename, code.co_firstlineno, code.co_name)

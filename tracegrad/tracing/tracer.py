@@ -10,6 +10,7 @@ name is seen through every other, as in NumPy. A scalar is a value and never cha
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -101,7 +102,6 @@ class Tracer:
     __slots__ = ("__weakref__", "_region", "_seen", "_value", "context", "memory", "stages", "weak")
 
     __array_priority__ = 1000.0
-    __hash__ = None  # type: ignore[assignment]  # arrays are not hashable
 
     def __init__(self, value: Value, weak: bool = False, outside: str | None = None) -> None:
         trace = current_trace()
@@ -177,6 +177,41 @@ class Tracer:
     @property
     def imag(self) -> Any:
         return self * 0
+
+    @property
+    def flat(self) -> Any:
+        """All elements in C order, for reading and writing; a view of the array."""
+        from tracegrad.ops import access
+
+        size = product(self.value.shape)
+        return view_by(self, lambda value: access.reshaped(value, (size,)))
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        from tracegrad.tracing.numpy_writing import fill_flat
+
+        fill_flat(self, value)
+
+    def strides_in_memory(self) -> tuple[int, ...] | None:
+        """How many elements apart neighbours lie, at this trace; None if it isn't known."""
+        trace = current_trace()
+        if self.memory is None:
+            return None
+
+        def in_order(shape: Shape) -> tuple[int, ...] | None:
+            sizes = trace.sizes.known_numbers(shape)
+            if sizes is None:
+                return None
+            return tuple(math.prod(sizes[d + 1 :]) for d in range(len(sizes)))
+
+        shape = self.memory.get(trace).shape
+        apart = in_order(shape)
+        for stage in self.stages:
+            if apart is None or (isinstance(stage, Reshape) and apart != in_order(shape)):
+                return None
+            apart = in_order(stage.shape) if isinstance(stage, Reshape) else stage.strides(apart)
+            shape = stage.shape
+        return apart
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -422,6 +457,20 @@ class Tracer:
             "use a NumPy function it supports, or call this one outside",
         )
 
+    def __hash__(self) -> int:
+        self._refuse(
+            f"{self._name()} is used as a key of a dict, or in a set, which need its hash",
+            "use a key that is no traced value, or a list in place of the set",
+        )
+
+    def __delitem__(self, key: Any) -> NoReturn:
+        raise ValueError("cannot delete array elements")
+
+    def is_integer(self) -> Any:
+        if self.ndim:
+            raise AttributeError("a traced array has no attribute 'is_integer'")
+        return np.floor(self) == self
+
     def __contains__(self, item: Any) -> bool:
         self._refuse(f"`in` asks about {self._name()}", "use np.any(x == item)")
 
@@ -433,6 +482,11 @@ class Tracer:
         return f"the traced {'array' if self.ndim else 'value'}" + (f" {hint!r}" if hint else "")
 
     def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__") and not self.ndim and hasattr(np.float64, name):
+            self._refuse(
+                f"the method {name} of {self._name()} asks for its number",
+                "compute it outside and pass the result, or write it with NumPy functions",
+            )
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"a traced array has no attribute {name!r}")
         raise UnsupportedError(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
 
 from tracegrad.errors import DTypeError, UnsupportedError
 from tracegrad.ops.registry import REGISTRY, OpDef
+from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import (
     as_operand,
@@ -72,7 +74,7 @@ def apply_operator(ufunc: np.ufunc, *operands: Any) -> Any:
     """A Python operator: like the ufunc, but Python numbers give Python numbers."""
     for x in operands:
         if not _is_operand(x):
-            if ufunc not in (np.equal, np.not_equal) and isinstance(x, complex | str | None):
+            if ufunc not in (np.equal, np.not_equal) and isinstance(x, Number | str | None):
                 lift(x)  # says why not
             return NotImplemented
     if ufunc is np.matmul:
@@ -244,6 +246,8 @@ def call_ufunc(
         casting = kwargs.get("casting", "same_kind")
         if chosen is not None:
             result = _where(ufunc, chosen, result, out, casting)
+        if method == "__call__":
+            result = _spread(result, out)
         return put_out(out, result, ufunc.__name__, casting)
     if method == "at":
         return _at(ufunc, *inputs)
@@ -270,13 +274,18 @@ def _folded(
     given = {key: value for key, value in given.items() if value is not np._NoValue}
     given.setdefault("axis", 0)
     if method == "reduce" and reduction is not None:
-        return _function(reduction, given.pop("array"), **given)
+        array = lift(given.pop("array"))
+        if reduction not in (np.sum, np.prod):
+            kind = given.pop("dtype", None)
+            array = array if kind is None else cast(array, kind)
+            if reduction in (np.all, np.any) and given.get("initial") is not None:
+                start = truth(given.pop("initial"))
+                return ufunc(_function(reduction, array, **given), start)
+        return _function(reduction, array, **given)
     if method == "accumulate" and running is not None:
         return _function(running, given.pop("array"), **given)
-    unknown = {"where", "out"} & {key for key, value in given.items() if value is not None}
-    if unknown:
-        raise UnsupportedError(f"{name} with {', '.join(sorted(unknown))}= is not supported")
-    given = {key: value for key, value in given.items() if key not in ("where", "out")}
+    if given.pop("out", None) is not None:
+        raise UnsupportedError(f"{name} with out= is not supported", way_out="use its result")
     array = given.pop("array")
     if method == "accumulate":
         return numpy_folding.accumulated(ufunc, array, **given)
@@ -315,15 +324,35 @@ def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any, casting: Any) ->
     return _function(np.where, mask, cast(made, kept.dtype), kept)
 
 
+def _spread(result: Any, out: Any) -> Any:
+    """``result`` at the shape of ``out``, to which NumPy broadcasts it."""
+    if isinstance(out, tuple) and len(out) == 1:
+        (out,) = out
+    if isinstance(out, tuple) or isinstance(result, tuple) or not isinstance(out, Tracer):
+        return result
+    made = lift(result)
+    sizes = current_trace().sizes
+    shape = out.value.shape
+    if len(shape) < made.ndim or all(map(sizes.equal, made.value.shape, shape)):
+        return made
+    lead = len(shape) - made.ndim
+    fits = all(
+        sizes.number(size) == 1 or sizes.equal(size, target)
+        for size, target in zip(made.value.shape, shape[lead:], strict=True)
+    )
+    return Tracer(to_shape(made.value, shape)) if fits else made
+
+
 def _at(ufunc: np.ufunc, x: Any, indices: Any, value: Any = None) -> None:
     from tracegrad.tracing.writing import add_at
 
-    if ufunc not in (np.add, np.subtract):
-        raise UnsupportedError(
-            f"np.{ufunc.__name__}.at is not supported", way_out="use np.add.at, or write a loop"
-        )
     if not isinstance(x, Tracer):
         lift(x)[indices] = value  # says whose array it is
+    if ufunc not in (np.add, np.subtract) or x.dtype.kind == "b":
+        from tracegrad.tracing.numpy_folding import applied_at
+
+        applied_at(ufunc, x, indices, value)
+        return
     add_at(x, indices, value if ufunc is np.add else -lift(value))
 
 

@@ -7,13 +7,50 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from tracegrad.errors import TraceError, TracegradError
 from tracegrad.staging import UNBOUND, Site
 from tracegrad.tracing.branching import choose
 from tracegrad.tracing.flags import clear
 from tracegrad.tracing.state import Opened, Trace
 from tracegrad.tracing.tracer import Tracer
 
-__all__ = ["Unrolled"]
+__all__ = ["Growth", "Unrolled"]
+
+MOST_STATEMENTS = 50_000
+"""How many statements the trips of one loop may become before it is refused."""
+
+
+class Growth:
+    """Watches how many statements a loop makes that is traced trip by trip.
+
+    All trips of such a loop stand in the program, one after the other: a long one would take
+    gigabytes of memory and hours of compiling.
+    """
+
+    def __init__(self, trace: Trace, site: Site, reason: TracegradError | None) -> None:
+        self.trace = trace
+        self.site = site
+        self.reason = reason
+        self.trips = 0
+        self.start = trace.build.appended
+
+    def trip(self) -> None:
+        """Count a trip; raise if the trips so far are too many statements."""
+        made = self.trace.build.appended - self.start
+        if made <= MOST_STATEMENTS:
+            self.trips += 1
+            return
+        why = "it runs over Python objects, not over range(...) or an array"
+        way_out = "loop over range(...), and keep what the trips make in an array made before it"
+        if self.reason is not None:
+            why = self.reason.message.rstrip(".")
+            way_out = self.reason.way_out or way_out
+        raise TraceError(
+            f"the loop of line {self.site.line} is traced trip by trip, and its first "
+            f"{self.trips} trips are {made} statements: too many to compile. It can't be traced "
+            f"once for all trips: {why}",
+            way_out=f"{way_out}; or give the loop to tracegrad.custom_vjp as a function of its own",
+        )
 
 
 class Unrolled:
@@ -28,8 +65,10 @@ class Unrolled:
         site: Site,
         items: Iterator[Any],
         start: tuple[Any, ...] | None = None,
+        reason: TracegradError | None = None,
     ) -> None:
         self.trace = trace
+        self.growth = Growth(trace, site, reason)
         self.site = site
         self.items = items
         self.env = start
@@ -71,6 +110,7 @@ class Unrolled:
             )
         try:
             self.item = next(self.items)
+            self.growth.trip()
         except StopIteration:
             if self.env is None:
                 raise
