@@ -14,6 +14,7 @@ from tracegrad.schedule.parallel import in_chunks, verdicts
 from tracegrad.schedule.pipeline import explain as explain_tree
 from tracegrad.schedule.pipeline import schedule_straight
 from tracegrad.schedule.regions import finish_regions, lower_regions
+from tracegrad.schedule.rows import one_row_each
 from tracegrad.schedule.scatters import Apart, additions, is_computed
 from tracegrad.schedule.windows import open_windows
 
@@ -72,7 +73,11 @@ def _loops(
         return loops, partial(finish_regions, reassociate=reassociate)
     if any(map(is_computed, rows.values())):
         function = Apart(rows).rewrite(function)
-    return schedule_straight(function), split_into_lanes
+    return schedule_straight(function), _finish_straight
+
+
+def _finish_straight(loops: Function) -> Function:
+    return one_row_each(split_into_lanes(loops))
 
 
 def _writes(op: Operation, rows: Mapping[Operation, Value]) -> bool:

@@ -23,13 +23,32 @@ and each block has three loops: one reads and checks, one computes, one writes::
 The same is done for a loop over the rows of tables, of more elements than a vector has: those of a
 column are too far apart.
 
+And for a loop that holds loops, as over the columns of rows that are picked: a loop that only reads
+goes with the reads, one that writes with the writes, 32 trips at a time, so that the rows are still
+near when they are wanted again::
+
+    for i in range(n):                     for block in range((n + 31) // 32):
+        at = places[i]                         first = block * 32
+        ... check of at ...                    size = min(32, n - first)
+        dot = 0.0                              for l in range(size):
+        for j in range(m):                         at = places[first + l]
+            dot += x[at, j] * y[j]                 ... check of at; dot as ever ...
+        v = exp(dot)                  →            where[0, l], read[0, l] = at, dot
+        total += v                             for l in range(size):
+        for j in range(m):                         v = exp(read[0, l])
+            x_bar[at, j] += v * y[j]               total += v
+                                                   added[0, l] = v
+                                               for l in range(size):
+                                                   for j in range(m):
+                                                       x_bar[where[0, l], j] += added[0, l] * y[j]
+
 It may be done where the loop carries sums only, and what it reads it does not write. Writes and
 additions keep their order; errors of positions come up to 127 trips early.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tracegrad.ir.core import Function, Operation, Region, Value
@@ -51,6 +70,7 @@ from tracegrad.schedule.buffers import ELEMENT, replace
 from tracegrad.schedule.memory import MemoryBuilder
 
 LANES = 128
+LANES_OF_ROWS = 32
 NEAR = 8
 """Elements from trip to trip up to which vectors are read and written in one piece and sorted."""
 
@@ -59,6 +79,12 @@ SEVERAL = 4
 
 WORTH = 4.0
 """Work in lanes, in multiplications, for each number that goes from one loop to the next."""
+
+WORTH_OF_ROWS = 1 / 16
+"""Work in lanes for that of the loops beside it: a vector of them goes at a time anyway."""
+
+SOME_TRIPS = 32
+"""Trips of an inner loop of unknown length."""
 
 
 def split_into_lanes(function: Function) -> Function:
@@ -73,25 +99,20 @@ def split_into_lanes(function: Function) -> Function:
 
 def _region(function: Function, region: Region, own: _Memories, buffers: list[Operation]) -> None:
     for op in list(region.ops):
-        if op.name == "for" and not any(_loops_in(op)):
-            split = _Split.of(op, own) if _is_long(function, op) else None
-            if split is not None:
-                split.rewrite(region, buffers)
-            continue
         for inner in op.regions:
             _region(function, inner, own, buffers)
+        if op.name == "for":
+            split = _Split.of(op, own, function.hints)
+            if split is not None:
+                split.rewrite(region, buffers)
 
 
-def _loops_in(loop: Operation) -> Iterator[Operation]:
-    return (op for op in loop.regions[0].walk() if op.name in ("for", "while"))
-
-
-def _is_long(function: Function, loop: Operation) -> bool:
-    """Whether a loop may have more trips than half a block, as far as is known."""
+def _trips(loop: Operation, hints: Mapping[str, int]) -> int | None:
+    """How many trips a loop is expected to have."""
     lo, hi = (_size(v) for v in loop.operands[:2])
-    if lo is None or hi is None or any(s not in function.hints for s in symbols(hi - lo)):
-        return True
-    return evaluate(hi - lo, function.hints) >= LANES // 2
+    if lo is None or hi is None or any(s not in hints for s in symbols(hi - lo)):
+        return None
+    return evaluate(hi - lo, hints)
 
 
 @dataclass(frozen=True)
@@ -119,9 +140,11 @@ class _Rows:
     Attributes
     ----------
     names : what the buffers are called, of floats and of others.
+    length : how many trips a block has.
     """
 
     names: tuple[str, str]
+    length: int
     place: dict[Value, int] = field(default_factory=dict)
     buffers: dict[DType, Value] = field(default_factory=dict)
 
@@ -133,7 +156,7 @@ class _Rows:
         for dtype in dict.fromkeys(v.dtype for v in self.place):
             count = sum(v.dtype is dtype for v in self.place)
             name = self.names[0 if dtype.is_float else 1]
-            self.buffers[dtype] = build.alloc(ArrayType(dtype, (count, LANES)), name)
+            self.buffers[dtype] = build.alloc(ArrayType(dtype, (count, self.length)), name)
 
 
 class _Split:
@@ -146,9 +169,10 @@ class _Split:
     writes : what the third one does.
     fixed : operations that are the same in every trip.
     steps : those on integers that follow from the index alone; each loop makes its own.
+    length : how many trips a block has.
     """
 
-    def __init__(self, loop: Operation) -> None:
+    def __init__(self, loop: Operation, hints: Mapping[str, int]) -> None:
         self.loop = loop
         self.body = loop.regions[0]
         self.index = self.body.params[0]
@@ -158,17 +182,22 @@ class _Split:
         self.first: dict[Operation, None] = {}
         self.lanes: dict[Operation, None] = {}
         self.writes: list[Operation] = []
-        self.read = _Rows(("read", "where"))
-        self.added = _Rows(("added", "chosen"))
+        self.hints = hints
+        self.loops = [op for op in self.body.ops if op.name == "for"]
+        self.length = LANES_OF_ROWS if self.loops else LANES
+        self.read = _Rows(("read", "where"), self.length)
+        self.added = _Rows(("added", "chosen"), self.length)
 
     # --- what may be split
 
     @classmethod
-    def of(cls, loop: Operation, own: _Memories) -> _Split | None:
-        """The split of an innermost loop; None where it may not or need not be split."""
-        split = cls(loop)
+    def of(cls, loop: Operation, own: _Memories, hints: Mapping[str, int]) -> _Split | None:
+        """The split of a loop; None where it may not or need not be split."""
+        split = cls(loop, hints)
+        trips = _trips(loop, hints)
         if (
-            _number(loop.operands[2]) != 1
+            (trips is not None and trips < split.length // 2)
+            or _number(loop.operands[2]) != 1
             or loop.attributes.get("kind", "plain") != "plain"
             or not all(split._is_sum(k) for k in range(len(split.carried)))
             or not all(_allowed(op) for op in split.body.ops)
@@ -195,7 +224,7 @@ class _Split:
         """Whether what is read is not written, and all buffers are known."""
         read: set[Value] = set()
         written: set[Value] = set()
-        for op in self.body.ops:
+        for op in self.body.walk():
             if op.name in ELEMENT:
                 buffer = op.operands[ELEMENT[op.name]]
                 if not own.knows(buffer):
@@ -204,15 +233,25 @@ class _Split:
         return read.isdisjoint(written)
 
     def _is_worth_it(self) -> bool:
+        handed = len(self.read.place) + len(self.added.place)
         elements = [op for op in (*self.first, *self.writes) if op.name in ELEMENT]
+        work = sum(_work(op) for op in self.lanes)
+        if self.loops:
+            beside = sum(self._work_of(loop) for loop in self.loops)
+            return work >= max(WORTH * handed, WORTH_OF_ROWS * beside)
         scattered = any(op.name == "check_index" for op in self.first) or any(
             not self._follows_index(v)
             for op in elements
             for v in op.operands[ELEMENT[op.name] + 1 :]
         )
         far = sum(self._is_far(op) for op in elements) >= SEVERAL
-        work = sum(_work(op) for op in self.lanes)
-        return (scattered or far) and work >= WORTH * (len(self.read.place) + len(self.added.place))
+        return (scattered or far) and work >= WORTH * handed
+
+    def _work_of(self, loop: Operation) -> float:
+        """What an inner loop does, in multiplications."""
+        trips = _trips(loop, self.hints)
+        body = sum(1.0 if op.name in ELEMENT else _work(op) for op in loop.regions[0].ops)
+        return body * (SOME_TRIPS if trips is None else trips)
 
     def _is_far(self, op: Operation) -> bool:
         """Whether successive trips are at elements of rows, too far apart to be one vector."""
@@ -240,10 +279,10 @@ class _Split:
         from_index: set[Value] = {self.index}
         for op in self.body.ops:
             varies = [v for v in _read(op) if v in varying]
-            if op.name in ("store", "add_store"):
+            if _writes(op):
                 self.writes.append(op)
                 continue
-            if not varies and op.name != "check_index":
+            if not varies and not any(each.name == "check_index" for each in _walk(op)):
                 self.fixed[op] = None
                 continue
             varying.update(op.results)
@@ -252,9 +291,10 @@ class _Split:
                 self.steps[op] = None
                 from_index.update(op.results)
         # The first loop has the reads, the checks, and what these need.
-        wanted = [op for op in self.body.ops if op.name in ("load", "check_index")]
+        wanted = [op for op in self.body.ops if op.name in ("load", "check_index", "for")]
+        wanted = [op for op in wanted if not _writes(op)]
         self.first = self._closed([op for op in wanted if op not in self.fixed], ())
-        needed = [v for op in self.writes for v in op.operands]
+        needed = [v for op in self.writes for v in _read(op)]
         makers = [v.op for v in (*needed, *self.body.yields) if v.op is not None]
         self.lanes = self._closed(makers, self.first)
         for op in self.lanes:
@@ -294,7 +334,7 @@ class _Split:
         lo, hi = loop.operands[:2]
         build = MemoryBuilder()
         count = self._blocks(build, lo, hi)
-        one, zero, lanes = build.size(1), build.size(0), build.size(LANES)
+        one, zero, lanes = build.size(1), build.size(0), build.size(self.length)
         with build.open() as block:
             number = build.param(scalar(i64), "block")
             sums = [build.param(v.type, v.hint) for v in self.carried]
@@ -352,10 +392,10 @@ class _Split:
     def _blocks(self, build: MemoryBuilder, lo: Value, hi: Value) -> Value:
         a, b = _size(lo), _size(hi)
         if a is not None and b is not None:
-            return build.size(floor_div(b - a + LANES - 1, LANES))
+            return build.size(floor_div(b - a + self.length - 1, self.length))
         trips = hi if _number(lo) == 0 else build.emit(REGISTRY["subtract"], [hi, lo]).result
-        more = build.emit(REGISTRY["add"], [trips, build.size(LANES - 1)]).result
-        return build.emit(REGISTRY["floor_divide"], [more, build.size(LANES)]).result
+        more = build.emit(REGISTRY["add"], [trips, build.size(self.length - 1)]).result
+        return build.emit(REGISTRY["floor_divide"], [more, build.size(self.length)]).result
 
     def _enter(
         self, build: MemoryBuilder, env: dict[Value, Value], first: Value
@@ -404,8 +444,28 @@ def _read(op: Operation) -> list[Value]:
     return found
 
 
+def _walk(op: Operation) -> Iterator[Operation]:
+    """An operation and those in its regions."""
+    yield op
+    for region in op.regions:
+        yield from region.walk()
+
+
+def _writes(op: Operation) -> bool:
+    return any(each.name in ("store", "add_store") for each in _walk(op))
+
+
 def _allowed(op: Operation) -> bool:
     """Whether an operation of the body can be moved, or is one on elements in its order."""
+    if op.name == "for":
+        # A loop goes as a whole: it gives numbers, or it writes.
+        return all(map(_is_element, op.regions[0].ops)) and not (
+            op.results and (_writes(op) or any(v.rank for v in op.results))
+        )
+    return _is_element(op)
+
+
+def _is_element(op: Operation) -> bool:
     return op.name in (*ELEMENT, "check_index") or _is_plain(op)
 
 

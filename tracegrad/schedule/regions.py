@@ -49,6 +49,7 @@ from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.reaching import without_unreached
 from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
+from tracegrad.schedule.rows import one_row_each
 from tracegrad.schedule.scatters import additions, is_scatter
 from tracegrad.schedule.stretches import Stretches
 from tracegrad.schedule.values import signs_of
@@ -75,7 +76,9 @@ def lower_regions(function: Function) -> Function:
 
 def finish_regions(loops: Function, reassociate: bool = True) -> Function:
     """What is done last, with each function that there is by then."""
-    loops = split_into_lanes(into_columns(without_unreached(keep_in_registers(loops))))
+    loops = one_row_each(
+        split_into_lanes(into_columns(without_unreached(keep_in_registers(loops))))
+    )
     loops = count_from_zero(in_strips(loops))
     return shorten(early_first(loops) if reassociate else loops)
 
