@@ -12,6 +12,9 @@ does that where it makes no difference to what is raised:
   or the last trip, and is never negative (a negative one would count from the end, trip by trip);
 - 64 bits hold what is asked.
 
+An index that no trip changes, ``x[k[i], j]`` in a loop over j, is checked before the loop that has
+a trip, whatever it is: a number that was found before, or one of an argument that is only read.
+
 A check that passed is a fact for all that follows: a second loop over the same range asks for
 nothing. Of two indices that both go out of range, in different trips, the one that stands first
 in the program is reported. A check that stays in its loop is remembered for the rest of its
@@ -25,10 +28,11 @@ from dataclasses import dataclass, field
 from tracegrad.ir.bounds import Bounds, Known, Range, has_index
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.spans import alone
-from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol
+from tracegrad.ir.types import Dim, Size, coefficient, substitute, symbol, symbols
 from tracegrad.ops.loopform import out_of_bounds
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.memory import MemoryBuilder
+from tracegrad.schedule.recurrence_plan import Memories
 from tracegrad.schedule.values import signs_of
 
 
@@ -73,6 +77,7 @@ class _Level:
     known : what is known before it.
     made : checks that were made before one of its loops.
     passed : (index, size) → the position, for checks that stand here.
+    fixed : what a check reads → the position, for those that stood in loops.
     """
 
     range: Range | None = None
@@ -81,6 +86,7 @@ class _Level:
     ops: list[Operation] = field(default_factory=list)
     made: set[_Check] = field(default_factory=set)
     passed: dict[tuple[Dim, Dim], Value] = field(default_factory=dict)
+    fixed: list[tuple[tuple[object, ...], Value]] = field(default_factory=list)
 
 
 class _Hoist:
@@ -91,6 +97,10 @@ class _Hoist:
         self.levels: list[_Level] = []
         self.env: dict[Value, Value] = {}
         self.raising: set[Operation] = set()
+        self.memories = Memories(function)
+        self.sizes = frozenset(function.size_sources())
+        #: The level at which a value is defined, by its depth.
+        self.home: dict[Value, int] = {}
         self.find_raising(function.body)
 
     def run(self, function: Function) -> None:
@@ -108,6 +118,7 @@ class _Hoist:
 
     def region(self, region: Region, level: _Level) -> None:
         self.levels.append(level)
+        self.home.update(dict.fromkeys(region.params, len(self.levels) - 1))
         for op in region.ops:
             op.operands = self.mapped(op.operands)
             if op.name == "check_index" and self.check(op):
@@ -117,6 +128,7 @@ class _Hoist:
                 with self.bounds.within(op, inner):
                     self.region(inner, self.level(op, known))
             self.bounds.learn(op, len(self.levels) - 1)
+            self.home.update(dict.fromkeys(op.results, len(self.levels) - 1))
             level.ops.append(op)
         self.levels.pop()
         self.bounds.forget(len(self.levels))
@@ -142,7 +154,7 @@ class _Hoist:
         index = op.operands[0]
         at, size = (self.bounds.polynomial(v) for v in op.operands)
         if at is None or size is None:
-            return False
+            return self.is_fixed(op)
         if self.bounds.place(index, size) == 0:
             self.env[op.result] = index
             return True
@@ -151,6 +163,8 @@ class _Hoist:
                 self.env[op.result] = level.passed[at, size]
                 return True
         if not (self.bounds.never_negative(at) and self.bounds.fits(at)):
+            if self.is_fixed(op):
+                return True
             self.levels[-1].passed[at, size] = op.result
             return False
         check, target = _Check(at, size), len(self.levels) - 1
@@ -168,6 +182,61 @@ class _Hoist:
         self.make(check, op, target)
         self.env[op.result] = index
         return True
+
+    def is_fixed(self, op: Operation) -> bool:
+        """Make a check before the loops around it that do not change its index, if there are any.
+
+        Whoever comes to it twice in one region is told the same place.
+        """
+        load = self.load_of(op.operands[0])
+        moved = [op] if load is None else [load, op]
+        read = [v for each in moved for v in each.operands if load is None or v is not load.result]
+        target = len(self.levels) - 1
+        while target and self.has_trips(self.levels[target]):
+            if any(self.home.get(v, 0) >= target and not self.is_size(v) for v in read):
+                break
+            target -= 1
+        if target == len(self.levels) - 1:
+            return False
+        key = (*(self.bounds.polynomial(v) if self.is_size(v) else v for v in read), op.attributes)
+        known = next((one for one in self.levels[target].fixed if one[0] == key), None)
+        if known is not None:
+            self.env[op.result] = known[1]
+            return True
+        self.levels[-1].ops = [each for each in self.levels[-1].ops if each is not load]
+        build = MemoryBuilder()
+        for each in moved:
+            each.operands = tuple(
+                v if v.op is None or not self.is_size(v) else build.copy(v.op, {}).result
+                for v in each.operands
+            )
+            build.region.ops.append(each)
+        self.home.update((r, target) for each in build.region.ops for r in each.results)
+        self.levels[target].ops += build.region.ops
+        self.levels[target].fixed.append((key, op.result))
+        return True
+
+    def is_size(self, value: Value) -> bool:
+        """Whether a number is one or a size that is known from the start."""
+        if value.op is None or value.op.name not in ("const", "dim"):
+            return False
+        return value.op.name == "const" or self.sizes.issuperset(
+            symbols(value.op.attributes["size"])
+        )
+
+    def load_of(self, index: Value) -> Operation | None:
+        """The read of an index in this level, from an argument that nobody writes to."""
+        op = index.op
+        if op is None or op.name != "load" or self.home.get(index) != len(self.levels) - 1:
+            return None
+        return op if self.memories.root(op.operands[0]) in self.memories.arguments else None
+
+    def has_trips(self, level: _Level) -> bool:
+        """Whether a level is a loop of which the first trip is sure to come."""
+        loop = level.range
+        if loop is None or loop.least is None or loop.greatest is None:
+            return False
+        return self.bounds.never_negative(loop.greatest - loop.least, level.known)
 
     def outside(self, check: _Check, level: _Level) -> _Check | None:
         """What to ask before the loop of ``level`` in place of ``check`` in its trips."""
