@@ -10,9 +10,9 @@ from tests.ops.building import built
 from tests.schedule.region_programs import assert_all_forms_agree, lowered
 from tracegrad import ops
 from tracegrad.backend.emit import emit_loop_form
-from tracegrad.ir.core import Location
+from tracegrad.ir.core import Guard, Location
 from tracegrad.ir.interpreter import evaluate
-from tracegrad.ir.types import i64, scalar, symbol
+from tracegrad.ir.types import ArrayType, i64, scalar, symbol
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.control import branch, for_loop, raise_, while_loop
 from tracegrad.ops.registry import constant
@@ -251,3 +251,56 @@ def test_random_loops_raise_where_they_did(seed):
         return for_loop(lo, hi, [constant(0.0)], row, step=steps[0])
 
     assert_raises_alike(built(nest, (n,), (m,)), *sizes(2, 6))
+
+
+def with_trips(function):
+    """``function`` where its inner loops are known to have a trip."""
+    function.guards = (Guard(m, ">=", 1),)
+    return function
+
+
+def rows_of(x, where):
+    """An index that the inner loop does not change."""
+
+    def trip(i, total):
+        def column(j, total):
+            return (total + ops.index(x, ops.index(where, i), j),)
+
+        return for_loop(0, m, [total], column)
+
+    return for_loop(0, n, [constant(0.0)], trip)
+
+
+def test_an_index_that_an_inner_loop_does_not_change_is_checked_before_it():
+    f = with_trips(built(rows_of, (k, m), ArrayType(i64, (n,))))
+    (outer,) = [op for op in lowered(f).body.ops if op.name == "for"]
+    (inner,) = [op for op in outer.regions[0].ops if op.name == "for"]
+    assert not any(op.name == "check_index" for op in inner.regions[0].ops)
+    assert any(op.name == "check_index" for op in outer.regions[0].ops)
+    x = np.arange(12.0).reshape(4, 3)
+    assert outcome(lowered(f), x, np.array([0, -4, 3])) == outcome(f, x, np.array([0, -4, 3]))
+    for bad in (4, -5):
+        assert outcome(lowered(f), x, np.array([0, bad])) == "IndexError"
+
+
+def test_an_inner_loop_without_trips_checks_nothing():
+    f = built(rows_of, (k, m), ArrayType(i64, (n,)))
+    assert outcome(lowered(f), np.zeros((4, 0)), np.array([0, 9])) == [0.0]
+    assert outcome(lowered(f), np.zeros((4, 2)), np.array([0, 9])) == "IndexError"
+
+
+def test_an_index_that_the_inner_loop_writes_is_checked_in_each_trip():
+    def f(x, where):
+        def trip(i, where, total):
+            def column(j, where, total):
+                at = ops.index(where, i)
+                return ops.update(where, at + 1, i), total + ops.index(x, at, j)
+
+            return for_loop(0, m, [where, total], column)
+
+        return for_loop(0, n, [where, constant(0.0)], trip)[1]
+
+    g = with_trips(built(f, (k, m), ArrayType(i64, (n,))))
+    x = np.arange(12.0).reshape(4, 3)
+    for start in ([0, 1], [-4, -3], [0, 2], [-5, 0]):
+        assert outcome(lowered(g), x, np.array(start)) == outcome(g, x, np.array(start))

@@ -35,6 +35,13 @@ BLOCKS = 64
 _HEADER = 64
 """Bytes before an array's first element: the block's size, where it begins, the bytes asked for."""
 
+_PAGE = 4096
+
+_PLACE = 2560
+"""Where in a page a large array begins. A processor takes a read for one of a number that it has
+just written if the two have the same place in their pages, and waits; NumPy's large arrays begin at
+the start of a page, and what goes through both at once would meet that in every trip."""
+
 _DEFAULT = 256 << 20
 
 _TEXT = f"""
@@ -211,7 +218,7 @@ start:
 sized:
   %total = add i64 %asked, {2 * _HEADER}
   %large = icmp uge i64 %asked, {LARGE // 2}
-  %up = add i64 %total, 65535
+  %up = add i64 %total, {_PAGE + 65535}
   %even = and i64 %up, -65536
   %size = select i1 %large, i64 %even, i64 %total
   br i1 %large, label %search, label %fresh
@@ -236,7 +243,11 @@ made:
   %raw = phi ptr [ %one, %fresh ], [ %two, %short ]
   %start_ = ptrtoint ptr %raw to i64
   %past = add i64 %start_, {2 * _HEADER - 1}
-  %begin = and i64 %past, -{_HEADER}
+  %near = and i64 %past, -{_HEADER}
+  %over = add i64 %start_, {_HEADER + _PAGE - 1 - _PLACE}
+  %floor = and i64 %over, -{_PAGE}
+  %far = add i64 %floor, {_PLACE}
+  %begin = select i1 %large, i64 %far, i64 %near
   %skip = sub i64 %begin, %start_
   %data = getelementptr i8, ptr %raw, i64 %skip
   %where = getelementptr i8, ptr %data, i64 -{_HEADER}
