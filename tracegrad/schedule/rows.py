@@ -60,7 +60,7 @@ def _groups(loop: Operation, memories: Memories) -> list[list[Operation]]:
     (body,) = loop.regions
     writes = [op for op in body.ops if op.name in ("store", "add_store")]
     whole = [writes]
-    if len(writes) <= FEW or loop.results or loop.attributes.get("kind") != "plain":
+    if len(writes) <= FEW or loop.results or loop.attributes.get("kind", "plain") != "plain":
         return whole
     groups: list[list[Operation]] = []
     rows: list[list[tuple[Value, ...]]] = []
