@@ -19,7 +19,9 @@ ROWS, PLACES = ArrayType(f64, (k, m)), ArrayType(i64, (n,))
 
 
 def kinds(function):
-    return [op.attributes.get("kind", "plain") for op in lowered(function).walk() if op.name == "for"]
+    return [
+        op.attributes.get("kind", "plain") for op in lowered(function).walk() if op.name == "for"
+    ]
 
 
 def picked(x, *places):
