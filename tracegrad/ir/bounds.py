@@ -363,6 +363,10 @@ class Bounds:
                 return True
         return False
 
+    def greatest(self, value: Dim) -> Dim | None:
+        """The greatest that ``value`` is in the open loops, over sizes alone, if it is known."""
+        return self._bound(value, upper=True)
+
     def fits(self, value: Dim, *, below: bool = True, above: bool = True) -> bool:
         """Whether 64 bits hold ``value`` in every trip of the open loops that comes here."""
         for asked, upper in ((below, False), (above, True)):

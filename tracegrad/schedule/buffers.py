@@ -17,7 +17,7 @@ from typing import TypeAlias
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import attribute_symbols
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, Dim
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.memory import MemoryBuilder
 
@@ -68,6 +68,33 @@ def make_before(
                 build.region.ops.append(op)
             elif region is regions[-1] and holder is region:
                 _take_turns(build, regions, carried, first, op)
+
+
+def make_longer(region: Region, greatest: Callable[[Dim], Dim | None]) -> None:
+    """Let the buffers of a loop body that are longer in one trip than in another do for all trips.
+
+    So they can be made before the loop. Elements of them are read and written, and nothing else.
+
+    Parameters
+    ----------
+    greatest : what is known from the start of a size that a trip finds: it is at most that.
+    """
+    for holder, op in list(_allocations(region)):
+        buffer, attributes = op.result, op.attributes
+        length = greatest(buffer.shape[0])
+        if length is None or {"shape", "dtype", "fill"} < attributes.keys():
+            continue
+        if buffer in holder.yields or not _elements_only(holder.ops, buffer):
+            continue
+        long = ArrayType(buffer.dtype, (length, *buffer.shape[1:]))
+        build = MemoryBuilder()
+        with build.at(op.location, op.part):
+            made = build.alloc(long, buffer.hint)
+        if attributes["fill"] == 0:
+            build.region.ops += zeroing(buffer)
+        at = holder.ops.index(op)
+        holder.ops[at : at + 1] = build.region.ops
+        replace(holder, buffer, made)
 
 
 def _allocations(region: Region) -> Iterator[tuple[Region, Operation]]:

@@ -112,13 +112,13 @@ def _order(region: Region, found: dict[Region, list[Operation]]) -> None:
     ops = list(region.ops)
     readers: dict[Value, list[Operation]] = {}
     for op in ops:
-        if _movable(op):
+        if movable(op):
             for operand in op.operands:
                 readers.setdefault(operand, []).append(op)
     position = {op: k for k, op in enumerate(ops)}
     for write in [op for op in ops if op.name in WRITES]:
         old, at = write.operands[0], position[write]
-        seen = [old, *_parts(readers.get(old, ()), old)] if write.operands[1].rank else [old]
+        seen = [old, *_parts(ops[:at], old)] if write.operands[1].rank else [old]
         if any(position[op] > at for value in seen for op in readers.get(value, ())):
             ops = _readers_first(ops, at)
             position = {op: k for k, op in enumerate(ops)}
@@ -141,7 +141,7 @@ def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
     parts = _parts(ops[:start], old) if write.operands[1].rank else set()
     for op in later[:end]:
         computes = not parts.isdisjoint(op.operands)
-        if not (old in op.operands or computes) or not _movable(op):
+        if not (old in op.operands or computes) or not movable(op):
             continue
         needed = {op}
         pending = [op]
@@ -150,7 +150,7 @@ def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
             names = operation_symbols(reader) if binders else ()
             makers = [v.op for v in reader.operands] + [binders.get(name) for name in names]
             for maker in makers:
-                if maker is write or (maker in position and not _movable(maker)):
+                if maker is write or (maker in position and not movable(maker)):
                     needed = set()
                     pending = []
                     break
@@ -167,15 +167,20 @@ def _readers_first(ops: list[Operation], start: int) -> list[Operation]:
 
 
 def _parts(ops: Sequence[Operation], array: Value) -> set[Value]:
-    """Parts of ``array`` that are read: who computes with one first needs no copy of it."""
-    return {
-        op.result
-        for op in ops
-        if op.name in ("view", "index") and op.operands[0] is array and op.result.rank
-    }
+    """Parts of ``array`` that are read, and what is made of them element by element.
+
+    Who computes with one first needs no copy of it.
+    """
+    found: set[Value] = set()
+    for op in ops:
+        part = op.name in ("view", "index") and op.operands[0] is array
+        if part or (op.opdef.kind == "elementwise" and not found.isdisjoint(op.operands)):
+            found.update(r for r in op.results if r.rank)
+    return found
 
 
-def _movable(op: Operation) -> bool:
+def movable(op: Operation) -> bool:
+    """Whether an operation may run earlier, as soon as its operands are there."""
     return not op.regions and not op.opdef.effects and op.name not in WRITES
 
 

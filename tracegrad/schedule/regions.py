@@ -22,13 +22,14 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.blocks import Block, Place, alike, apart, block_of, covers, read_in_place
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
-from tracegrad.ir.types import Dim, Shape, i64
+from tracegrad.ir.types import Dim, Shape, i64, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
 from tracegrad.schedule.association import early_first
 from tracegrad.schedule.buffers import (
     forward,
     make_before,
+    make_longer,
     replace,
     stored_in_order,
     write_over,
@@ -45,6 +46,7 @@ from tracegrad.schedule.inplace import (
 )
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
+from tracegrad.schedule.overwritten import read_before_written
 from tracegrad.schedule.packing import pack_matrices
 from tracegrad.schedule.reaching import without_unreached
 from tracegrad.schedule.recurrence_strips import in_strips
@@ -245,10 +247,13 @@ class _Regions(Stretches):
             self.late.discard(op)
             self.done.add(op)
             with self.at(op.location, op.part):
+                met = [x for read, x in reads if self._meets(read, x, op, block)]
+                made = self.region.ops[start:]
                 if (
                     fill_value(v) is None
                     and self._last_reader(v, op)
-                    and not any(self._meets(read, x, op, block) for read, x in reads)
+                    and all(self.env.get(x) is buffer for x in met)
+                    and (not met or read_before_written(made, self.env[v], buffer, inserted))
                     and forward(self.region, start, self.env[v], buffer, inserted, name)
                 ):
                     return
@@ -481,6 +486,7 @@ class _Regions(Stretches):
         with self._scope(), self.bounds.within(op, body), self.open() as region:
             self._enter(body)
             region.yields = tuple(self._body(body))
+            make_longer(region, self._greatest)
         self._location, self._part = location, part
         self._close_loop(op, bounds, inits, [region])
 
@@ -493,9 +499,20 @@ class _Regions(Stretches):
             with self._scope(), self.bounds.within(op, old), self.open() as region:
                 self._enter(old)
                 region.yields = tuple(self._body(old))
+                make_longer(region, self._greatest)
             regions.append(region)
         self._location, self._part = location, part
         self._close_loop(op, [], inits, regions)
+
+    def _greatest(self, size: Dim) -> Dim | None:
+        """The greatest that ``size``, which a trip finds, can be, by what is known before loops."""
+        if self.sizes.issuperset(symbols(size)):
+            return None
+        meant = self.bounds.meaning(size)
+        greatest = self.bounds.greatest(meant)
+        if greatest is None or not self.sizes.issuperset(symbols(greatest)):
+            return None
+        return greatest if self.bounds.never_negative(greatest, self.given) else None
 
     def _inits(self, op: Operation, lead: int) -> list[Value]:
         """The first values of what a loop carries."""

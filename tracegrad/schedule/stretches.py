@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from tracegrad.ir.blocks import apart, block_of
-from tracegrad.ir.bounds import Bounds
+from tracegrad.ir.bounds import Bounds, Known
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.sizes import BINDING, attribute_symbols, operation_symbols
 from tracegrad.ir.types import Dim, Shape, i64, scalar, symbols
@@ -37,6 +37,7 @@ class Stretches(MemoryBuilder):
     keeps_few : whether the present region may do so.
     done : the operations that are written.
     rows : each addition at arrays of indices → all that are made to the same memory (`additions`).
+    given : how much is known from the start.
     checked : (index in loop form, size) → the position, where the check was made already.
     finders : symbol of a size known at run time only → the operation that finds it.
     """
@@ -46,6 +47,7 @@ class Stretches(MemoryBuilder):
         self.old = function
         self.decided = decisions
         self.bounds = Bounds(function)
+        self.given = Known(self.bounds.facts, 0)
         self.env: dict[Value, Value] = {}
         self.waiting: dict[Operation, None] = {}
         self.kept: dict[Value, list[Stored]] = {}

@@ -5,6 +5,7 @@ counts: a *window* of x. A window that is known to lie within x needs neither an
 nor checks:
 
 - reading it is a ``view``;
+- adding to one that was just set to zero, once at each place, is writing to it;
 - several writes to one array one after the other, each to nearly all of it, or one to a row that
   was read from an array and would have to be copied first, are an expression in
   which every element is read: ``accumulate`` adds a ``pad``, ``update`` is a choice between a
@@ -35,13 +36,13 @@ from tracegrad.ir.blocks import block_of, covers, nearly_all
 from tracegrad.ir.bounds import Bounds
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import Rewriter
-from tracegrad.ir.sizes import operation_symbols
+from tracegrad.ir.sizes import BINDING, operation_symbols
 from tracegrad.ir.types import Dim, Shape, boolean, symbol, symbols
 from tracegrad.ops.access import full, pad_into, view_of
 from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes import dce
-from tracegrad.schedule.inplace import fill_value
+from tracegrad.schedule.inplace import fill_value, movable
 
 Window: TypeAlias = Map
 """The map of the view that reads a window, or of the pad that writes it."""
@@ -97,7 +98,7 @@ class _Windows(Rewriter):
         ops = list(ops)
         for chain in self._find_chains(ops):
             self.chains.update((op, chain) for op, _ in chain.writes)
-        for op in ops:
+        for op in self._additions_first(ops):
             self._location, self._part = op.location, op.part
             part_of = self.chains.get(op)
             if part_of is None:
@@ -123,7 +124,63 @@ class _Windows(Rewriter):
             block = self._block(op)
             if block is not None:
                 return [view_of(base, op.result.shape, block)]
+        if op.name == "accumulate" and _at_arrays(op):
+            clear = self._cleared(op)
+            if clear is not None:
+                old, v, *indices = self.mapped([clear.operands[0], *op.operands[1:]])
+                written: Value = REGISTRY["update"](old, v, *indices)
+                return [written]
         return super().visit(op)
+
+    # --- additions to zeros
+
+    def _additions_first(self, ops: list[Operation]) -> list[Operation]:
+        """``ops``, with what is added to cleared places computed where these are cleared.
+
+        There all that reads what stood in these places is computed, in one loop if it can be.
+        """
+        for op in [op for op in ops if op.name == "accumulate" and _at_arrays(op)]:
+            clear = None if op in self.chains else self._cleared(op)
+            if clear is None or clear not in ops:
+                continue
+            first, last = ops.index(clear), ops.index(op)
+            needed, read, sizes = {op}, set(op.operands), set(operation_symbols(op))
+            for each in reversed(ops[first + 1 : last]):
+                binds = each.name in BINDING and str(each.attributes["size"]) in sizes
+                if binds or not read.isdisjoint(each.results):
+                    needed.add(each)
+                    read.update(each.operands)
+                    sizes.update(operation_symbols(each))
+            if all(each is op or movable(each) for each in needed):
+                between = ops[first + 1 : last + 1]
+                early = [each for each in between if each in needed]
+                late = [each for each in between if each not in needed]
+                ops = [*ops[: first + 1], *early, *late, *ops[last + 1 :]]
+        return ops
+
+    def _cleared(self, op: Operation) -> Operation | None:
+        """What has just written zeros to the places, all different, that ``op`` adds to."""
+        base, v, *indices = op.operands
+        write = base.op
+        if (
+            write is None
+            or write.name != "update"
+            or write.operands[2:] != tuple(indices)
+            or write.operands[1].type != v.type
+            or self.users[base] != [op]
+        ):
+            return None
+        number = fill_value(write.operands[1])
+        if number is None or number.op is None or number.op.attributes["value"] != 0:
+            return None
+        block, grid = block_of(op), indices[0].shape
+        if block is None or not covers(block, len(grid)):
+            return None
+        inside = all(
+            place.is_inside(self.bounds, grid, size)
+            for place, size in zip(block.places, base.shape, strict=False)
+        )
+        return write if inside else None
 
     def _block(self, op: Operation) -> Window | None:
         """The window that is read at index values which depend on loops."""

@@ -330,22 +330,24 @@ class _Again:
             if trips is None:
                 return STORE * extent(value) if self.whole_arrays else INFINITE
             return STORE * extent(value) / trips
-        return STORE * SHARE * extent(value)
+        share = SHARE
+        if value.rank:
+            share = min(share, 1.0 / (self._trips_within(region) or 1.0))
+        return STORE * share * extent(value)
 
     def _trips_within(self, outer: Region) -> float | None:
-        """How often this region runs in each trip of the loop with the body ``outer``."""
+        """How often this region runs in each trip of the loop with the body ``outer``.
+
+        A loop of unknown length counts as one trip: what the loops around it do is done anyway.
+        """
         path = self.sweep.primal.path(self.region)
         first = next((k for k, (_, region) in enumerate(path) if region is outer), None)
         if first is None or path[first][0].name == "if":
             return None
         total = 1.0
         for op, _ in path[first + 1 :]:
-            if op.name == "while":
-                return None
-            if op.name == "for":
-                count = trip_dimension(op, self.sweep.known)
-                if count is None:
-                    return None
+            count = trip_dimension(op, self.sweep.known) if op.name == "for" else None
+            if count is not None:
                 total *= max(_size(count), 1.0)
         return total
 
