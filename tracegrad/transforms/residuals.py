@@ -324,7 +324,7 @@ class _Again:
         if value.op is not None and value.op.name in ("const", "dim"):
             return 0.0
         if value.rank and written_in_loop(value):
-            trips = self._trips_within(region)
+            trips = self._trips_within(region, extent(value))
             if any(s in self.sweep.inner_sizes for s in type_symbols(value.type)):
                 return INFINITE
             if trips is None:
@@ -332,24 +332,26 @@ class _Again:
             return STORE * extent(value) / trips
         share = SHARE
         if value.rank:
-            share = min(share, 1.0 / (self._trips_within(region) or 1.0))
+            share = min(share, 1.0 / (self._trips_within(region, extent(value)) or 1.0))
         return STORE * share * extent(value)
 
-    def _trips_within(self, outer: Region) -> float | None:
+    def _trips_within(self, outer: Region, least: float) -> float | None:
         """How often this region runs in each trip of the loop with the body ``outer``.
 
-        A loop of unknown length counts as one trip: what the loops around it do is done anyway.
+        A loop of unknown length counts as one trip, if the loops around it have at least ``least``:
+        these run anyway.
         """
         path = self.sweep.primal.path(self.region)
         first = next((k for k, (_, region) in enumerate(path) if region is outer), None)
         if first is None or path[first][0].name == "if":
             return None
-        total = 1.0
+        total, unknown = 1.0, False
         for op, _ in path[first + 1 :]:
             count = trip_dimension(op, self.sweep.known) if op.name == "for" else None
             if count is not None:
                 total *= max(_size(count), 1.0)
-        return total
+            unknown |= count is None and op.name != "if"
+        return None if unknown and total < least else total
 
     def make(self, value: Value, replacement: dict[Value, Value]) -> None:
         """Append what gives ``value`` again; what the region made before it is there."""
