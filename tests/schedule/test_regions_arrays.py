@@ -36,6 +36,33 @@ def test_a_swap_exchanges_buffers():
     assert "np.empty" not in body_of_loop(f)
 
 
+def test_what_reads_an_array_that_a_loop_writes_over_comes_before():
+    def function(x, c):
+        z = c * 0.5
+        a = z * ops.cos(x)  # waits for another value than the loop does
+        (w,) = for_loop(0, 3, [z], lambda i, z: (z * 0.5,))
+        return a, w
+
+    f = built(function, (n,), (n,))
+    assert_all_forms_agree(f, numbers(4), numbers(4, seed=1), compiled=True)
+
+
+def test_what_reads_an_array_that_an_arm_writes_to_comes_before():
+    def function(x, c):
+        z = c * 0.5
+        a = z * ops.cos(x)
+        (w,) = branch(
+            ops.index(x, int_(0)) > 0.0,
+            lambda: [ops.update(z, constant(7.0), int_(1))],
+            lambda: [z],
+        )
+        return a, w
+
+    f = built(function, (n,), (n,))
+    assert_all_forms_agree(f, numbers(4), numbers(4, seed=1))
+    assert_all_forms_agree(f, -numbers(4), numbers(4, seed=1))
+
+
 def test_rotating_three_arrays_costs_nothing():
     def rotate(x):
         def trip(i, a, b, c):

@@ -39,6 +39,7 @@ from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.counted import count_from_zero
 from tracegrad.schedule.graph import captures
 from tracegrad.schedule.inplace import (
+    EXTERNAL,
     WRITES,
     Copy,
     decide,
@@ -475,6 +476,9 @@ class _Regions(Stretches):
                 del self.waiting[value.op]
                 self.env[value] = self.transposed(self.env[base], value.hint)
         self._flush(needed, None, op)
+        # What reads an array that was only made just now must be done, too, before it is written.
+        made = {each for v in needed for each in self.decided.origins.get(v, ())}
+        self._flush([], made - {EXTERNAL}, op)
         assert all(v in self.env for v in needed if fill_value(v) is None)
 
     def _for(self, op: Operation) -> None:
