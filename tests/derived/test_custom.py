@@ -172,6 +172,9 @@ def test_wrong_rules_are_refused():
     f.defvjp(lambda x: (x, x), lambda res, bar: (np.ones(3),))
     with pytest.raises(ArgumentError, match="shape"):
         tg.grad(f)(1.0)
+    f.defvjp(lambda x: (x, x), lambda res, bar: None)
+    with pytest.raises(ArgumentError, match="returns None"):
+        tg.grad(f)(1.0)
 
 
 def test_checkpointed_functions_have_the_same_derivatives():

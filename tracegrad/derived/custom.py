@@ -205,6 +205,11 @@ class CustomVJP(_Custom):
 
     def _cotangents(self, gave: Any, moved: list[Any], counts: list[int]) -> list[Any]:
         """One cotangent (or None) per leaf of the arguments."""
+        if gave is None:
+            raise ArgumentError(
+                f"the backward rule of {self._name} returns None, as if it had no return",
+                way_out="return a tuple with one cotangent (or None) per argument",
+            )
         if isinstance(gave, list):
             gave = tuple(gave)
         if not isinstance(gave, tuple):
