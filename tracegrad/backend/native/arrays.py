@@ -25,7 +25,10 @@ TOO_BIG = (
 NO_MEMORY = "Allocation failed (probably too large)."
 
 _HEADER = 64
-"""Bytes before the first element of scratch memory: its count, and what to free."""
+"""Bytes before the first element of scratch memory: its count, what to free, its own bytes."""
+
+_CAPACITY = _HEADER - 24
+"""How many bytes before the first element its own bytes stand."""
 
 _STACK = 4096
 """Bytes of scratch memory that a kernel has on the stack."""
@@ -83,6 +86,8 @@ done:
   store ptr %raw, ptr %origin
   %freeing = getelementptr i8, ptr %data, i64 -{_HEADER - 16}
   store ptr %how, ptr %freeing
+  %capacity = getelementptr i8, ptr %data, i64 -{_CAPACITY}
+  store i64 %size, ptr %capacity
   ret ptr %data
 }}"""
 
@@ -429,14 +434,63 @@ class Arrays:
         writer.start(grow)
         twice = op(f"mul i64 {before}, 2")
         larger = self.scalars.extremum("max", length, Number(I64, twice)).text
-        longer = self.make(view.type, (larger, *view.shape[1:]), zero=True, shared=shared)
-        self.move(longer.data, view.data, self.bytes(view))
+        longer = self._grown(view, larger, shared)
         made = writer.block
+        writer.jump(end)
         writer.start(end)
         data = op(f"phi ptr [ {view.data}, %{kept} ], [ {longer.data}, %{made} ]")
         size = op(f"phi i64 [ {before}, %{kept} ], [ {larger}, %{made} ]")
         owner = op(f"phi ptr [ {view.owner}, %{kept} ], [ {longer.owner}, %{made} ]")
         return View(view.type, data, (size, *view.shape[1:]), owner, shared)
+
+    def _grown(self, view: View, larger: str, shared: bool) -> View:
+        """An array of more rows, the others zero: in the memory that it has, where that is enough.
+
+        Else in new memory, as much as the last call needed here: a call like the one before
+        grows once, and what it grows to waits in the pool.
+        """
+        if shared:
+            longer = self.make(view.type, (larger, *view.shape[1:]), zero=True, shared=True)
+            self.move(longer.data, view.data, self.bytes(view))
+            return longer
+        writer, op = self.writer, self.writer.op
+        grown = View(view.type, view.data, (larger, *view.shape[1:]), view.owner)
+        self._check(view.type, grown.shape)
+        old, new = self.bytes(view), self.bytes(grown)
+        here, elsewhere, end = (writer.label(n) for n in ("here", "elsewhere", "grown"))
+        before = f"@rows.{len(writer.module.definitions)}"
+        writer.module.define(before[1:], f"{before} = internal global i64 0")
+        last = op(f"load atomic i64, ptr {before} monotonic, align 8")
+        # Memory of ours has a header before its first element; what a caller gave has none.
+        none = writer.slot("i64", "0")
+        writer.do(f"store i64 0, ptr {none}")
+        ours = op(f"icmp eq ptr {view.owner}, {view.data}")
+        header = op(f"getelementptr i8, ptr {view.data}, i64 -{_CAPACITY}")
+        capacity = op(f"load i64, ptr {op(f'select i1 {ours}, ptr {header}, ptr {none}')}")
+        writer.branch(op(f"icmp ule i64 {new}, {capacity}"), here, elsewhere)
+        writer.start(here)
+        self.retain(view.owner, False)
+        kept = writer.block
+        writer.jump(end)
+        writer.start(elsewhere)
+        room = self.scalars.extremum("max", Number(I64, larger), Number(I64, last)).text
+        made = self.make(view.type, (room, *view.shape[1:]), large=True)
+        self.move(made.data, view.data, old)
+        moved = writer.block
+        writer.jump(end)
+        writer.start(end)
+        data = op(f"phi ptr [ {view.data}, %{kept} ], [ {made.data}, %{moved} ]")
+        owner = op(f"phi ptr [ {view.owner}, %{kept} ], [ {made.owner}, %{moved} ]")
+        fewer = op(f"sub i64 {last}, {op(f'lshr i64 {last}, 3')}")
+        first = op(f"icmp eq ptr {data}, {view.data}")
+        least = op(f"select i1 {first}, i64 {last}, i64 {fewer}")
+        kept_rows = self.scalars.extremum("max", Number(I64, larger), Number(I64, least)).text
+        writer.do(f"store atomic i64 {kept_rows}, ptr {before} monotonic, align 8")
+        function = writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
+        rest = op(f"getelementptr i8, ptr {data}, i64 {old}")
+        count = op(f"sub i64 {new}, {old}")
+        writer.do(f"call void {function}(ptr {rest}, i8 0, i64 {count}, i1 false)")
+        return View(view.type, data, grown.shape, owner)
 
     def positions(self, view: View, shared: bool) -> View:
         """``np.flatnonzero`` of a vector: counted first, then written down."""
