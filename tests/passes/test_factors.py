@@ -53,7 +53,7 @@ def assert_same(function, compiled=False):
         for found, right in zip(evaluate(new, *args), expected, strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-9)
         if kernel is not None:
-            np.testing.assert_allclose(kernel.dispatcher(*args), expected[0], rtol=1e-9)
+            np.testing.assert_allclose(kernel.entry_point(*args), expected[0], rtol=1e-9)
     return new
 
 
@@ -158,7 +158,7 @@ def test_a_singular_matrix_raises_where_it_did(op):
       }}
       return %x""")
     assert "lu" in names(shared_factors(function))
-    f = compile_function(function, KernelOptions()).dispatcher
+    f = compile_function(function, KernelOptions()).entry_point
     assert np.all(f(np.ones((3, 3)), np.ones(3), 0) == -np.inf)
     with pytest.raises(np.linalg.LinAlgError, match="Singular"):
         f(np.ones((3, 3)), np.ones(3), 2)
