@@ -237,6 +237,45 @@ def shape(size):
     )
 
 
+ENDS = """
+    func @f(%u: f64[n, m]) -> (f64, f64, f64[n - 1, m], f64[n - 1, m]) {
+      %all: f64[n, m] = square(%u)
+      %s: f64 = sum(%all) {axes=(0, 1)}
+      %a: f64[n - 1, m] = view(%u) {shape=(n - 1, m), map=[#0 + 1, #1]}
+      %b: f64[n - 1, m] = view(%u) {shape=(n - 1, m), map=[#0, #1]}
+      %d: f64[n - 1, m] = subtract(%a, %b)
+      %r: f64[n - 1, m] = sqrt(%d)
+      %t: f64 = sum(%r) {axes=(0, 1)}
+      %g: f64[n - 1, m] = multiply(%r, %d)
+      return %s, %t, %g, %r
+    }"""
+
+
+def test_neighbours_that_end_alike_share_one_test_and_what_they_compute():
+    found = counts(scheduled(ENDS))
+    assert (found["for"], found["if"], found["sqrt"], found["subtract"]) == (2, 1, 1, 1)
+    rng = np.random.default_rng(0)
+    for shape in ((1, 3), (2, 1), (3, 0), (5, 4)):
+        assert_same_results(parse(ENDS), np.sort(rng.uniform(size=shape), axis=0))
+
+
+def test_what_ends_elsewhere_has_a_test_of_its_own():
+    text = ENDS.replace("multiply(%r, %d)", "multiply(%r, %d)\n" + OTHER_END).replace(
+        "return %s, %t, %g", "return %s, %o, %g"
+    )
+    assert counts(scheduled(text))["if"] == 3
+    rng = np.random.default_rng(0)
+    for shape in ((2, 1), (3, 0), (5, 4)):
+        assert_same_results(parse(text), np.sort(rng.uniform(size=shape), axis=0))
+
+
+OTHER_END = """
+      %c: f64[n - 2, m] = view(%r) {shape=(n - 2, m), map=[#0, #1]}
+      %q: f64[n - 2, m] = square(%c)
+      %o: f64 = sum(%q) {axes=(0, 1)}
+"""
+
+
 @pytest.mark.parametrize("start", range(0, 200, 20))
 def test_random_slices_and_pads(start):
     for seed in range(start, start + 20):

@@ -68,6 +68,18 @@ def in_a_loop(x):
     return total
 
 
+def running_log_sum_exp(x):
+    top = np.max(x, axis=1, keepdims=True)
+    return np.sum((top + np.log(np.cumsum(np.exp(x - top), axis=1))) * x)
+
+
+def risk_sets(x):
+    eta = x[:, 0]
+    top = np.max(eta)
+    at_risk = np.cumsum(np.exp(eta - top)[::-1])[::-1]
+    return np.sum(x[:, 1] ** 2 * (eta - np.log(at_risk) - top))
+
+
 CANCEL = [
     log_sum_exp,
     softmax,
@@ -79,6 +91,8 @@ CANCEL = [
     log_of_two,
     norm_without_overflow,
     in_a_loop,
+    running_log_sum_exp,
+    risk_sets,
 ]
 
 # --- what looks the same, and is not ------------------------------------------------------------
@@ -114,6 +128,16 @@ def read_elsewhere(x):
 def returned(x):
     top = np.max(x)
     return top + np.log(np.sum(np.exp(x - top))), 3.0 * top
+
+
+def running_over_other_rows(x):
+    top = np.max(x, axis=1, keepdims=True)
+    return np.sum((top + np.log(np.cumsum(np.exp(x - top), axis=0))) ** 2)
+
+
+def running_sums_of_differences(x):
+    top = np.max(x, axis=1, keepdims=True)
+    return np.sum((np.cumsum(x - top, axis=1) + top) ** 2)
 
 
 def beside_a_number(x):
@@ -159,6 +183,8 @@ REMAIN = [
     put_back_at_another_scale,
     read_elsewhere,
     returned,
+    running_over_other_rows,
+    running_sums_of_differences,
     beside_a_number,
     filled_with_a_number,
     norm_squared_too_often,

@@ -51,12 +51,23 @@ def write_loop(low: Lowering, loop: Loop) -> None:
 
 
 def write_items(low: Lowering, items: Sequence[Item]) -> None:
-    for item in items:
-        _write_item(low, item)
+    """The items of a loop body; neighbours that end where each other ends share their test."""
+    start = 0
+    while start < len(items):
+        ends = _ends(low, items[start])
+        stop = start + 1
+        if any(ends):
+            while stop < len(items) and _ends(low, items[stop]) == ends:
+                stop += 1
+        _write_tested(low, items[start:stop], *ends)
+        start = stop
 
 
-def _write_item(low: Lowering, item: Item) -> None:
-    """One item of a loop body, within a test where its extents end before the loop does."""
+Pair = tuple[int, int]
+
+
+def _ends(low: Lowering, item: Item) -> tuple[dict[int, Dim], Pair | None]:
+    """What ``item`` needs that is not known here: axes with extents to keep to, and its pair."""
     needed: dict[int, Dim] | None = None
     for stmt in statements_in([item]):
         extents = {a: e for a, e in stmt.extents.items() if a in low.bound}
@@ -64,55 +75,68 @@ def _write_item(low: Lowering, item: Item) -> None:
             needed = extents
         else:
             needed = {a: e for a, e in needed.items() if extents.get(a) == e}
-    tests = _tests_of_pairs(low, item)
+    unknown = {
+        axis: extent
+        for axis, extent in (needed or {}).items()
+        if not any(non_negative(extent - high) for high in low.bound[axis].highs)
+    }
+    return unknown, _pair_to_test(low, item)
+
+
+def _write_tested(
+    low: Lowering, items: Sequence[Item], ends: dict[int, Dim], pair: Pair | None
+) -> None:
+    """Items of a loop body, within one test of what they need."""
     saved: dict[int, Binding] = {}
-    for axis, extent in (needed or {}).items():
+    tests: list[Value] = []
+    if pair is not None:
+        outer, inner = (low.bound[a].variable for a in pair)
+        tests.append(low.writer.emit("less", (inner, outer)))
+    for axis, extent in ends.items():
         binding = low.bound[axis]
-        if any(non_negative(extent - high) for high in binding.highs):
-            continue
         if any(non_negative(low_ - extent) for low_ in binding.lows):
             return
         saved[axis] = binding
         writer = low.writer
         tests.append(writer.emit("less", (binding.variable, writer.dim(extent))))
     if not tests:
-        _write_bare(low, item)
+        for item in items:
+            _write_bare(low, item)
         return
-    assert needed is not None
     depth = low.writer.level.depth + 1
     for axis, b in saved.items():
-        low.bound[axis] = replace(b, highs=(*b.highs, needed[axis]), depth=depth)
-    _write_in_arm(low, item, tests)
+        low.bound[axis] = replace(b, highs=(*b.highs, ends[axis]), depth=depth)
+    _write_in_arm(low, items, tests)
     low.bound.update(saved)
 
 
-def _tests_of_pairs(low: Lowering, item: Item) -> list[Value]:
-    """The test for a sum over pairs where both loops are open, and go over all of them."""
+def _pair_to_test(low: Lowering, item: Item) -> Pair | None:
+    """The axes of a sum over pairs where both loops are open, and go over all of them."""
     pairs = {stmt.below for stmt in statements_in([item])}
     if len(pairs) != 1:
-        return []  # what is in it has a test of its own
+        return None  # what is in it has a test of its own
     (ends,) = pairs
     if ends is None or ends in low.pairs or not all(a in low.bound for a in ends):
-        return []
-    outer, inner = (low.bound[a].variable for a in ends)
-    return [low.writer.emit("less", (inner, outer))]
+        return None
+    return ends
 
 
-def _write_in_arm(low: Lowering, item: Item, tests: Sequence[Value]) -> None:
-    """``item`` under a condition; its registers get a value (zero) where that fails."""
+def _write_in_arm(low: Lowering, items: Sequence[Item], tests: Sequence[Value]) -> None:
+    """``items`` under a condition; their registers get a value (zero) where that fails."""
     writer = low.writer
     condition = tests[0]
     for test in tests[1:]:
         condition = writer.emit("logical_and", (condition, test))
     writer.open_arm()
     arm = writer.level
-    _write_bare(low, item)
-    # Only what the item defines: an element that it merely loaded is not there otherwise.
-    defined = {stmt.node for stmt in statements_in([item]) if low.storage[stmt].dims is None}
+    for item in items:
+        _write_bare(low, item)
+    # Only what the items define: an element that they merely loaded is not there otherwise.
+    defined = {stmt.node for stmt in statements_in(items) if low.storage[stmt].dims is None}
     keys = [key for key in arm.memo if key[0] in defined]
     values = [writer.memo[key] for key in keys]
     zeros = [writer.constant(0, v.dtype) for v in values]
-    for stmt in statements_in([item]):
+    for stmt in statements_in(items):
         low.complete[stmt] = min(low.complete.get(stmt, 0), writer.level.depth - 1)
     results = writer.close_arm(condition, values, zeros)
     for key, value in zip(keys, results, strict=True):

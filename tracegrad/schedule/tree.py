@@ -296,16 +296,22 @@ class TreeBuilder:
     def _apart(self, axis: int, group: list[Stmt], bound: dict[int, str]) -> set[Stmt]:
         """What has a loop over ``axis`` of its own: heavy values, and what is made of them.
 
-        Nothing if all rows end up in one loop only when the heavy values stay among them: rows
-        that are read for one product and again for the next should be read once.
+        They are kept from being vectorised by row loops, and by scans along the axis. Nothing if
+        all rows end up in one loop only when the heavy values stay among them: rows that are read
+        for one product and again for the next should be read once.
         """
-        if any(t.pair or t.node.kind in ("scan", "scatter") for t in group):
+        scans = {t for t in group if t.node.kind == "scan"}
+        if any(t.pair or t.node.kind == "scatter" for t in group):
+            return set()
+        if any(self._unbound(t, bound) != [Key(axis)] or t.out != t.domain for t in scans):
+            return set()
+        if any(t.domain[t.node.attributes["axis"]] != axis for t in scans):
             return set()
         if self.program.size(group[0].extents[axis]) < LEAST_VECTOR:
             return set()
         rows = {t for t in group if len(self._unbound(t, bound)) > 1}
-        heavy = {t for t in group if t.node.heavy and t not in rows}
-        if not rows or not (heavy or self._sums_rows(axis, rows)):
+        heavy = {t for t in group if t.node.heavy and t not in rows | scans}
+        if not (rows or scans) or not (heavy or (not scans and self._sums_rows(axis, rows))):
             return set()
         if not heavy:
             # Row sums that stand alone are computed four at a time.
@@ -316,7 +322,7 @@ class TreeBuilder:
             if t in rows:
                 if not t.deps.isdisjoint(after_rows):
                     return set()
-            elif t in heavy or not t.deps.isdisjoint(vectors):
+            elif t not in scans and (t in heavy or not t.deps.isdisjoint(vectors)):
                 vectors.add(t)
                 if not t.deps.isdisjoint(rows | after_rows):
                     after_rows.add(t)

@@ -319,6 +319,14 @@ def _reduced(op: Operation, given: Given) -> Growth | None:
     return replace(growth, axes=tuple(a - sum(g < a for g in gone) for a in growth.axes))
 
 
+def _scanned(op: Operation, given: Given) -> Growth | None:
+    """Running sums of what is scaled by one factor."""
+    growth = given[0]
+    if growth is None or not growth.scaled or op.attributes["axis"] in growth.axes:
+        return None
+    return growth
+
+
 def _contracted(op: Operation, given: Given) -> Growth | None:
     """`dot` sums over the last axis of the one operand and the first of the other."""
     growth = _only(given)
@@ -362,6 +370,7 @@ _RULES: dict[str, Rule] = {
     "cast": _cast,
     "stop_gradient": _stopped,
     "sum": _reduced,
+    "cumsum": _scanned,
     "max": _reduced,
     "min": _reduced,
     "dot": _contracted,

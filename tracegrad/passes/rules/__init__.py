@@ -12,6 +12,7 @@ from tracegrad.passes.rules import signs as signs
 from tracegrad.passes.rules import selection as selection
 from tracegrad.passes.rules import quotients as quotients
 from tracegrad.passes.rules import reductions as reductions
+from tracegrad.passes.rules import scans as scans
 from tracegrad.passes.rules import products as products
 from tracegrad.passes.rules import solutions as solutions
 from tracegrad.passes.rules import symmetry as symmetry
