@@ -40,7 +40,8 @@ it replaces in the following order, of which the first difference decides:
    it meets one;
 5. the axis of a reduction of a symmetric operand, which only grows; the order of a difference that
    exists the other way round already;
-6. the choices within an arm of a choice by the same condition.
+6. the choices within an arm of a choice by the same condition;
+7. how many additions stand between pads with strides that are terms of one sum.
 
 No rule turns ``-(a - b)`` into ``b - a``: it would undo 5.
 """

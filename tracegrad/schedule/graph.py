@@ -25,6 +25,7 @@ from tracegrad.ir.types import ArrayType, Dim, DType, Shape, boolean
 from tracegrad.schedule.contractions import sum_of
 from tracegrad.schedule.picked import added_to_rows, is_zero
 from tracegrad.schedule.scatters import additions
+from tracegrad.schedule.strided import interleaved, strided_pad
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
 SCANS = frozenset({"cumsum", "cumprod", "recurrence"})
@@ -264,6 +265,8 @@ class Graph:
             return operands[0]
         if name == "logaddexp" and all(x.type.dtype is type.dtype for x in operands):
             return self._log_of_sum(op, operands[0], operands[1], value)
+        if name == "add" and (made := interleaved(self, operands, op, value)) is not None:
+            return made
         if op.opdef.kind == "elementwise":
             return self.make("ew", name, operands, type, attributes, op, value)
         if name == "const":
@@ -321,10 +324,7 @@ class Graph:
         map: ViewMap = op.attributes["map"]
         if all(step in (1, -1) for axis, _, step in map if axis is not None):
             return self._scaled_pad(op, base, value)
-        part = self.make("part", "part", (base,), base.type, {"map": map}, op, None, unique=True)
-        return self.make(
-            "assemble", "pad", (part,), value.type, {"fill": 0}, op, value, unique=True
-        )
+        return strided_pad(self, [(base, map)], op, value)
 
     def _log_of_sum(self, op: Operation, x: Node, y: Node, value: Value) -> Node:
         """``max(x, y) + log1p(exp(-|x - y|))``, by functions that have vector code.

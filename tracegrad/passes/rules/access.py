@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracegrad.ir.core import Value
+from tracegrad.ir.core import Operation, Value
 from tracegrad.ir.types import Dim, Shape
 from tracegrad.ops.access import (
     FEW,
@@ -18,7 +18,7 @@ from tracegrad.ops.access import (
 )
 from tracegrad.ops.access_samples import Map
 from tracegrad.ops.registry import REGISTRY
-from tracegrad.passes.table import EXACT, rule
+from tracegrad.passes.table import EXACT, ROUNDING, rule
 from tracegrad.passes.values import free_axes, is_zero, made_by, operand_of
 
 
@@ -156,6 +156,54 @@ def add_pads(x: Value, y: Value) -> Value | None:
         return None
     a, b = left.operands[0], right.operands[0]
     return pad_into(a + b, x.shape, left.attributes["map"]) if a.shape == b.shape else None
+
+
+@rule("add", mark=ROUNDING, commutes=True)
+def add_strided_pads(x: Value, y: Value) -> Value | None:
+    """Terms put in at strides are added to each other first: they go to one array, part by part.
+
+    Sums of three terms or more in another order: an overflow on the way may differ.
+
+    x: f64[k], y: f64[n], z: f64[n], w: f64[n]
+    p = pad(y, shape=(k,), map=((0, 0, 2),))
+    q = pad(z, shape=(k,), map=((0, 1, 2),))
+    add(add(x, p), q) → add(x, add(p, q))
+    add(add(p, q), pad(w, shape=(k,), map=((0, 0, 2),)))
+    → add(pad(add(y, w), shape=(k,), map=((0, 0, 2),)), q)
+    """
+    terms = _strided_pads(y)
+    if not terms or not x.dtype.is_float or x.shape != y.shape:
+        return None
+    others = _strided_pads(x)
+    if not others:
+        op = made_by(x, "add")
+        for p, q in (op.operands, op.operands[::-1]) if op is not None else ():
+            if p.shape == q.shape and _strided_pads(q):
+                return p + (q + y)
+        return None
+    merged: dict[tuple[Map, Shape], Value] = {}
+    for pad in (*others, *terms):
+        v = pad.operands[0]
+        place = pad.attributes["map"], v.shape
+        merged[place] = merged[place] + v if place in merged else v
+    if len(merged) == len(others) + len(terms):
+        return None
+    first, *rest = (pad_into(v, x.shape, map) for (map, _), v in merged.items())
+    for term in rest:
+        first = first + term
+    return first
+
+
+def _strided_pads(value: Value) -> list[Operation]:
+    """The terms of ``value``, if all of them are pads with strides."""
+    op = value.op
+    if op is not None and op.name == "add":
+        left, right = (_strided_pads(v) for v in op.operands)
+        return left + right if left and right else []
+    if op is None or op.name != "pad":
+        return []
+    steps = [step for axis, _, step in op.attributes["map"] if axis is not None]
+    return [op] if any(abs(step) > 1 for step in steps) else []
 
 
 @rule("reshape", mark=EXACT)
