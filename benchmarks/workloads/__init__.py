@@ -11,6 +11,7 @@ def all_cases() -> list[Case]:
         alignment,
         american_option,
         attention,
+        attitude,
         audio_filter,
         black_scholes,
         bundle,
@@ -34,8 +35,10 @@ def all_cases() -> list[Case]:
         mlp,
         nbody,
         pairs,
+        queues,
         reaction,
         recurrence,
+        registration,
         ring,
         rnn,
         rosenbrock,
@@ -46,6 +49,7 @@ def all_cases() -> list[Case]:
         springs,
         tridiagonal,
         word_pairs,
+        yield_curves,
     )
 
     modules = (
@@ -86,6 +90,10 @@ def all_cases() -> list[Case]:
         word_pairs,
         ring,
         american_option,
+        yield_curves,
+        registration,
+        queues,
+        attitude,
         calls,
     )
     return [case for module in modules for case in module.CASES]

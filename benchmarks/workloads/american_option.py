@@ -1,4 +1,4 @@
-"""An American option by a binomial tree: rows that get shorter, in place. No one tuned for it."""
+"""An American option by a binomial tree: rows that get shorter, in place."""
 
 from functools import partial
 
@@ -119,7 +119,6 @@ CASES = [
         tiny=partial(inputs, 7),
         sized=lambda extra: inputs(9 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": price_scan, "autograd": None, "pytensor": None, "casadi": None},
         elements=80_000,
     ),

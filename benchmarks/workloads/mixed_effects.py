@@ -1,4 +1,4 @@
-"""Robust regression with an offset for each group: one pass over rows. No one tuned for it."""
+"""Robust regression with an offset for each group: one pass over rows."""
 
 from functools import partial
 
@@ -61,7 +61,6 @@ CASES = [
         limit=loss_adjoint,
         tiny=partial(inputs, 12, 3, 4),
         sized=lambda extra: inputs(20 + 3 * extra, 4 + extra, 13 + extra),
-        untuned=True,
         texts={"pytensor": loss, "casadi": None},
     ),
 ]

@@ -1,4 +1,4 @@
-"""Lorenz's model of weather on a ring, by Runge and Kutta, with rolls. No one tuned for it."""
+"""Lorenz's model of weather on a ring, by Runge and Kutta, with rolls."""
 
 from functools import partial
 
@@ -158,7 +158,6 @@ CASES = [
         tiny=partial(inputs, 10, 4),
         sized=lambda extra: inputs(12 + extra, 5 + 2 * extra),
         group="loop",
-        untuned=True,
         texts={"jax": misfit_scan, "autograd": None, "casadi": None},
         elements=4000,
     ),

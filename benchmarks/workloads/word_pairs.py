@@ -1,4 +1,4 @@
-"""Vectors of words from pairs and random others: gathers, dots, sigmoids. No one tuned for it."""
+"""Vectors of words from pairs and random others: gathers, dots, sigmoids."""
 
 from functools import partial
 
@@ -71,7 +71,6 @@ CASES = [
         limit=loss_adjoint,
         tiny=partial(inputs, 6, 3, 8, 2),
         sized=lambda extra: inputs(9 + extra, 10 + extra, 30 + 2 * extra, 11 + extra),
-        untuned=True,
         texts={"autograd": None, "pytensor": None, "casadi": None},
     ),
 ]
