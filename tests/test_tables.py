@@ -217,6 +217,40 @@ def test_a_dataclass():
     assert after == count
 
 
+@dataclass
+class Emptying:
+    w: np.ndarray
+
+    def __getattribute__(self, name):
+        found = object.__getattribute__(self, name)
+        if name == "w" and Emptying.around is not None:
+            Emptying.around.clear()
+            gc.collect()
+            np.full(2000, 7.0)  # might get its memory
+        return found
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_property_that_empties_the_list_it_is_in(first):
+    Emptying.around = None
+    f = tg.jit(lambda xs: np.sum(xs[0].w * xs[1]) if first else np.sum(xs[1].w * xs[0]))
+
+    def items():
+        found = [Emptying(np.full(2000, 2.0)), np.full(2000, 3.0)]
+        return found if first else found[::-1]
+
+    assert warm(f, items()) == 12000.0
+    assert is_table(f)
+    for _ in range(20):
+        Emptying.around = items()
+        try:
+            assert f(Emptying.around) == 12000.0
+        except (tg.TracegradError, TypeError, IndexError, ValueError):
+            pass  # the general way finds an empty list
+        assert not Emptying.around
+    Emptying.around = None
+
+
 OFFSET = np.array([1.0, 2.0])
 FACTOR = 2.0
 

@@ -74,7 +74,7 @@ class Place:
 
 def _is_users(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    if file.startswith((_PACKAGE, "<frozen ")) and not file.startswith(_DEMONSTRATION):
+    if file.startswith((_PACKAGE, "<tracegrad ", "<frozen ")) and not file.startswith(_DEMONSTRATION):
         return False
     name = frame.f_globals.get("__name__", "")
     root = name.partition(".")[0] if isinstance(name, str) else ""

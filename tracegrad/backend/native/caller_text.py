@@ -41,7 +41,7 @@ class _Caller:
         self.filled = writer.slot("i64", "0")
         """How many arguments are passed; each is held."""
         self.owned, self.owning = writer.slot(room), writer.slot("i64", "0")
-        """Values that are nobody else's, and how many there are."""
+        """Values that are held: nobody else's, or parts of what may change; and how many there are."""
         self.depth = writer.slot("i64", "0")
         """How many parts there are."""
         self.made = writer.slot("i64", "0")
@@ -183,14 +183,22 @@ class _Caller:
             elif step is Step.ATTRIBUTE:
                 item = writer.call("PyObject_GetAttr", "ptr", f"ptr {value}", f"ptr {p}")
                 self._only_if(op(f"icmp ne ptr {item}, null"), self.miss)
+            else:
+                items = op(f"getelementptr i8, ptr {value}, i64 {TUPLE_ITEMS}")
+                place = op(f"ptrtoint ptr {p} to i64")
+                if step is Step.LISTED:
+                    # A property may have made it shorter since its length was looked at.
+                    there = op(f"icmp slt i64 {place}, {self._field(value, _SIZE, 'i64')}")
+                    self._only_if(there, self.miss)
+                    items = op(f"load ptr, ptr {items}")
+                item = self._item(items, place)
+            if step in (Step.KEY, Step.CELL, Step.LISTED):
+                # A property that is read later may change what this came from.
+                writer.call("Py_IncRef", "void", f"ptr {item}")
+            if step in (Step.KEY, Step.CELL, Step.LISTED, Step.ATTRIBUTE):
                 owning = op(f"load i64, ptr {self.owning}")
                 do(f"store ptr {item}, ptr {self._at(self.owned, owning)}")
                 do(f"store i64 {op(f'add i64 {owning}, 1')}, ptr {self.owning}")
-            else:
-                items = op(f"getelementptr i8, ptr {value}, i64 {TUPLE_ITEMS}")
-                if step is Step.LISTED:
-                    items = op(f"load ptr, ptr {items}")
-                item = self._item(items, op(f"ptrtoint ptr {p} to i64"))
             do(f"store ptr {item}, ptr {self._at(self.values, b)}")
 
     def _run(self, table: str, count: str) -> None:
