@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS = (_PACKAGE, "<tracegrad ", "<frozen ")
 _DEMONSTRATION = os.path.join(_PACKAGE, "inspect", "")  # its models are written as users' are
 
 
@@ -74,7 +75,7 @@ class Place:
 
 def _is_users(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    if file.startswith((_PACKAGE, "<tracegrad ", "<frozen ")) and not file.startswith(_DEMONSTRATION):
+    if file.startswith(_OURS) and not file.startswith(_DEMONSTRATION):
         return False
     name = frame.f_globals.get("__name__", "")
     root = name.partition(".")[0] if isinstance(name, str) else ""

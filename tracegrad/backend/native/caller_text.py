@@ -41,7 +41,7 @@ class _Caller:
         self.filled = writer.slot("i64", "0")
         """How many arguments are passed; each is held."""
         self.owned, self.owning = writer.slot(room), writer.slot("i64", "0")
-        """Values that are held: nobody else's, or parts of what may change; and how many there are."""
+        """Values that are held, as nobody else's or part of what may change, and how many."""
         self.depth = writer.slot("i64", "0")
         """How many parts there are."""
         self.made = writer.slot("i64", "0")
