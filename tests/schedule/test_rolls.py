@@ -167,3 +167,26 @@ def test_the_sign_of_zero_and_what_is_no_number_move_too():
 def test_the_array_form_says_roll():
     gradient = tg.grad(smoothness)
     assert "np.roll(u, -1, axis=0)" in gradient.inspect_source(np.ones((9, 9)), form="array")
+
+
+def of_picked_rows(u, k):
+    return np.sum(np.roll(u[k], 1, axis=0) * u**2) + np.sum(np.roll(u[k], -1, axis=1) * u**2)
+
+
+def added_to_picked_rows(u, k):
+    v = u * 1.0
+    np.subtract.at(v, k, np.roll(v, 1, axis=0))
+    return np.sum((v + u) ** 2)
+
+
+@pytest.mark.parametrize("f", [of_picked_rows, added_to_picked_rows])
+def test_an_index_is_read_only_where_its_element_counts(f):
+    f_grad = tg.grad(f)
+    for n in (3, 5, 12):
+        around = np.full(n + 2, 10**6)
+        k = around[1:-1]  # what stands beside it would be out of bounds
+        k[:] = np.arange(n) * 2 % n
+        u = np.cos(np.arange(n * 7.0)).reshape(n, 7)
+        dot = np.sin(np.arange(n * 7.0)).reshape(n, 7)
+        slope = (f(u + 1e-6 * dot, k) - f(u - 1e-6 * dot, k)) / 2e-6
+        assert np.isclose(np.sum(f_grad(u, k) * dot), slope, rtol=1e-6)

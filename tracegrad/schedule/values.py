@@ -306,6 +306,10 @@ class Evaluator:
         buffer = node.value if stmt is None else self.buffers.get(node)
         if packed or buffer is None or not node.rank or (stmt is None and node.kind != "input"):
             return None
+        places = zip(there, elsewhere, strict=True)
+        looked_up = (e for pair in places if pair[0] != pair[1] for e in pair)
+        if any(isinstance(e.axis, Data) for e in looked_up):
+            return None  # an array of indices has an element for the place that counts alone
         writer = self.writer
         condition, *more = [test for test in tests if test is not None]
         for test in more:
