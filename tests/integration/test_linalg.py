@@ -236,3 +236,29 @@ def test_a_loop_solves_with_the_factors_of_its_matrix():
     tg.check_grads(steps, (V, B[:, 0].copy()), order=2, modes=["rev"])
     with pytest.raises(np.linalg.LinAlgError, match="Singular"):
         f(np.ones((4, 4)), np.ones(4))
+
+
+def a_logarithm_of_its_own(x):
+    if not np.min(x) > 0.0:
+        raise np.linalg.LinAlgError("a logarithm of what is not positive")
+    return np.sum(np.log(x))
+
+
+def test_a_function_raises_linalg_errors_of_its_own():
+    f_grad = tg.grad(a_logarithm_of_its_own)
+    assert np.array_equal(f_grad(np.array([1.0, 2.0])), [1.0, 0.5])
+    with pytest.raises(np.linalg.LinAlgError, match="a logarithm of what is not positive"):
+        f_grad(np.array([1.0, -2.0]))
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        np.diag([2.0, -3.0]),
+        np.array([[1.0, 2.0], [3.0, -7.0]]),
+        np.array([[np.nan, 1.0], [1.0, 1.0]]),
+    ],
+)
+def test_a_matrix_without_a_real_logarithm_is_refused(a):
+    with pytest.raises(np.linalg.LinAlgError, match=r"no real logarithm|Singular"):
+        tg.jit(lambda a: scipy.linalg.logm(a))(a)

@@ -223,9 +223,15 @@ def with_rule(
 # --- raise ------------------------------------------------------------------------------------
 
 
+NUMPYS_EXCEPTIONS = {"np.linalg.LinAlgError": np.linalg.LinAlgError}
+"""By the name that a printed text has for them."""
+
+
 def exception_class(kind: object) -> type[Exception] | None:
-    """The built-in exception of this name, if it can be made from one text."""
-    found = getattr(builtins, kind, None) if isinstance(kind, str) else None
+    """The exception of this name, built-in or NumPy's, if it can be made from one text."""
+    found = None
+    if isinstance(kind, str):
+        found = NUMPYS_EXCEPTIONS.get(kind) or getattr(builtins, kind, None)
     if not isinstance(found, type) or not issubclass(found, Exception):
         return None
     try:
@@ -237,7 +243,7 @@ def exception_class(kind: object) -> type[Exception] | None:
 
 def _raise_type(*, kind: Any, message: Any = None) -> tuple[()]:
     if exception_class(kind) is None:
-        raise TypeError(f"raise: kind must be the name of a built-in exception, not {kind!r}")
+        raise TypeError(f"raise: kind must name a LinAlgError or a built-in exception, not {kind!r}")
     if message is not None and not isinstance(message, str):
         raise TypeError(f"raise: message must be a text or None, not {message!r}")
     return ()
@@ -251,7 +257,7 @@ def _raise(*, kind: str, message: str | None = None) -> NoReturn:
 
 raise_ = structural(
     "raise",
-    doc="""Raise the built-in exception ``kind`` with this message, or with none.
+    doc="""Raise the exception ``kind``, built-in or NumPy's, with this message, or with none.
 
     What follows it in its region is not run. Where it stands in an arm of an ``if`` that has
     results, the arm yields values that nobody sees. Reads and writes that are found to be out of

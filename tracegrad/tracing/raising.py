@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
+from tracegrad.ops.control import NUMPYS_EXCEPTIONS
 from tracegrad.staging import UNBOUND, Site
 from tracegrad.tracing.joining import Torn, Unset
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
+
+_NAMES = {exception: name for name, exception in NUMPYS_EXCEPTIONS.items()}
 
 __all__ = ["raise_here", "raise_if", "settled"]
 
@@ -24,14 +27,14 @@ def raise_here(error: Any) -> None:
     message = str(arguments[0]) if len(arguments) == 1 else ", ".join(map(str, arguments))
     known: Any = object
     for base in reversed(kind.__mro__):
-        known = base if getattr(builtins, base.__name__, None) is base else known
+        known = base if base in _NAMES or getattr(builtins, base.__name__, None) is base else known
     if known is object or not issubclass(known, Exception):
         raise UnsupportedError(
             f"{kind.__name__} can't be raised by a kernel", way_out="raise a built-in exception"
         )
     if known is not kind:
         message = f"{kind.__name__}: {message}" if message else kind.__name__
-    trace.emit_all("raise", kind=known.__name__, message=message)
+    trace.emit_all("raise", kind=_NAMES.get(known, known.__name__), message=message)
 
 
 def raise_if(condition: Tracer, error: type[Exception], message: str) -> None:

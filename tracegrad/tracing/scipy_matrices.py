@@ -34,16 +34,17 @@ def _logarithm(a: Any, one: Any, exact: float, nodes: tuple[tuple[float, float],
     Cheng, Higham, Kenney and Laub (2001), SIAM J. Matrix Anal. Appl. 22, 1112; the approximant in
     partial fractions is Dieci, Morini and Papini's (1996), SIAM J. Matrix Anal. Appl. 17, 570.
     """
-    scale = 1.0
-    while np.max(np.sum(np.abs(a - one), axis=0), initial=0.0) > _NEAR:
+    scale = 1.0  # NaN is far from everything
+    while not np.max(np.sum(np.abs(a - one), axis=0), initial=0.0) <= _NEAR:
         product, steps, far = a, 0, True
         while far:
             if steps == _STEPS:
                 raise np.linalg.LinAlgError(
-                    "logm: the matrix has an eigenvalue that is not positive: no real logarithm"
+                    "logm: no real logarithm: the matrix is not finite or has an eigenvalue that "
+                    "is zero or negative"
                 )
             # One step more once it is as near as the square root of the precision.
-            far = np.max(np.sum(np.abs(product - one), axis=0), initial=0.0) > exact
+            far = not np.max(np.sum(np.abs(product - one), axis=0), initial=0.0) <= exact
             inverse = np.linalg.inv(product)
             a = 0.5 * (a + a @ inverse)
             product = 0.5 * (one + 0.5 * (product + inverse))
