@@ -243,7 +243,9 @@ def exception_class(kind: object) -> type[Exception] | None:
 
 def _raise_type(*, kind: Any, message: Any = None) -> tuple[()]:
     if exception_class(kind) is None:
-        raise TypeError(f"raise: kind must name a LinAlgError or a built-in exception, not {kind!r}")
+        raise TypeError(
+            f"raise: kind must name a LinAlgError or a built-in exception, not {kind!r}"
+        )
     if message is not None and not isinstance(message, str):
         raise TypeError(f"raise: message must be a text or None, not {message!r}")
     return ()
