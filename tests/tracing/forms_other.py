@@ -402,6 +402,8 @@ OTHER = {
         la.expm(S)
         la.expm(V / 8.0)
         la.logm(V)
+        la.expm(np.stack([S, S / 2.0]))
+        la.logm(np.stack([V, V / 2.0]))
         la.solve_banded((1, 1), np.stack([x, 3.0 + x * x, x]), x)
         la.solve_banded((0, 2), np.stack([x, -x, 2.0 + x * x]), np.outer(x, x))
         la.block_diag(A, B, S)

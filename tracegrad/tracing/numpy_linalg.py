@@ -11,12 +11,12 @@ import numpy as np
 
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.core import Value
-from tracegrad.ir.types import ArrayType, i64, product
+from tracegrad.ir.types import ArrayType, product
 from tracegrad.ops.access import reshaped, zeros
 from tracegrad.ops.control import for_loop
 from tracegrad.ops.indexing import index, update
 from tracegrad.ops.linalg import identity
-from tracegrad.ops.registry import REGISTRY, constant
+from tracegrad.ops.registry import REGISTRY
 from tracegrad.tracing.dispatch import implements, implements_by_name, refuse
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
@@ -436,49 +436,6 @@ def scipy_qr(
     if mode != "economic" or pivoting:
         raise refuse("scipy.linalg.qr", f"with mode={mode!r}, pivoting={pivoting!r}")
     return tuple(qr(a))
-
-
-# Coefficients of the numerator of the [13/13] Padé approximant of exp, and the largest 1-norm for
-# which it is as exact as float64: Higham (2005), SIAM J. Matrix Anal. Appl. 26, table 2.3.
-_PADE = (
-    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
-    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0,
-    40840800.0, 960960.0, 16380.0, 182.0, 1.0,
-)  # fmt: skip
-_LARGEST = 5.371920351148152
-
-
-@implements_by_name("scipy.linalg.expm")
-def expm(A: Any) -> Any:
-    x = square(floats(A)[0], "expm")
-    if x.ndim != 2:
-        raise refuse("scipy.linalg.expm", "of a batch")
-    trace = current_trace()
-    size = np.max(np.sum(np.abs(x), axis=0)) / _LARGEST
-    halvings: Any = np.maximum(np.ceil(np.log2(np.where(size > 1.0, size, 1.0))), 0.0)
-    halvings = wrap(trace.emit("stop_gradient", operand(halvings).value))
-    x = np.multiply(x, np.exp2(-halvings))
-    one = unit(x)
-    b = _PADE
-    x2 = x @ x
-    x4 = x2 @ x2
-    x6 = x4 @ x2
-    odd = x @ (
-        x6 @ (b[13] * x6 + b[11] * x4 + b[9] * x2) + b[7] * x6 + b[5] * x4 + b[3] * x2 + b[1] * one
-    )
-    even = (
-        x6 @ (b[12] * x6 + b[10] * x4 + b[8] * x2) + b[6] * x6 + b[4] * x4 + b[2] * x2 + b[0] * one
-    )
-    start = solve(even - odd, even + odd)
-    count = operand(halvings).astype(np.int64)
-
-    def squared() -> Value:
-        (found,) = for_loop(
-            constant(0, i64), count.value, [start.value], lambda k, r: [REGISTRY["dot"](r, r)]
-        )
-        return found
-
-    return wrap(trace.run(squared))
 
 
 @implements_by_name("scipy.linalg.block_diag")
