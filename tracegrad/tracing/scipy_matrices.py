@@ -94,7 +94,7 @@ _NEAR = 0.264
 (2008), Functions of Matrices, table 11.1. One degree more costs a solution and is safe."""
 
 _STEPS = 100
-"""At the most: Newton's steps for a root, and roots. A matrix that has a root takes far fewer."""
+"""Newton's steps for a root, at the most: a matrix that has one takes far fewer."""
 
 
 @functools.cache
