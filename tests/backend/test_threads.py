@@ -1,9 +1,11 @@
 """The pool of threads, and what kernels call to use it."""
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import numba
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import tracegrad as tg
 from tests.eager_threads import eager_threads
 from tracegrad.backend import threads
-from tracegrad.backend.threads import chunk_count, in_parallel, natural
+from tracegrad.backend.threads import chunk_count, in_parallel, natural, pool
 from tracegrad.errors import ArgumentError
 
 
@@ -107,6 +109,65 @@ def test_many_threads_of_the_users_at_once_get_the_same():
     for worker in workers:
         worker.join()
     assert found == [expected] * 1000
+
+
+Chunk = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+
+
+def job(pause=0.0):
+    """A job of two chunks for the pool itself; says whether a worker ran one of them."""
+    who = []
+
+    def chunk(_, number):
+        who.append(threading.get_ident())
+        if pause:
+            time.sleep(pause)
+
+    kept = Chunk(chunk)
+    run = ctypes.CFUNCTYPE(None, Chunk, ctypes.c_void_p, ctypes.c_int64)(pool.address("run"))
+
+    def start():
+        who.clear()
+        run(kept, None, 2)
+        assert len(who) == 2
+        return any(each != threading.get_ident() for each in who)
+
+    return start
+
+
+several_cores = pytest.mark.skipif(threads.cores() < 2, reason="there are no workers")
+
+
+@several_cores
+def test_a_long_job_wakes_workers():
+    start = job(pause=0.01)
+    helped = []
+    for _ in range(20):
+        time.sleep(0.002)
+        helped.append(start())
+    assert sum(helped) > 10
+
+
+@several_cores
+def test_a_short_job_alone_wakes_nobody():
+    def helped():
+        start = job()
+        found = []
+        for _ in range(50):
+            time.sleep(0.002)
+            found.append(start())
+        return sum(found[10:])
+
+    # What else the machine does may make one long: then it wakes workers for a while.
+    assert any(helped() == 0 for _ in range(20))
+
+
+@several_cores
+def test_short_jobs_one_after_the_other_wake_workers():
+    start = job()
+    end = time.monotonic() + 10
+    while not start() or not start():
+        assert time.monotonic() < end
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -10,7 +10,8 @@ chunk and one with a row for each other. Then all is added up in order::
         out = loop_1(0, n, x, w_bar)
     else:
         out_parts = np.empty(chunks)
-        w_bar_parts = np.zeros((max(chunks - 1, 0), m))
+        w_bar_parts = large_empty((max(chunks - 1, 0), m))
+        w_bar_parts.fill(0)
         in_parallel(loop_1, chunks, 0, n, (x, (w_bar, w_bar_parts)), (out_parts,))
         ...
 """
@@ -120,7 +121,8 @@ class ChunkCalls(Values):
         """The arrays of all chunks but the first, in one."""
         name = self.names.new(f"{self._take(array)}_parts", rank=array.rank + 1)
         sizes = ", ".join([f"max({chunks} - 1, 0)", *map(self._size_text, array.shape)])
-        self._line(f"{name} = np.zeros(({sizes}){_kind(array.dtype)})")
+        self._line(f"{name} = large_empty(({sizes}){_kind(array.dtype)})")
+        self._line(f"{name}.fill(0)")
         return name
 
     def _sums(
