@@ -113,11 +113,16 @@ def _buffers(gradient: Any) -> Any:
     )
 
 
+#: So many calls, and what a call goes through is what it stays.
+FIRST_CALLS = 20
+
+
 def _into(case: Case, args: tuple[Any, ...]) -> Contestant:
     compiled: Any = _tracegrad(case, args)
     options = {"out": _buffers(compiled(*args)[1])}
-    # What stands for `into` from then on is made at the first call.
-    compiled.into(*args, **options)
+    # What stands for `into` from then on is made at the first calls.
+    for _ in range(FIRST_CALLS):
+        compiled.into(*args, **options)
     return Contestant(compiled.into, args, options)
 
 
@@ -125,9 +130,11 @@ def _into_entry(case: Case, args: tuple[Any, ...]) -> Contestant:
     """The compiled function that writes to given arrays, called without any checks."""
     compiled: Any = _tracegrad(case, args)
     out = _buffers(compiled(*args)[1])
-    given = compiled.workspace(*args).version.given(scratch=False)
-    arrays = [leaf for leaf in flat(out) if leaf.ndim]
-    return Contestant(given.compiled.entry_point, (*args, *arrays))
+    version = compiled.workspace(*args).version
+    given = version.given(scratch=False)
+    places = zip(version.outputs.results, flat(out), strict=True)
+    arrays = {result: leaf for result, leaf in places if result is not None and leaf.ndim}
+    return Contestant(given.compiled.entry_point, (*args, *given.passed(arrays, None)))
 
 
 def _parallel(case: Case, args: tuple[Any, ...]) -> Callable[..., Any]:

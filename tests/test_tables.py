@@ -1,5 +1,6 @@
 """Calls that machine code takes apart: they do what the function of Python does."""
 
+import functools
 import gc
 import sys
 from collections import namedtuple
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad import tables
 from tracegrad.backend.compile import COMPILER_VARIABLE
 from tracegrad.backend.native.caller import MOST, POSSIBLE
 from tracegrad.calls import CALLS_BEFORE, Tables
+from tracegrad.compiled import Compiled
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="an interpreter that it is not made for")
 
@@ -356,3 +359,33 @@ def test_a_forked_child_makes_no_first_table(monkeypatch):
     g = tg.grad(lambda x: np.sum(x * x))
     warm(g, np.ones(9))
     assert is_table(g)
+
+
+def counted(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        wrapper.calls += 1
+        return function(*args, **kwargs)
+
+    wrapper.calls = 0
+    return wrapper
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_into_that_is_kept_stays_quick(when, monkeypatch):
+    made, slow = counted(tables.table_into), counted(Compiled._into)
+    monkeypatch.setattr(tables, "table_into", made)
+    monkeypatch.setattr(Compiled, "_into", slow)
+    f = tg.value_and_grad(lambda x: np.sum(x * x))
+    x, out = np.array([1.0, 2.0]), np.empty(2)
+    into = f.into if when == "before" else None
+    if into is None:
+        f.into(x, out=out)
+        into = f.into
+    for _ in range(CALLS_BEFORE + 20):
+        value, x_bar = into(x, out=out)
+    assert value == 5.0
+    assert x_bar is out
+    assert np.array_equal(out, [2.0, 4.0])
+    assert made.calls == 1
+    assert slow.calls <= 2

@@ -155,17 +155,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def after_some_calls(
-    direct: Callable[..., Any], tabulate: Callable[[], None]
+    direct: Callable[..., Any], tabulate: Callable[[], Callable[..., Any] | None]
 ) -> Callable[..., Any]:
-    """``direct``, and after `CALLS_BEFORE` calls of it ``tabulate`` is called."""
-    left = CALLS_BEFORE
+    """``direct``; after `CALLS_BEFORE` calls what ``tabulate`` makes, if it makes anything.
+
+    A caller may keep what is returned here: it goes on to be quick.
+    """
+    left, quickest = CALLS_BEFORE, direct
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            tabulate()
-        return direct(*args, **kwargs)
+        nonlocal left, quickest
+        if left >= 0:
+            left -= 1
+            if left < 0:
+                quickest = tabulate() or direct
+        return quickest(*args, **kwargs)
 
     return call
 

@@ -104,7 +104,13 @@ class Compiled(Exchangeable):
         >>> x_bar
         array([2., 4.])
         """
-        return self._into(args, kwargs, out, workspace)
+        quick = self.__dict__.get("into")
+        if quick is None:
+            return self._into(args, kwargs, out, workspace)
+        # The caller kept this method from before there was a direct way.
+        if workspace is None:
+            return quick(*args, out=out, **kwargs)
+        return quick(*args, out=out, workspace=workspace, **kwargs)
 
     def workspace(self, *args: Any, **kwargs: Any) -> Workspace:
         """The arrays that the kernel needs besides its results, made beforehand.
@@ -352,15 +358,14 @@ class Compiled(Exchangeable):
         if wanted not in version.tables:
             owner = weakref.ref(self)
 
-            def tabulate() -> None:
+            def tabulate() -> Callable[..., Any] | None:
                 called = owner()
-                if called is not None:
-                    called._tabulate(version, wanted)
+                return None if called is None else called._tabulate(version, wanted)
 
             version.tables[wanted] = after_some_calls(direct, tabulate)
         return version.tables[wanted]
 
-    def _tabulate(self, version: Version, wanted: tuple[Any, ...]) -> None:
+    def _tabulate(self, version: Version, wanted: tuple[Any, ...]) -> Callable[..., Any]:
         """Make a table for the direct way ``wanted``; from now on it is called, if there is one."""
         direct = version.directs[wanted]
         assert direct is not None
@@ -378,6 +383,7 @@ class Compiled(Exchangeable):
                 self._go_into(quickest)
         elif self._latest is version and self._direct is direct:
             self._go_to(quickest)
+        return quickest
 
     def _named(self, direct: Callable[..., Any] | None, more: str = "") -> Any:
         """A direct way under the name that Python's own complaints about arguments show."""
