@@ -26,6 +26,7 @@ from tracegrad.backend.emit import emit_array_form, emit_loop_form, entry_name
 from tracegrad.errors import Place, UnsupportedError
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.sizes import type_symbols
+from tracegrad.ir.verifier import verify
 from tracegrad.passes import finish
 from tracegrad.schedule import schedule
 from tracegrad.schedule.given import Given, give
@@ -219,8 +220,12 @@ class GivenKernel:
 
 
 def prepare_function(function: Function, options: KernelOptions) -> Kernel:
-    """Optimise a function in array form; the further stages are made when they are needed."""
-    return Kernel(finish(without_rules(function)), options)
+    """Optimise a function in array form; the further stages are made when they are needed.
+
+    What a transform or a pass got wrong is an error here: printed, a size that is not known in a
+    loop would be that of another loop, without a word. It takes a thousandth of the way.
+    """
+    return Kernel(verify(finish(without_rules(function)), form="array"), options)
 
 
 def compile_function(function: Function, options: KernelOptions) -> Kernel:

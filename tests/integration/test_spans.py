@@ -137,3 +137,30 @@ def test_slices_of_two_loops_over_one_array():
 
     args = (np.linspace(0.3, 1.2, 5),)
     agree(Stages(program, args), program, args, 1e-6)
+
+
+def test_a_stored_bound_is_bound_again_on_the_way_back():
+    """The length of a slice is made of both bounds: each must be that of the trip, not a number."""
+
+    def program(x, bounds):
+        y = x * 1.0
+        n = x.shape[0]
+        for i in range(1, n):
+            y[i : i // 2] *= 0.8
+            y[i // 2 : bounds[i] // 2 + 1] *= x[i]
+        return np.sum(y * x)
+
+    args = (np.linspace(0.3, 1.2, 9), np.array([3, 9, 1, 16, 5, 8, 2, 14, 11]))
+    agree(Stages(program, args), program, args, 1e-6)
+
+
+def test_a_stored_bound_of_a_branch_is_bound_again_in_its_arm():
+    def program(x, bounds):
+        y = x * 1.0
+        for i in range(1, x.shape[0]):
+            if x[i] > 0.5:
+                y[i : bounds[i] // 2 + i // 2] *= y[i] * 0.8
+        return np.sum(y * x)
+
+    args = (np.linspace(0.3, 1.2, 9), np.array([3, 9, 1, 16, 5, 8, 2, 14, 11]))
+    agree(Stages(program, args), program, args, 1e-6)

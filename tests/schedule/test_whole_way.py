@@ -10,8 +10,9 @@ from tests.transforms.reversal import adjoint, draw, run, second
 from tracegrad import ops
 from tracegrad.backend.compile import KernelOptions
 from tracegrad.ir.interpreter import evaluate
+from tracegrad.ir.parser import parse
 from tracegrad.ir.types import ArrayType, f64, i64, symbol
-from tracegrad.ir.verifier import verify
+from tracegrad.ir.verifier import VerificationError, verify
 from tracegrad.ops.access import at
 from tracegrad.ops.constants import dim_value
 from tracegrad.ops.registry import constant
@@ -117,3 +118,31 @@ def test_the_logarithm_of_a_sum_of_exponentials_is_vector_code_that_knows_infini
     x, y = (grid.ravel() for grid in np.meshgrid(values, values))
     with np.errstate(invalid="ignore"):
         kernel_agrees(f, [x, y])
+
+
+def test_a_size_that_is_not_known_where_it_is_used_is_an_error():
+    """Printed, it would be the last one of another loop: a wrong result without a word."""
+    text = """
+    func @f(%x: f64[n]) -> (f64) {
+      %0: i64 = 0
+      %1: i64 = dim() {size=n}
+      %2: i64 = 1
+      %3: f64 = 0.0
+      %a: f64 = for(%0, %1, %2, %3) (%i: i64, %s: f64) {
+        %k: i64 = bind(%i) {size=k}
+        %4: f64[k] = view(%x) {shape=(k,), map=[#0]}
+        %5: f64 = sum(%4) {axes=(0,)}
+        %6: f64 = add(%s, %5)
+        yield %6
+      }
+      %b: f64 = for(%0, %1, %2, %3) (%j: i64, %r: f64) {
+        %7: f64[k] = view(%x) {shape=(k,), map=[#0]}
+        %8: f64 = sum(%7) {axes=(0,)}
+        %9: f64 = add(%r, %8)
+        yield %9
+      }
+      %c: f64 = add(%a, %b)
+      return %c
+    }"""
+    with pytest.raises(VerificationError, match="symbol k"):
+        compile_function(parse(text), KernelOptions(cache=False))

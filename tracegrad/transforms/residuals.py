@@ -72,7 +72,7 @@ def settle_loop(sweep: Sweep, loop: Operation, back: Operation) -> None:
         step = step_of(param, after, inside)
         if step is not None:
             again.given[param] = _counted(sweep, loop, init, step)
-        elif after.op is not None and not after.rank:
+        elif after.op is not None and not after.rank and after.op.name not in BINDING:
             again.next.setdefault(after, param)
 
     def store(values: Sequence[Value]) -> list[Callable[[], Value]]:
@@ -313,6 +313,8 @@ class _Again:
             return price
         if value.op is not None and value.op.name in ("const", "dim", "iota"):
             return INFINITE
+        if value.op is not None and value.op.name in BINDING:
+            return INFINITE  # the size is wanted, not only its number: that may be stored
         return price * extent(value)
 
     def outer_price(self, value: Value) -> float:
