@@ -118,6 +118,22 @@ def test_other_additions_to_cleared_places_stay(make):
     assert_windows_agree(make, (n,), (n,), arguments=given, least=14)
 
 
+def test_what_a_raise_keeps_from_being_read_is_not_read_where_places_are_cleared():
+    def f(x, k):
+        v = x * 1.0
+        total = 0.0
+        for i in range(3):
+            v[:3] = 0.0
+            if k[i] >= len(x):
+                raise ValueError("beyond the end")
+            v[:3] += np.sin(x[k[i]]) * x[1:4]
+            total += np.sum(v * x)
+        return total
+
+    with pytest.raises(ValueError, match="beyond the end"):
+        tg.grad(f)(np.linspace(0.1, 0.7, 7), np.array([2, 9, 0]))
+
+
 # --- buffers of trips -------------------------------------------------------------------------
 
 

@@ -151,8 +151,11 @@ class _Windows(Rewriter):
                     needed.add(each)
                     read.update(each.operands)
                     sizes.update(operation_symbols(each))
+            between = ops[first + 1 : last + 1]
+            # What a ``raise`` keeps from being read must not be read before it.
+            if any(each.has_effects for each in between):
+                continue
             if all(each is op or movable(each) for each in needed):
-                between = ops[first + 1 : last + 1]
                 early = [each for each in between if each in needed]
                 late = [each for each in between if each not in needed]
                 ops = [*ops[: first + 1], *early, *late, *ops[last + 1 :]]
