@@ -12,18 +12,20 @@ it does see it of the sum of two indices. So::
 Only loops are changed whose trips could run at once: nothing is carried but sums, and no trip may
 end the loop.
 
-Of ``base + k`` LLVM does not see the sign either if ``base`` comes from a loop that counts down.
-But the first trip reads or writes there, so it is not negative, and ``max(base, 0)`` says so.
+Of ``base + k`` or ``base + 2 * k`` LLVM does not see the sign either if ``base`` comes from a loop
+that counts down, or is what an index leaves of a size (``n - i``). But the first trip reads or
+writes there, so it is not negative, and ``max(base, 0)`` says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.core import Function, Operation, Region, Value
 from tracegrad.ir.rewrite import first_carried
-from tracegrad.ir.types import Dim, i64, scalar, symbols
+from tracegrad.ir.types import Dim, i64, never_negative, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import dimension
 from tracegrad.schedule.buffers import ELEMENT, replace
@@ -31,39 +33,61 @@ from tracegrad.schedule.buffers import ELEMENT, replace
 
 def count_from_zero(function: Function) -> Function:
     """Rewrite the loops of ``function``, which is in loop form. It is changed: it must be new."""
-    _region(function.body, frozenset(), {})
+    _region(function.body, _Around(), {})
     return function
 
 
-def _region(region: Region, unclear: frozenset[Value], bound: Mapping[str, Value]) -> None:
+@dataclass(frozen=True)
+class _Around:
+    """Parameters of the loops around.
+
+    Attributes
+    ----------
+    unclear : may be negative, as far as LLVM sees.
+    indices : never are: the loops count up.
+    """
+
+    unclear: frozenset[Value] = frozenset()
+    indices: frozenset[Value] = frozenset()
+
+    def within(self, op: Operation) -> _Around:
+        """The same in the regions of ``op``."""
+        params = {p for inner in op.regions for p in inner.params}
+        if op.name == "while":
+            return _Around(self.unclear | params, self.indices)
+        if op.name != "for":
+            return self
+        index = op.regions[0].params[0]
+        step = _number(op.operands[2])
+        if step is None or step <= 0:
+            return _Around(self.unclear | params, self.indices)
+        return _Around(self.unclear | (params - {index}), self.indices | {index})
+
+    def __bool__(self) -> bool:
+        return bool(self.unclear or self.indices)
+
+
+def _region(region: Region, around: _Around, bound: Mapping[str, Value]) -> None:
     """Rewrite the loops of ``region``.
 
     Parameters
     ----------
-    unclear : parameters of the loops around that may be negative, as far as LLVM sees.
     bound : symbols of sizes that are found at run time, with what they are.
     """
     found = {str(op.attributes["size"]): op.operands[0] for op in region.ops if op.name == "bind"}
     bound = {**bound, **found}
     for op in list(region.ops):
-        more = unclear
-        if op.name == "while":
-            more |= {p for inner in op.regions for p in inner.params}
-        elif op.name == "for":
-            (body,) = op.regions
-            step = _number(op.operands[2])
-            more |= set(body.params[1:] if step is not None and step > 0 else body.params)
         for inner in op.regions:
-            _region(inner, more, bound)
+            _region(inner, around.within(op), bound)
         if op.name == "for":
             if _gains(op):
                 _rewrite(region, op)
-            if unclear and _number(op.operands[0]) == 0 and runs_at_once(op):
-                _tell_signs(region, op, unclear, bound)
+            if around and _number(op.operands[0]) == 0 and runs_at_once(op):
+                _tell_signs(region, op, around, bound)
 
 
 def _tell_signs(
-    region: Region, loop: Operation, unclear: frozenset[Value], bound: Mapping[str, Value]
+    region: Region, loop: Operation, around: _Around, bound: Mapping[str, Value]
 ) -> None:
     """Say of the places where a loop that counts from zero begins that they are not negative."""
     (body,) = loop.regions
@@ -78,19 +102,21 @@ def _tell_signs(
         if place is None:
             continue
         for at in op.operands[place + 1 :]:
-            base = _base(at, index)
-            if base is None or base in inside or at in moved:
+            parts = _parts(at, index)
+            if parts is None or at in moved:
                 continue
-            if not _depends(base, unclear, bound):
+            base, stride = parts
+            if base in inside or not _depends(base, around, bound):
                 continue
             size = dimension(base)
             key = base if size is None else size
             if key not in told:
-                zero = before.emit(
-                    REGISTRY["const"], (), {"value": 0, "dtype": i64}, (), [scalar(i64)]
-                ).result
-                told[key] = before.emit(REGISTRY["maximum"], [base, zero]).result
-            moved[at] = within.emit(REGISTRY["add"], [told[key], index]).result
+                told[key] = before.emit(REGISTRY["maximum"], [base, _constant(before, 0)]).result
+            steps = index
+            if stride != 1:
+                factor = _constant(within, stride)
+                steps = within.emit(REGISTRY["multiply"], [index, factor]).result
+            moved[at] = within.emit(REGISTRY["add"], [told[key], steps]).result
             moved[at].hint = at.hint
         op.operands = (
             *op.operands[: place + 1],
@@ -101,27 +127,63 @@ def _tell_signs(
     region.ops[start:start] = before.region.ops
 
 
-def _base(at: Value, index: Value) -> Value | None:
-    """Where a place begins that is ``index`` and something from before the loop."""
+def _parts(at: Value, index: Value) -> tuple[Value, int] | None:
+    """Where the first trip of a loop is, and how far it goes with each; it doesn't go back."""
     op = at.op
-    if op is None or op.name != "add" or index not in op.operands:
+    if op is None or op.name != "add":
         return None
+    for base, steps in (op.operands, op.operands[::-1]):
+        stride = 1 if steps is index else _factor(steps, index)
+        if stride > 0:
+            return base, stride
+    return None
+
+
+def _factor(value: Value, index: Value) -> int:
+    """By which constant ``index`` is multiplied, if ``value`` is such a product; else 0."""
+    op = value.op
+    if op is None or op.name != "multiply" or index not in op.operands:
+        return 0
     one, other = op.operands
-    return other if one is index else one
+    return _number(other if one is index else one) or 0
 
 
-def _depends(value: Value, unclear: frozenset[Value], bound: Mapping[str, Value]) -> bool:
-    """Whether a sum, difference or product depends on one of ``unclear``."""
-    if value in unclear:
+def _constant(build: Builder, value: int) -> Value:
+    attributes = {"value": value, "dtype": i64}
+    return build.emit(REGISTRY["const"], (), attributes, (), [scalar(i64)]).result
+
+
+def _depends(value: Value, around: _Around, bound: Mapping[str, Value]) -> bool:
+    """Whether a sum, difference or product may be negative, for what depends on loops around."""
+    if value in around.unclear:
         return True
     op = value.op
     if op is None:
         return False
     if op.name == "dim":
-        names = symbols(op.attributes["size"])
-        return any(name in bound and _depends(bound[name], unclear, bound) for name in names)
+        size = op.attributes["size"]
+        known = [bound[name] for name in symbols(size) if name in bound]
+        less = not never_negative(size) and any(_varies(v, around, bound) for v in known)
+        return less or any(_depends(v, around, bound) for v in known)
+    if op.name == "subtract" and _varies(op.operands[1], around, bound):
+        return True
     return op.name in ("add", "subtract", "multiply", "cast") and any(
-        _depends(v, unclear, bound) for v in op.operands
+        _depends(v, around, bound) for v in op.operands
+    )
+
+
+def _varies(value: Value, around: _Around, bound: Mapping[str, Value]) -> bool:
+    """Whether a sum, difference or product depends on what the loops around count."""
+    if value in around.indices or value in around.unclear:
+        return True
+    op = value.op
+    if op is None:
+        return False
+    if op.name == "dim":
+        known = [bound[name] for name in symbols(op.attributes["size"]) if name in bound]
+        return any(_varies(v, around, bound) for v in known)
+    return op.name in ("add", "subtract", "multiply", "cast") and any(
+        _varies(v, around, bound) for v in op.operands
     )
 
 
@@ -174,7 +236,7 @@ def _rewrite(region: Region, loop: Operation) -> None:
     (body,) = loop.regions
     lo, hi, *rest = loop.operands
     build = Builder()
-    zero = build.emit(REGISTRY["const"], (), {"value": 0, "dtype": i64}, (), [scalar(i64)]).result
+    zero = _constant(build, 0)
     trips = build.emit(REGISTRY["subtract"], [hi, lo]).result
     at = region.ops.index(loop)
     region.ops[at:at] = build.region.ops

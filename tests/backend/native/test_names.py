@@ -30,6 +30,9 @@ def natural(body):
         "b = 2\nfor a in range(b + 1, n):\n    pass",
         "for b in range(n):\n    for a in range(n, b, -1):\n        pass",
         "for a in range(n, -1, -1):\n    pass",
+        # As large as what they are made of, whatever their signs.
+        "b = x.shape[0] - 1\nc = b // 2 + 1 - x.shape[0]\nd = max(c, 0)\na = d + x.shape[0]",
+        "b = x.shape[0]\nfor i in range(b):\n    c = -1 - i\n    d = max(c, 0)\n    a = d + i",
     ],
 )
 def test_these_are_never_negative(text):
@@ -58,6 +61,11 @@ def test_these_are_never_negative(text):
         "a = 0\nfor a in range(n, 5):\n    pass",
         # These run over 63 bits.
         "b = max(0, n)\na = b + 1",
+        "b = max(0, n + 1)\na = b + 1",
+        "c = x.shape[0] - 1\nc = c - n\nb = max(0, c)\na = b + 1",
+        "c = 1\nfor i in range(n):\n    c = c + c - i\nb = max(0, c)\na = b + 1",
+        "for c in range(n, 9):\n    b = max(0, c)\n    a = b + 1",
+        "c = x.shape[0] - 5\nc -= n\nb = max(0, c)\na = b + 1",
         "a = 1\nfor i in range(n):\n    a = a + a",
         "a = 0\nb = 1\nfor i in range(n):\n    a, b = b, a + b",
         "a = 0\nb = 0\nfor i in range(n):\n    b = b + i\n    a = a + b",

@@ -8,6 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from tracegrad.backend.native.lapack import RANKS
 from tracegrad.backend.native.types import COUNTED, Unsupported, bits_of, natural_bits
 
+Given = Mapping[str, Sequence["ast.expr | None"]]
+"""What names are given; None: unknown."""
+
 
 class Names:
     """The names of one function.
@@ -221,7 +224,7 @@ def _told(function: ast.FunctionDef) -> set[str]:
         for node in function.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and _bits(node.value, {})
+        and _bits(node.value, {}, {})
     }
     stores = [
         node.id
@@ -274,10 +277,15 @@ def _natural(
         if any(v is None or _summands(v, growing) > 1 for v in given[name]):
             refused.add(name)
     found = {name: _SUM if name in growing else COUNTED for name in set(given) - refused}
+    signed = {
+        name: values
+        for name, values in given.items()
+        if name not in growing and name not in refused and name not in counted
+    }
     while True:
         kept = {}
         for name, bits in found.items():
-            wanted = [0 if v is None else _bits(v, found) for v in given[name]]
+            wanted = [0 if v is None else _bits(v, found, signed) for v in given[name]]
             if all(wanted):
                 kept[name] = _SUM if name in growing else max(bits, *wanted)
         if kept == found:
@@ -328,10 +336,11 @@ def _summands(node: ast.expr, names: Collection[str]) -> int:
     )
 
 
-def _bits(node: ast.expr, names: Mapping[str, int]) -> int:
+def _bits(node: ast.expr, names: Mapping[str, int], signed: Given) -> int:
     """How many bits an expression has at most that can't be negative, if ``names`` have so many.
 
-    0 if it may be negative, as a sum may that does not fit into 63 bits.
+    0 if it may be negative, as a sum may that does not fit into 63 bits. What ``signed`` names are
+    given is known, but not its sign.
     """
     if isinstance(node, ast.Constant):
         return bits_of(node.value) if type(node.value) is int else 0
@@ -344,26 +353,50 @@ def _bits(node: ast.expr, names: Mapping[str, int]) -> int:
         # Not a product: repeated ones, as of a generator of random numbers, run over 64 bits.
         if not isinstance(node.op, ast.Add | ast.FloorDiv | ast.Mod):
             return 0
-        operands = (_bits(each, names) for each in (node.left, node.right))
+        operands = (_bits(each, names, signed) for each in (node.left, node.right))
         return natural_bits(type(node.op).__name__, *operands)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         if node.func.id in ("natural", "chunk_count"):
             return COUNTED
-        found = [_bits(each, names) for each in node.args]
+        found = [_bits(each, names, signed) for each in node.args]
         if node.func.id == "max" and any(found):
-            return max(_most_bits(each, names) for each in node.args)
+            return max(_most_bits(each, names, signed) for each in node.args)
         return min(found) if node.func.id == "min" else 0
     return 0
 
 
-def _most_bits(node: ast.expr, names: Mapping[str, int]) -> int:
+def _most_bits(node: ast.expr, names: Mapping[str, int], signed: Given) -> int:
     """How many bits an expression has at most where it is not negative."""
-    bits = _bits(node, names)
+    bits = _bits(node, names, signed)
     if bits:
         return bits
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and _bits(node.right, names):
-        return _most_bits(node.left, names)
-    return 63
+    if (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and _bits(node.right, names, signed)
+    ):
+        return _most_bits(node.left, names, signed)
+    return _size(node, names, signed) or 63
+
+
+def _size(node: ast.expr, names: Mapping[str, int], signed: Given) -> int:
+    """How many bits the absolute value of an expression has at most; 0 if that is not known."""
+    bits = _bits(node, names, signed)
+    if bits:
+        return bits
+    if isinstance(node, ast.Name):
+        values = signed.get(node.id, ())
+        sizes = [0 if v is None else _size(v, names, signed) for v in values]
+        return max(sizes) if all(sizes) and sizes else 0
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return _size(node.operand, names, signed)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.FloorDiv):
+        left = _size(node.left, names, signed)
+        if isinstance(node.op, ast.FloorDiv):
+            return left if _bits(node.right, names, signed) else 0
+        right = _size(node.right, names, signed)
+        return max(left, right) + 1 if left and right and max(left, right) < 62 else 0
+    return 0
 
 
 def _least(node: ast.expr) -> ast.expr | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import llvmlite.binding as llvm
+
 from tracegrad.backend.native.types import (
     BOOL,
     F32,
@@ -53,6 +55,9 @@ _LIBM = {
     **{name: name for name in ("erf", "erfc", "lgamma")},
     "gamma": "tgamma",
 }
+
+#: Whether LLVM has machine code for its own maximum and minimum, in which a NaN wins.
+_KNOWS_EXTREMES = llvm.llvm_version_info >= (17,)
 
 _MATH = {
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
@@ -171,7 +176,7 @@ class Scalars:
             return folded
         name = "lshr" if operator == "RShift" and type is U64 else _INTEGER[operator]
         natural = natural_bits(operator, x.natural, y.natural) if type is I64 else 0
-        if natural and operator == "Add":
+        if natural and operator in ("Add", "Mult"):
             name += " nuw nsw"
         return Number(type, self.writer.op(f"{name} i64 {x.text}, {y.text}"), natural)
 
@@ -310,14 +315,15 @@ class Scalars:
 
     # --- functions
 
-    def intrinsic(self, name: str, *operands: Number) -> Number:
+    def intrinsic(self, name: str, *operands: Number, flags: str | None = None) -> Number:
         """``llvm.name`` of floats of one type."""
+        flags = self.flags if flags is None else flags
         type = operands[0].type
         suffix = "f32" if type.size == 4 else "f64"
         kinds = ", ".join([type.llvm] * len(operands))
         function = self.writer.module.declare(f"llvm.{name}.{suffix}", type.llvm, kinds)
         given = ", ".join(f"{type.llvm} {x.text}" for x in operands)
-        return self._number(type, f"call{self.flags} {type.llvm} {function}({given})")
+        return self._number(type, f"call{flags} {type.llvm} {function}({given})")
 
     def libm(self, name: str, *operands: Number) -> Number:
         type = operands[0].type
@@ -421,16 +427,8 @@ class Scalars:
             if name in ("maximum", "minimum"):
                 return self.extremum(name[:3], x, y)
             raise Unsupported(f"np.{name} of integers")
-        kind, f, op = x.type.llvm, self.flags, self.writer.op
         if name in ("maximum", "minimum"):
-            # A NaN wins; so Numba says it, and LLVM knows the shape.
-            relation = "oge" if name == "maximum" else "ole"
-            first = op(f"fcmp{f} uno {kind} {x.text}, {x.text}")
-            either = op(f"fcmp{f} uno {kind} {x.text}, {y.text}")
-            lost = op(f"select i1 {first}, {kind} {x.text}, {kind} {y.text}")
-            better = op(f"fcmp{f} {relation} {kind} {x.text}, {y.text}")
-            chosen = op(f"select i1 {better}, {kind} {x.text}, {kind} {y.text}")
-            return self._number(x.type, f"select i1 {either}, {kind} {lost}, {kind} {chosen}")
+            return self._extreme(name, x, y)
         if name == "copysign":
             return self.intrinsic("copysign", x, y)
         if name == "fmod":
@@ -442,6 +440,21 @@ class Scalars:
         if name == "logaddexp":
             return self._logaddexp(x, y)
         raise Unsupported(f"np.{name}")
+
+    def _extreme(self, name: str, x: Number, y: Number) -> Number:
+        """NumPy's ``maximum`` or ``minimum`` of floats: a NaN wins."""
+        kind, f, op = x.type.llvm, self.flags, self.writer.op
+        if _KNOWS_EXTREMES:
+            # NumPy leaves open which zero wins, and to tell them apart costs more than the rest.
+            flags = f if {"nsz", "fast"} & set(f.split()) else f" nsz{f}"
+            return self.intrinsic(name, x, y, flags=flags)
+        relation = "oge" if name == "maximum" else "ole"
+        first = op(f"fcmp{f} uno {kind} {x.text}, {x.text}")
+        either = op(f"fcmp{f} uno {kind} {x.text}, {y.text}")
+        lost = op(f"select i1 {first}, {kind} {x.text}, {kind} {y.text}")
+        better = op(f"fcmp{f} {relation} {kind} {x.text}, {y.text}")
+        chosen = op(f"select i1 {better}, {kind} {x.text}, {kind} {y.text}")
+        return self._number(x.type, f"select i1 {either}, {kind} {lost}, {kind} {chosen}")
 
     def _logaddexp(self, x: Number, y: Number) -> Number:
         """log(exp(x) + exp(y)); equal infinities give themselves, NaN stays."""
