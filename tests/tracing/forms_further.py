@@ -93,4 +93,68 @@ FURTHER = {
         np.isreal(x)*x
         len(x)**-1*x
     """,
+    "results by position": """
+        np.clip(x,-1,1,np.empty_like(x))
+        np.round(x,1,np.empty_like(x))
+        np.dot(A,B,np.empty((A.shape[0],B.shape[1])))
+        np.concatenate([x,y],0,np.empty(2*x.size))
+        np.take(A,[0,1],0,np.empty((2,A.shape[1])))
+        np.divmod(x,P,where=M,out=(np.zeros_like(x),np.ones_like(x)))[1]
+        np.modf(x,where=M,out=(np.zeros_like(x),np.ones_like(x)))[0]
+        np.modf(i4)
+        np.clip(x,0,1,dtype=np.float32)
+        np.divmod(x,P,dtype=np.float64)[1]
+    """,
+    "folds": """
+        np.logaddexp2.reduce(A,axis=1)
+        np.heaviside.accumulate(A)
+        np.hypot.reduce(x[:1])
+        np.logaddexp.reduce(i4,axis=())
+        np.maximum.reduceat(A,[0,2],dtype=np.float32)
+    """,
+    "quantiles": """
+        np.nanquantile(np.where(A>0.5,np.nan,A),0.3,axis=1,method='lower')
+        np.nanquantile(np.where(A>0.5,np.nan,A),[0.3,0.8],axis=0,method='hazen')
+        np.nanquantile(np.where(A>0.5,np.nan,A),0.3,axis=0,method='midpoint')
+        np.nanquantile(np.where(A>0.5,np.nan,A),0.3,method='averaged_inverted_cdf')
+        np.nanquantile(np.where(A>0.5,np.nan,A),.3,1,method='inverted_cdf',weights=np.abs(A))
+        np.nanquantile(f32,[0.2,0.7])
+        np.digitize(i4,[3,2,1])
+        np.digitize(i4,[3,2,1],right=True)
+        np.histogram(x,[-1,0,1])
+        np.std(f32,ddof=0.5)
+        np.average(i4,weights=i4,returned=True)
+        np.cross(A[:,:2],A[:,1:3])
+        np.cross(A[:,:2],A[:,1:4])
+        np.full((2,2),[[1],[2]])+x[0]
+        np.full(2,[x[0],1])
+        np.array(A,ndmax=2)
+        math.fsum(i4)
+    """,
+    "scipy.linalg": """
+        la.eigh(V,lower=False,eigvals_only=True,check_finite=False)
+        la.eigh(V,V@V,eigvals_only=True,subset_by_index=[0,1])
+        la.eigvalsh(V,V@V,type=2)
+        la.eigvalsh(V,V@V,type=3,driver='gvd')
+        la.solve(np.triu(V),A,assume_a='sym')
+        la.solve(V,A,assume_a='lower triangular')
+        la.solve(V,A,assume_a='upper triangular',transposed=True)
+        la.solve(V,A,assume_a='diagonal')
+        la.inv(np.tril(V),assume_a='pos',lower=True)
+        la.inv(V,assume_a='upper triangular')
+        la.lstsq(A.T,x)[0]
+        la.lstsq(A.T,x,check_finite=False)[1]
+        la.pinv(V,atol=1e-9,return_rank=True)[0]
+        la.norm(A,check_finite=False)
+        la.qr(V,mode='r')[0]
+        la.qr(A.T,mode='r')[0]
+        la.qr(A.T,mode='economic',check_finite=False)
+        la.svd(A,full_matrices=False,lapack_driver='gesvd')[1]
+        la.solveh_banded(np.stack([P*.01,P+2]),y)
+        la.solveh_banded(np.stack([P+2,P*.01]),y,lower=True)
+        la.solve_toeplitz((P+5*np.eye(1,x.size)[0],x),y)
+        la.matmul_toeplitz(x,y)
+        la.hankel(x,y[:3])
+        la.hankel(x)
+    """,
 }

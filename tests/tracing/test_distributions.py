@@ -182,6 +182,40 @@ def test_ends_of_quantiles_and_far_tails_are_those_of_scipy():
             np.testing.assert_allclose(tg_values(form, (far,)), form(far), rtol=1e-11, atol=1e-300)
 
 
+METHODS_AT_ENDS = ("logpdf", "pdf", "cdf", "sf", "logcdf", "logsf")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_ends_of_supports_are_those_of_scipy():
+    for name in ("lognorm", "invgamma", "levy", "invgauss", "invweibull", "fisk", "norm", "t"):
+        distribution = getattr(scipy.stats, name)
+        shapes = [1.0] * len(DISTRIBUTIONS[name].shapes)
+        low, high = distribution.support(*shapes)
+        points = np.array([low, high, -np.inf, np.inf, np.nan, low - 1.0, 0.5])
+        for method in METHODS_AT_ENDS:
+            of_scipy = getattr(distribution, method)
+            found = tg_values(lambda x, f=of_scipy, s=shapes: f(x, *s), (points,))
+            np.testing.assert_allclose(found, of_scipy(points, *shapes))
+
+
+def test_a_normal_distribution_of_several_variables_takes_variances():
+    normal = scipy.stats.multivariate_normal
+    point = np.array([0.3, -0.7, 1.1])
+    variances = np.array([0.5, 1.5, 2.5])
+    forms = [
+        lambda x, v: normal.logpdf(x, np.zeros(3), v),
+        lambda x, v: normal.logpdf(x, v, v[0]),
+        lambda x, v: normal.logpdf(x, cov=v[0]),
+        lambda x, v: normal.logpdf(np.stack([x, v]), mean=v, cov=np.diag(v)),
+        lambda x, v: normal.logpdf(np.stack([x, v])[None], v, 2),
+        lambda x, v: normal.logpdf(x[0]),
+        lambda x, v: normal(np.zeros(3), v).pdf(x),
+    ]
+    for form in forms:
+        np.testing.assert_allclose(tg_values(form, (point, variances)), form(point, variances))
+        tg.check_grads(lambda x, v, f=form: np.sum(f(x, v)), (point, variances), order=2)
+
+
 def test_generalised_distributions_have_their_limits():
     """Where the shape is 0 the value is the limit, and so is the derivative by the shape."""
     for name in ("genpareto", "genextreme"):

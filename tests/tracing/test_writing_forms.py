@@ -111,6 +111,8 @@ def test_counts_decide_how_often_an_element_counts():
 
 def test_nothing_has_no_median_and_equal_values_no_slope_of_their_deviation():
     assert np.isnan(tg.jit(lambda x: np.median(x[:0]))(x))
+    assert np.isnan(tg.jit(lambda x: np.nanmedian(x[:0]))(x))
+    assert tg.jit(lambda x: np.logaddexp.reduce(x[:0]))(x) == -np.inf
     assert np.array_equal(tg.grad(np.std)(np.full(3, 2.0)), np.zeros(3))
     assert tg.jit(lambda x: np.var(x, ddof=9))(x) == np.inf
     with pytest.raises(NotImplementedError, match="leave dtype out"):

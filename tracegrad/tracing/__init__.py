@@ -25,6 +25,7 @@ from tracegrad.tracing import numpy_statistics as numpy_statistics
 from tracegrad.tracing import numpy_writing as numpy_writing
 from tracegrad.tracing import scipy_distributions as scipy_distributions
 from tracegrad.tracing import scipy_functions as scipy_functions
+from tracegrad.tracing import scipy_linalg as scipy_linalg
 from tracegrad.tracing import scipy_matrices as scipy_matrices
 from tracegrad.tracing import scipy_special as scipy_special
 from tracegrad.tracing.function import (

@@ -115,7 +115,8 @@ def dist(p: Iterable[Any], q: Iterable[Any], /) -> Any:
 
 @implements(math.fsum)
 def fsum(seq: Iterable[Any], /) -> Any:
-    return np.sum(seq) if isinstance(seq, Tracer) else builtins.sum(seq)
+    numbers = seq if isinstance(seq, Tracer) else list(seq)
+    return _weak(np.sum(cast(lift(numbers), np.float64)))
 
 
 @implements(math.prod)

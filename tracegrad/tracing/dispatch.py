@@ -202,6 +202,10 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     given = {key: value for key, value in kwargs.items() if value is not np._NoValue}
+    place = _place_of_out(handler)
+    if place is not None and place < len(args) and "out" not in given:
+        given["out"] = args[place]
+        args = (*args[:place], None, *args[place + 1 :])
     if given.get("out", 1) is None:
         del given["out"]
     if "out" in given:
@@ -221,6 +225,17 @@ def _checked(function: Any, handler: Handler, args: tuple[Any, ...], kwargs: dic
             f"{str(error).partition('() ')[2] or error}",
             way_out=f"its supported form is {qualified_name(function)}{plain_form(forms)}",
         ) from None
+
+
+@functools.cache
+def _place_of_out(handler: Handler) -> int | None:
+    """Where a call may give ``out`` by position."""
+    for place, parameter in enumerate(inspect.signature(handler).parameters.values()):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            return None
+        if parameter.name == "out":
+            return place
+    return None
 
 
 def _misfit(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

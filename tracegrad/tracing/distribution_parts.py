@@ -32,6 +32,7 @@ class Distribution:
     ppf, isf : (q, *shapes) → the inverses of cdf and sf for q between 0 and 1, or None.
     discrete : whether it lives on the integers; then there is no scale.
     inside : a z within the support, whatever the shapes are.
+    open : whether the lower end is none of the support: the density is zero there, by a limit.
     """
 
     shapes: tuple[str, ...]
@@ -45,6 +46,7 @@ class Distribution:
     isf: Formula | None = None
     discrete: bool = False
     inside: float = 0.5
+    open: bool = False
 
 
 # --- supports ---------------------------------------------------------------------------------

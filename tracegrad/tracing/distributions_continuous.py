@@ -50,6 +50,10 @@ def _laplace_tail(z: Any) -> Any:
     return np.where(z > 0, half, 1.0 - half)
 
 
+def _laplace_quantile(q: Any) -> Any:
+    return np.where(q > 0.5, -np.log(2.0 * np.where(q > 0.5, 1.0 - q, 0.5)), np.log(2.0 * q))
+
+
 def _t_logpdf(z: Any, df: Any) -> Any:
     front = lgamma(0.5 * (df + 1.0)) - lgamma(0.5 * df) - 0.5 * np.log(math.pi * df)
     return front - 0.5 * (df + 1.0) * np.log1p(z * z / df)
@@ -135,6 +139,7 @@ CONTINUOUS: dict[str, Distribution] = {
         lambda z, s: log_ndtr(-np.log(z) / s),
         lambda q, s: np.exp(s * ndtri(q)),
         lambda q, s: np.exp(-s * ndtri(q)),
+        open=True,
     ),
     "halfnorm": Distribution(
         (),
@@ -171,9 +176,8 @@ CONTINUOUS: dict[str, Distribution] = {
         line,
         lambda z: _laplace_tail(-z),
         _laplace_tail,
-        ppf=lambda q: np.where(
-            q > 0.5, -np.log(2.0 * np.where(q > 0.5, 1.0 - q, 0.5)), np.log(2.0 * q)
-        ),
+        ppf=_laplace_quantile,
+        isf=lambda q: -_laplace_quantile(q),
     ),
     "logistic": Distribution(
         (),
@@ -272,6 +276,7 @@ CONTINUOUS: dict[str, Distribution] = {
         lambda z, a: gammainc(a, 1.0 / z),
         ppf=lambda q, a: 1.0 / gammainccinv(a, q),
         isf=lambda q, a: 1.0 / gammaincinv(a, q),
+        open=True,
     ),
     "loggamma": Distribution(
         ("c",),
@@ -333,6 +338,7 @@ CONTINUOUS: dict[str, Distribution] = {
         positive,
         lambda z, a, b: betainc(a, b, z / (1.0 + z)),
         lambda z, a, b: betainc(b, a, 1.0 / (1.0 + z)),
+        open=True,
     ),
     "f": Distribution(
         ("dfn", "dfd"),
@@ -373,6 +379,7 @@ CONTINUOUS: dict[str, Distribution] = {
         positive,
         lambda z: erfc(np.sqrt(0.5 / z)),
         lambda z: erf(np.sqrt(0.5 / z)),
+        open=True,
     ),
     "lomax": Distribution(
         ("c",),
@@ -394,7 +401,7 @@ CONTINUOUS: dict[str, Distribution] = {
     ),
     "fisk": Distribution(
         ("c",),
-        lambda z, c: np.log(c) + (c - 1.0) * np.log(z) - 2.0 * softplus(c * np.log(z)),
+        lambda z, c: np.log(c) + xlogy(c - 1.0, z) - 2.0 * softplus(c * np.log(z)),
         positive,
         lambda z, c: expit(c * np.log(z)),
         lambda z, c: expit(-c * np.log(z)),
@@ -429,6 +436,7 @@ CONTINUOUS: dict[str, Distribution] = {
         lambda z, c: -np.expm1(-(z**-c)),
         lambda z, c: -(z**-c),
         ppf=lambda q, c: (-np.log(q)) ** (-1.0 / c),
+        open=True,
     ),
     "invgauss": Distribution(
         ("mu",),
@@ -436,6 +444,7 @@ CONTINUOUS: dict[str, Distribution] = {
         positive,
         lambda z, mu: _invgauss_tail(z, mu, False),
         lambda z, mu: _invgauss_tail(z, mu, True),
+        open=True,
     ),
     "wald": Distribution(
         (),
@@ -443,6 +452,7 @@ CONTINUOUS: dict[str, Distribution] = {
         positive,
         lambda z: _invgauss_tail(z, 1.0, False),
         lambda z: _invgauss_tail(z, 1.0, True),
+        open=True,
     ),
     "gennorm": Distribution(
         ("beta",),

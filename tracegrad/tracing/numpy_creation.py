@@ -38,7 +38,8 @@ def _plain(dtype: Any, shape: Any) -> bool:
 
 
 def _filled(shape: Any, value: Any, dtype: Any) -> Tracer:
-    x = operand(value) if isinstance(value, Tracer | TracedInt | np.ndarray) else None
+    given = isinstance(value, Tracer | TracedInt | np.ndarray | list | tuple)
+    x = operand(value) if given else None
     if x is None:
         value = current_trace().run(constant, value, ir_dtype(dtype or np.asarray(value).dtype))
         return Tracer(to_shape(value, as_shape(shape)))
@@ -124,7 +125,7 @@ def _constants(made: np.ndarray) -> Any:
 @implements(np.array, always=True)
 def array(
     object: Any, dtype: Any = None, *, copy: Any = True, order: str = "K", subok: bool = False,
-    ndmin: int = 0, like: Any = None,
+    ndmin: int = 0, ndmax: int = 0, like: Any = None,
 ) -> Any:  # fmt: skip
     if not is_traced(object):
         made = np.array(object, dtype=dtype, ndmin=ndmin)
@@ -135,6 +136,8 @@ def array(
         return _constants(made)
     x = operand(object)
     x = x if dtype is None else cast(x, dtype)
+    if ndmax and x.ndim > ndmax:
+        raise refuse("np.array", f"with ndmax={ndmax} of {x.ndim} dimensions, which are objects,")
     if x.ndim < ndmin:
         x = x[(None,) * (ndmin - x.ndim)]
     return Tracer(x.value)

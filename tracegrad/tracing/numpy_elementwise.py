@@ -79,8 +79,15 @@ def _reciprocal(x: Tracer) -> Any:
     return 1 / x
 
 
+def _modf(x: Tracer) -> Any:
+    whole = np.trunc(x)
+    return np.copysign(np.where(np.isinf(x), 0.0, x - whole), x), whole
+
+
 COMPOSED.update(
     {
+        np.divmod: lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)),
+        np.modf: _modf,
         np.absolute: _absolute,
         np.sign: _sign,
         np.fmod: _fmod,
@@ -99,17 +106,6 @@ COMPOSED.update(
         np.signbit: lambda x: np.copysign(1.0, x) < 0 if x.dtype.kind == "f" else x < 0,
     }
 )
-
-
-@implements(np.divmod)
-def divmod_(x: Any, y: Any) -> Any:
-    return np.floor_divide(x, y), np.remainder(x, y)
-
-
-@implements(np.modf)
-def modf(x: Any) -> Any:
-    whole = np.trunc(x)
-    return np.copysign(np.where(np.isinf(x), 0.0, x - whole), x), whole
 
 
 # --- choosing ---------------------------------------------------------------------------------
@@ -140,9 +136,11 @@ def flatnonzero(a: Any) -> Any:
 @implements(np.clip)
 def clip(
     a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None,
-    max: Any = None,
+    max: Any = None, dtype: Any = None, casting: str = "same_kind", order: str = "K",
+    subok: bool = True,
 ) -> Any:  # fmt: skip
     no_out(out, "np.clip")
+    loop: dict[str, Any] = {"dtype": dtype, "casting": casting}
     low = min if a_min is None else a_min
     high = max if a_max is None else a_max
     result: Any = operand(a)
@@ -151,9 +149,11 @@ def clip(
         low = None if type(low) is int and low <= limits.min else low
         high = None if type(high) is int and high >= limits.max else high
     if low is not None:
-        result = np.maximum(result, low)
+        result = np.maximum(result, low, **loop)
     if high is not None:
-        result = np.minimum(result, high)
+        result = np.minimum(result, high, **loop)
+    if low is None and high is None and dtype is not None:
+        return np.positive(result, **loop)
     return Tracer(result.value) if result is a else result
 
 

@@ -17,6 +17,7 @@ from tracegrad.tracing.axes import normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim, dim_or_int, is_integer
 from tracegrad.tracing.numpy_creation import arange, zeros
+from tracegrad.tracing.numpy_shapes import in_front
 from tracegrad.tracing.raising import raise_if
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
@@ -41,22 +42,33 @@ def _along(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any) -> tuple[Any, int, np
     return np.moveaxis(x, which, 0) if which else x, which, x.dtype
 
 
+def _looped(begin: int, along: Any, start: Any, trip: Callable[[Value, Value], Any]) -> Tracer:
+    """What ``trip(k, carried)`` makes of ``start``, for each k from ``begin`` on."""
+    trace = current_trace()
+
+    def body(k: Value, carried: Value) -> list[Value]:
+        with trace.within():
+            return [trip(k, carried)]
+
+    def loop() -> Value:
+        size = trace.size_value(along.value.shape[0])
+        (found,) = for_loop(constant(begin, i64), size, [start.value], body)
+        return found
+
+    return wrap(trace.run(loop))
+
+
 def accumulated(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any = None) -> Any:
     """``ufunc.accumulate``: a loop along the axis."""
     rows, which, kind = _along(ufunc, a, axis, dtype)
     scalars = rows.ndim == 1
     rows = rows[:, None] if scalars else rows
 
-    def loop() -> Value:
-        def trip(k: Value, out: Value) -> list[Value]:
-            joint: Any = ufunc(wrap(index(out, k - 1)), wrap(index(rows.value, k)))
-            return [update(out, cast(joint, kind).value, k)]
+    def trip(k: Value, out: Value) -> Any:
+        joint: Any = ufunc(wrap(index(out, k - 1)), wrap(index(rows.value, k)))
+        return update(out, cast(joint, kind).value, k)
 
-        size = current_trace().size_value(rows.value.shape[0])
-        (out,) = for_loop(constant(1, i64), size, [rows.value], trip)
-        return out
-
-    found: Any = wrap(current_trace().run(loop))
+    found: Any = _looped(1, rows, rows, trip)
     found = found[:, 0] if scalars else found
     return np.moveaxis(found, 0, which) if which else found
 
@@ -82,8 +94,11 @@ def reduced(
         chosen = chosen[:, None] if rows.ndim == 1 else chosen
     scalars = rows.ndim == 1  # a loop of traced arrays carries rows
     rows = rows[:, None] if scalars else rows
+    empty = current_trace().sizes.decide(rows.value.shape[0], "<=", 0)
+    if initial is None and ufunc.identity is not None and (empty or ufunc is np.hypot):
+        initial = ufunc.identity  # of one element, too, hypot is not the element itself
     if initial is None:
-        if current_trace().sizes.decide(rows.value.shape[0], "<=", 0):
+        if empty:
             raise ShapeError(
                 f"zero-size array to reduction operation {ufunc.__name__} which has no identity"
             )
@@ -91,18 +106,13 @@ def reduced(
     else:
         first, begin = np.broadcast_to(cast(operand(initial), kind), rows.shape[1:]), 0
 
-    def loop() -> Value:
-        def trip(k: Value, total: Value) -> list[Value]:
-            joint: Any = cast(ufunc(wrap(total), wrap(index(rows.value, k))), kind)
-            if chosen is not None:
-                joint = np.where(wrap(index(chosen.value, k)), joint, wrap(total))
-            return [joint.value]
+    def trip(k: Value, total: Value) -> Any:
+        joint: Any = cast(ufunc(wrap(total), wrap(index(rows.value, k))), kind)
+        if chosen is not None:
+            joint = np.where(wrap(index(chosen.value, k)), joint, wrap(total))
+        return joint.value
 
-        size = current_trace().size_value(rows.value.shape[0])
-        (out,) = for_loop(constant(begin, i64), size, [operand(first).value], trip)
-        return out
-
-    found: Any = wrap(current_trace().run(loop))
+    found: Any = _looped(begin, rows, operand(first), trip)
     found = found[0] if scalars else found
     return np.expand_dims(found, which) if keepdims else found
 
@@ -118,15 +128,11 @@ def _reduced_over(
             "be specified"
         )
     if not axes:
-        return x
-    rest = [d for d in range(x.ndim) if d not in axes]
-
-    def in_front(each: Any) -> Any:
-        turned = np.transpose(each, [*axes, *rest])
-        return np.reshape(turned, [-1, *(x.shape[d] for d in rest)])
-
-    mask = None if where is None else in_front(np.broadcast_to(truth(where), x.shape))
-    found = reduced(ufunc, in_front(x), 0, dtype, False, initial, mask)
+        return cast(x, loop_dtypes(ufunc, [x, x])[-1] if dtype is None else dtype)
+    mask = None
+    if where is not None and where is not True:
+        mask = in_front(np.broadcast_to(truth(where), x.shape), axes)
+    found = reduced(ufunc, in_front(x, axes), 0, dtype, False, initial, mask)
     return np.expand_dims(found, axes) if keepdims else found
 
 
@@ -180,18 +186,13 @@ def applied_at(ufunc: np.ufunc, x: Tracer, indices: Any, values: Any) -> None:
     others = [operand(each)[:, None].value for each in given]
     at = operand(places).value
 
-    def loop() -> Value:
-        def trip(k: Value, out: Value) -> list[Value]:
-            place = index(at, k)
-            here = [wrap(index(each, k)) for each in others]
-            found: Any = ufunc(wrap(index(out, place)), *here)
-            return [update(out, cast(operand(found), kind).value, place)]
+    def trip(k: Value, out: Value) -> Any:
+        place = index(at, k)
+        here = [wrap(index(each, k)) for each in others]
+        found: Any = ufunc(wrap(index(out, place)), *here)
+        return update(out, cast(operand(found), kind).value, place)
 
-        size = current_trace().size_value(at.shape[0])
-        (out,) = for_loop(constant(0, i64), size, [operand(rows).value], trip)
-        return out
-
-    found: Any = wrap(current_trace().run(loop))
+    found: Any = _looped(0, operand(places), operand(rows), trip)
     flat[...] = found[:, 0]
 
 

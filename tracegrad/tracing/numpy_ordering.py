@@ -10,7 +10,9 @@ from tracegrad.errors import ShapeError
 from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
 from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import as_dim
+from tracegrad.tracing.numpy_shapes import in_front
 from tracegrad.tracing.state import current_trace
+from tracegrad.tracing.tracer import Tracer
 from tracegrad.tracing.values import (
     cast,
     common_dtype,
@@ -59,24 +61,20 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     return wrap(current_trace().emit("searchsorted", table.value, values.value, side=side))
 
 
-def _in_order(a: Any, axis: Any, as_is: bool = False) -> tuple[Any, tuple[int, ...]]:
+def in_order(a: Any, axis: Any, as_is: bool = False) -> tuple[Any, tuple[int, ...]]:
     """``a`` as floats, sorted along all of ``axis`` together, which comes first; and the axes."""
     x = operand(a)
     if x.dtype.kind != "f" and not as_is:
         x = cast(x, np.float64)
     axes = normal_axes(axis, x.ndim)
-    rest = [d for d in range(x.ndim) if d not in axes]
-    shape = [x.shape[d] for d in rest]
-    flat = np.reshape(np.transpose(x, [*axes, *rest]), [-1, *shape]) if len(axes) != 1 else (
-        np.moveaxis(x, axes[0], 0)
-    )  # fmt: skip
+    flat = in_front(x, axes)
     if current_trace().sizes.decide(as_dim(operand(flat).shape[0]), "<=", 0):
         # Nothing has no median: NaN, as NumPy says.
         flat = np.broadcast_to(operand(np.nan), [1, *operand(flat).shape[1:]])
     return np.sort(flat, axis=0), axes
 
 
-def _kept(result: Any, axes: tuple[int, ...], keepdims: bool, lead: int = 0) -> Any:
+def kept(result: Any, axes: tuple[int, ...], keepdims: bool, lead: int = 0) -> Any:
     return np.expand_dims(result, tuple(d + lead for d in axes)) if keepdims else result
 
 
@@ -86,12 +84,12 @@ def median(
     keepdims: bool = False,
 ) -> Any:  # fmt: skip
     no_out(out, "np.median")
-    x, axes = _in_order(a, axis)
+    x, axes = in_order(a, axis)
     count = x.shape[0]
     low, high = x[(count - 1) // 2], x[count // 2]
     # NaN sorts last, and one NaN makes the median NaN.
     result = np.where(np.isnan(x[-1]), np.nan, 0.5 * low + 0.5 * high)
-    return _kept(result, axes, keepdims)
+    return kept(result, axes, keepdims)
 
 
 # The place of a quantile in the sorted array, by the two numbers of Hyndman and Fan, "Sample
@@ -104,41 +102,70 @@ _SPOTS = {
     "median_unbiased": (1 / 3, 1 / 3),
     "normal_unbiased": (3 / 8, 3 / 8),
 }
-_ROUNDED = ("lower", "higher", "midpoint", "nearest")
-_DISCRETE = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
-_PICKING = ("lower", "higher", "nearest", "inverted_cdf", "closest_observation")
+_ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
+_STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+_PICKING = (*_ROUNDED, "inverted_cdf", "closest_observation")
+"""Methods that give one of the elements."""
 
 
-def _rounded(x: Any, spot: Any, method: str) -> Any:
-    """Quantiles that are elements, or lie in the middle between two."""
-    low, high = (np.floor(spot).astype(np.int64), np.ceil(spot).astype(np.int64))
+def quantile_places(level: Any, count: Any, method: str) -> tuple[Any, Any, Any]:
+    """Between which two of ``count`` elements in order a quantile lies, and how far from the first.
+
+    The second and third are None where the quantile is the first.
+    """
+    if method in _STEPS:
+        return _steps(level, count, method)
+    a, b = _SPOTS.get(method, (1.0, 1.0))
+    spot = level * (count - 1) if a == b == 1 else count * level + (a + level * (1 - a - b)) - 1
+    if a != 1 or b != 1:
+        spot = np.clip(spot, 0, count - 1)
+    if method in _ROUNDED:
+        return _ROUNDED[method](spot).astype(np.int64), None, None
+    below = np.floor(spot)
+    low = below.astype(np.int64)
     if method == "midpoint":
-        found = 0.5 * (x[low] + x[high])
-    elif method == "nearest":
-        found = x[np.rint(spot).astype(np.int64)]
-    else:
-        found = x[low if method == "lower" else high]
-    return _or_nan(x, found)
+        return low, np.ceil(spot).astype(np.int64), 0.5
+    return low, np.minimum(low + 1, count - 1), spot - below
 
 
-def _or_nan(x: Any, found: Any) -> Any:
-    return np.where(np.isnan(x[-1]), np.nan, found) if x.dtype.kind == "f" else found
-
-
-def _discrete(x: Any, level: Any, method: str) -> Any:
+def _steps(level: Any, count: Any, method: str) -> tuple[Any, Any, Any]:
     """Quantiles that are steps of the sample's distribution (Hyndman and Fan's 1 to 3)."""
-    last = x.shape[0] - 1
-    spot: Any = level * x.shape[0] - (1.5 if method == "closest_observation" else 1.0)
+    spot: Any = level * count - (1.5 if method == "closest_observation" else 1.0)
     below = np.floor(spot)
     here = spot == below
     if method == "closest_observation":
         here = here & (np.mod(below, 2) == 1)
-    low = np.clip(below, 0, last).astype(np.int64)
-    high = np.clip(below + 1, 0, last).astype(np.int64)
+    low = np.clip(below, 0, count - 1).astype(np.int64)
+    high = np.clip(below + 1, 0, count - 1).astype(np.int64)
     if method != "averaged_inverted_cdf":
-        return _or_nan(x, x[np.where(here, low, high)])
-    both = here[(..., *(None,) * (x.ndim - 1))]
-    return _or_nan(x, np.where(both, 0.5 * (x[low] + x[high]), x[high]))
+        return np.where(here, low, high), None, None
+    return low, high, here
+
+
+def between(first: Any, second: Any, weight: Any, method: str) -> Any:
+    """The quantile between two elements."""
+    if method == "averaged_inverted_cdf":
+        return np.where(weight, 0.5 * (first + second), second)
+    if method == "midpoint":
+        return 0.5 * (first + second)
+    step = second - first
+    # From the nearer end, as NumPy does: exact at both.
+    return np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
+
+
+def check_quantile(name: str, q: Any, method: str, weights: Any) -> bool:
+    """Refuse what no quantile can be taken of; whether the method gives one of the elements."""
+    if weights is not None and method != "inverted_cdf":
+        raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
+    if method not in (*_SPOTS, *_ROUNDED, *_STEPS, "midpoint"):
+        raise refuse(name, f"with method={method!r}", "use method='linear'")
+    if not is_traced(q) and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+        raise ValueError("Quantiles must be in the range [0, 1]")
+    return method in _PICKING
+
+
+def _or_nan(x: Any, found: Any) -> Any:
+    return np.where(np.isnan(x[-1]), np.nan, found) if x.dtype.kind == "f" else found
 
 
 @implements(np.quantile)
@@ -147,53 +174,36 @@ def quantile(
     method: str = "linear", keepdims: bool = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
     no_out(out, "np.quantile")
-    if weights is not None and method != "inverted_cdf":
-        raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
-    if method not in _SPOTS and method not in _ROUNDED and method not in _DISCRETE:
-        raise refuse("np.quantile", f"with method={method!r}", "use method='linear'")
-    if not is_traced(q) and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
-        raise ValueError("Quantiles must be in the range [0, 1]")
-    if weights is not None:
-        return _weighted(a, operand(q), axis, keepdims, weights)
-    x, axes = _in_order(a, axis, method in _PICKING)
+    as_is = check_quantile("np.quantile", q, method, weights)
     level = operand(q)
-    if method in _DISCRETE:
-        return _kept(_discrete(x, level, method), axes, keepdims, level.ndim)
-    a, b = _SPOTS.get(method, (1.0, 1.0))
-    count = x.shape[0]
-    spot = level * (count - 1) if a == b == 1 else count * level + (a + level * (1 - a - b)) - 1
-    if a != 1 or b != 1:
-        spot = np.clip(spot, 0, count - 1)
-    if method in _ROUNDED:
-        return _kept(_rounded(x, spot, method), axes, keepdims, level.ndim)
-    below = np.floor(spot)
-    low = below.astype(np.int64)
-    high = np.minimum(low + 1, x.shape[0] - 1)
-    kind = common_dtype([x, loose(q)])
-    weight = cast(operand(spot - below), kind)[(..., *(None,) * (x.ndim - 1))]
-    first, second = x[low], x[high]
-    step = second - first
-    # From the nearer end, as NumPy does: exact at both.
-    result = np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
-    return _kept(_or_nan(x, result), axes, keepdims, level.ndim)
+    if weights is not None:
+        return weighted_quantile(a, level, axis, keepdims, weights)
+    x, axes = in_order(a, axis, as_is)
+    low, high, weight = quantile_places(level, x.shape[0], method)
+    found = x[low]
+    if high is not None:
+        if isinstance(weight, Tracer):
+            if weight.dtype.kind == "f":
+                weight = cast(weight, common_dtype([x, loose(q)]))
+            weight = weight[(..., *(None,) * (x.ndim - 1))]
+        found = between(found, x[high], weight, method)
+    return kept(_or_nan(x, found), axes, keepdims, level.ndim)
 
 
-def _weighted(a: Any, level: Any, axis: Any, keepdims: bool, weights: Any) -> Any:
+def weighted_quantile(
+    a: Any, level: Any, axis: Any, keepdims: bool, weights: Any, without_nan: bool = False
+) -> Any:
     """The first element, in order, up to which the weights make at least a share ``level``."""
     x, w = operand(a), operand(weights)
     axes = normal_axes(axis, x.ndim)
-    rest = [d for d in range(x.ndim) if d not in axes]
     if w.ndim != x.ndim:
         if w.ndim != 1 or len(axes) != 1:
             raise ShapeError("Shape of weights must be consistent with shape of a along axis.")
         w = w[(slice(None), *(None,) * (x.ndim - 1 - axes[0]))]
     w = np.broadcast_to(w, x.shape)
-
-    def in_front(each: Any) -> Any:
-        turned = np.transpose(each, [*axes, *rest])
-        return np.reshape(turned, [-1, *(x.shape[d] for d in rest)])
-
-    x, w = in_front(x), in_front(w)
+    if without_nan:
+        w = np.where(np.isnan(x), 0, w)
+    x, w = in_front(x, axes), in_front(w, axes)
     order = np.argsort(x, axis=0)
     x, w = np.take_along_axis(x, order, 0), np.take_along_axis(w, order, 0)
     share: Any = np.cumsum(w, axis=0, dtype=np.float64)
@@ -205,7 +215,7 @@ def _weighted(a: Any, level: Any, axis: Any, keepdims: bool, weights: Any) -> An
     flat = np.reshape(place, [-1, *x.shape[1:]]) if level.ndim else place[None]
     found = operand(np.take_along_axis(x, flat, 0))
     found = np.reshape(found, [*level.shape, *x.shape[1:]])
-    return _kept(_or_nan(x, found), axes, keepdims, level.ndim)
+    return kept(found if without_nan else _or_nan(x, found), axes, keepdims, level.ndim)
 
 
 def share_of(percent: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from tracegrad.errors import ShapeError
 from tracegrad.ir.types import Dim, i64, product
 from tracegrad.tracing.axes import no_out, normal_axis
-from tracegrad.tracing.dispatch import implements, refuse
+from tracegrad.tracing.dispatch import implements
 from tracegrad.tracing.integers import dim_or_int, is_integer
 from tracegrad.tracing.sizes import shape_text
 from tracegrad.tracing.state import current_trace
@@ -264,9 +264,16 @@ def cross(
     if axis is not None:
         axisa = axisb = axisc = axis
     x, y = np.moveaxis(operand(a), axisa, -1), np.moveaxis(operand(b), axisb, -1)
-    for each in (x, y):
-        if each.shape[-1] != 3:
-            raise refuse("np.cross", "of vectors that have not 3 elements")
+    lengths = [each.shape[-1] for each in (x, y)]
+    if any(length != 2 and length != 3 for length in lengths):
+        raise ValueError("incompatible dimensions for cross product (dimension must be 2 or 3)")
+    if lengths[0] == 2 and lengths[1] == 2:
+        return x[..., 0] * y[..., 1] - x[..., 1] * y[..., 0]
+    around = [(0, 0)]
+    if lengths[0] == 2:
+        x = np.pad(x, [*around * (x.ndim - 1), (0, 1)])
+    if lengths[1] == 2:
+        y = np.pad(y, [*around * (y.ndim - 1), (0, 1)])
     x0, x1, x2 = (x[..., k] for k in range(3))
     y0, y1, y2 = (y[..., k] for k in range(3))
     parts = [x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0]

@@ -215,7 +215,7 @@ def var(
     freedom = ddof if correction is None else correction
     if isinstance(freedom, int) and freedom == 0:
         return total / count
-    return total / _not_negative(count - freedom)
+    return cast(total / _not_negative(count - freedom), total.dtype)
 
 
 def _not_negative(count: Any) -> Any:
@@ -254,6 +254,7 @@ def average(
             w = np.transpose(w, order).reshape(shape)
         total = np.sum(w + np.zeros_like(x), axis=axes, keepdims=keepdims)
         result = np.sum(x * w, axis=axes, keepdims=keepdims) / total
+        total = cast(total, result.dtype)
     return (result, total) if returned else result
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,7 +31,7 @@ from tracegrad.tracing.values import (
     wrap,
 )
 
-__all__ = ["as_shape", "as_user_shape", "joined", "viewed"]
+__all__ = ["as_shape", "as_user_shape", "in_front", "joined", "viewed"]
 
 
 def as_shape(shape: Any) -> Shape:
@@ -184,6 +186,15 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     moved = normal_axis(axis, x.ndim)
     to = start + x.ndim if start < 0 else start
     return np.moveaxis(x, moved, to - 1 if moved < to else to)
+
+
+def in_front(x: Any, axes: Sequence[int]) -> Any:
+    """``x`` with ``axes`` (from the front, in order) as one, the first; then the others."""
+    if len(axes) == 1:
+        return np.moveaxis(x, axes[0], 0) if axes[0] else x
+    rest = [d for d in range(x.ndim) if d not in axes]
+    count = functools.reduce(operator.mul, (x.shape[d] for d in axes), 1)
+    return np.reshape(np.transpose(x, [*axes, *rest]), [count, *(x.shape[d] for d in rest)])
 
 
 @implements(np.expand_dims)

@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.tracing.axes import no_out, normal_axes, normal_axis
+from tracegrad.tracing.axes import no_out, normal_axis
 from tracegrad.tracing.builtin_functions import max_
 from tracegrad.tracing.dispatch import implements, refuse
-from tracegrad.tracing.numpy_ordering import share_of
+from tracegrad.tracing.numpy_ordering import (
+    between,
+    check_quantile,
+    in_order,
+    kept,
+    quantile_places,
+    share_of,
+    weighted_quantile,
+)
 from tracegrad.tracing.numpy_picking import positions
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.tracer import Tracer
-from tracegrad.tracing.values import cast, is_number, operand, wrap
+from tracegrad.tracing.values import cast, common_dtype, is_number, loose, operand, wrap
 
 
 def _floating(x: Any) -> Any:
@@ -91,28 +99,25 @@ def nanquantile(
     overwrite_input: bool = False,
     method: str = "linear",
     keepdims: bool = False,
+    *,
+    weights: Any = None,
 ) -> Any:
     no_out(out, "np.nanquantile")
-    if method != "linear":
-        raise refuse("np.nanquantile", f"with method={method!r}", "use method='linear'")
-    x = _floating(a)
-    axes = normal_axes(axis, x.ndim)
-    rest = [d for d in range(x.ndim) if d not in axes]
-    shape = [x.shape[d] for d in rest]
-    flat = np.reshape(np.transpose(x, [*axes, *rest]), [-1, *shape])
-    ordered = np.sort(flat, axis=0)  # NaN comes last
-    count = np.sum(~np.isnan(ordered), axis=0)
-    last = np.maximum(count - 1, 0)
+    check_quantile("np.nanquantile", q, method, weights)
     level = operand(q)
-    spread = np.expand_dims(level, tuple(range(level.ndim, level.ndim + len(rest))))
-    spot = spread * last
-    low = np.floor(spot).astype(np.int64)
-    high = np.minimum(low + 1, last)
-    weight = cast(operand(spot - low), x.dtype)
-    first, second = _at(ordered, low, level.ndim), _at(ordered, high, level.ndim)
-    step = second - first
-    found = np.where(weight >= 0.5, second - step * (1 - weight), first + step * weight)
-    return np.expand_dims(found, tuple(d + level.ndim for d in axes)) if keepdims else found
+    if weights is not None:
+        return weighted_quantile(_floating(a), level, axis, keepdims, weights, without_nan=True)
+    ordered, axes = in_order(a, axis)  # NaN comes last
+    count = np.maximum(np.sum(~np.isnan(ordered), axis=0), 1)
+    lead = level.ndim
+    spread = np.expand_dims(level, tuple(range(lead, lead + ordered.ndim - 1)))
+    low, high, weight = quantile_places(spread, count, method)
+    found = _at(ordered, low, lead)
+    if high is not None:
+        if isinstance(weight, Tracer) and weight.dtype.kind == "f":
+            weight = cast(weight, common_dtype([ordered, loose(q)]))
+        found = between(found, _at(ordered, high, lead), weight, method)
+    return kept(found, axes, keepdims, lead)
 
 
 def _at(ordered: Any, places: Any, lead: int) -> Any:
@@ -135,8 +140,11 @@ def nanpercentile(
     overwrite_input: bool = False,
     method: str = "linear",
     keepdims: bool = False,
+    *,
+    weights: Any = None,
 ) -> Any:
-    return nanquantile(a, share_of(q), axis, out, overwrite_input, method, keepdims)
+    level = share_of(q)
+    return nanquantile(a, level, axis, out, overwrite_input, method, keepdims, weights=weights)
 
 
 @implements(np.nanmedian)
@@ -172,8 +180,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     edges = operand(bins)
     side: Any = "left" if right else "right"
     rising = np.searchsorted(edges, operand(x), side=side)
-    falling = edges.shape[0] - np.searchsorted(edges[::-1], operand(x), side="left" if side ==
-                                               "right" else "right")  # fmt: skip
+    falling = edges.shape[0] - np.searchsorted(edges[::-1], operand(x), side=side)
     return np.where(edges[-1] >= edges[0], rising, falling)
 
 
@@ -190,7 +197,7 @@ def histogram(
         low, high = np.where(same, low - 0.5, low), np.where(same, high + 0.5, high)
         edges = np.linspace(low, high, bins + 1)
     else:
-        edges = _floating(bins)
+        edges = operand(bins)
     count = edges.shape[0] - 1
     at = np.searchsorted(edges, x, side="right") - 1
     at = np.where(x == edges[-1], count - 1, at)

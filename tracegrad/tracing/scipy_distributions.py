@@ -19,6 +19,9 @@ from tracegrad.tracing.dispatch import METHODS, freezes, no_method
 from tracegrad.tracing.distribution_parts import Distribution, lgamma, xlogy
 from tracegrad.tracing.distributions_continuous import CONTINUOUS
 from tracegrad.tracing.distributions_discrete import DISCRETE
+from tracegrad.tracing.integers import as_dim
+from tracegrad.tracing.numpy_linalg import floats
+from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.values import cast, common_dtype, operand
 
 DISTRIBUTIONS: dict[str, Distribution] = {**CONTINUOUS, **DISCRETE}
@@ -54,8 +57,9 @@ def _standard(what: Distribution, x: Any, shapes: Any, loc: Any, scale: Any) -> 
     """z, z moved into the support where it is outside, and where it is inside, below, above."""
     z = x - loc if what.discrete else (x - loc) / scale
     low, high = what.support(*shapes)
-    below = z < low
-    above = z > high
+    # Infinity is outside of every support: formulas need not know their limits there.
+    below = (z <= low) if what.open else (z < low) | (z == -np.inf)
+    above = (z > high) | (z == np.inf)
     inside = ~(below | above)
     if what.discrete:
         inside = inside & (np.floor(z) == z)
@@ -171,29 +175,34 @@ def _multivariate_normal(
             "scipy.stats.multivariate_normal with allow_singular=True is not supported",
             way_out="leave it out, and give a positive definite covariance",
         )
-    point, matrix = operand(x), operand(cov)
-    if matrix.ndim != 2:
-        raise UnsupportedError(
-            "scipy.stats.multivariate_normal needs its covariance as a matrix",
-            way_out="write cov * np.eye(n), or np.diag(cov)",
-        )
-    import scipy.linalg
+    from tracegrad.tracing.numpy_linalg import cholesky
+    from tracegrad.tracing.scipy_linalg import solve_triangular
 
-    from tracegrad.tracing.numpy_linalg import cholesky, solve_triangular
-
-    assert scipy.linalg is not None
-    factor = cholesky(matrix)
-    apart = point if mean is None else point - operand(mean)
-    rows = np.atleast_2d(apart)
-    half = solve_triangular(factor, np.swapaxes(rows, 0, 1), lower=True)
-    size = rows.shape[1]
-    logs = 2.0 * np.sum(np.log(np.diag(factor)))
+    given = floats(x, 1.0 if cov is None else cov, *([] if mean is None else [mean]))
+    point, spread = given[0], given[1]
+    if mean is not None:
+        size: Any = given[2].size
+    else:
+        size = spread.shape[0] if spread.ndim == 2 else 1
+    if point.ndim == 0 or (point.ndim == 1 and current_trace().sizes.equal(as_dim(size), 1)):
+        point = point[..., None]  # numbers, not a vector
+    apart = point if mean is None else point - np.ravel(given[2])
+    lead = apart.shape[:-1]
+    columns = np.reshape(apart, (-1, size)).T
+    if spread.ndim == 2:
+        factor = cholesky(spread)
+        half = solve_triangular(factor, columns, lower=True)
+        logs = 2.0 * np.sum(np.log(np.diag(factor)))
+    else:  # of the variances alone
+        variances = np.broadcast_to(spread, (size,))
+        half = columns / np.sqrt(variances)[:, None]
+        logs = np.sum(np.log(variances))
     found = -0.5 * (np.sum(half**2, axis=0) + logs + size * math.log(2.0 * math.pi))
-    return found if apart.ndim > 1 else found[0]
+    return np.squeeze(np.reshape(found, lead))
 
 
 def _dirichlet(x: Any, alpha: Any) -> Any:
-    a, point = operand(alpha), operand(x)
+    a, point = floats(alpha, x)
     total = lgamma(np.sum(a)) - np.sum(lgamma(a))
     weights = a - 1.0
     if point.ndim > 1:

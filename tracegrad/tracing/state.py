@@ -186,6 +186,18 @@ class Trace:
             self._visible.discard(opened.scope.region)
             self.opened.pop()
 
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """In the body of a loop that is built by hand: what is computed in it is used in it."""
+        region = self.build.region
+        self._regions.append(region)
+        self._visible.add(region)
+        try:
+            yield
+        finally:
+            self._regions.remove(region)
+            self._visible.discard(region)
+
     def store(self, slot: Slot, value: Any) -> None:
         """Store to a place outside the frame, so that the open regions know of it."""
         for opened in self.opened:

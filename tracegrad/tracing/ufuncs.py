@@ -274,14 +274,10 @@ def _folded(
     given = {key: value for key, value in given.items() if value is not np._NoValue}
     given.setdefault("axis", 0)
     if method == "reduce" and reduction is not None:
-        array = lift(given.pop("array"))
-        if reduction not in (np.sum, np.prod):
-            kind = given.pop("dtype", None)
-            array = array if kind is None else cast(array, kind)
-            if reduction in (np.all, np.any) and given.get("initial") is not None:
-                start = truth(given.pop("initial"))
-                return ufunc(_function(reduction, array, **given), start)
-        return _function(reduction, array, **given)
+        if reduction in (np.all, np.any) and given.get("initial") is not None:
+            start = truth(given.pop("initial"))
+            return ufunc(_reduced_by(reduction, given.pop("array"), given), start)
+        return _reduced_by(reduction, given.pop("array"), given)
     if method == "accumulate" and running is not None:
         return _function(running, given.pop("array"), **given)
     if given.pop("out", None) is not None:
@@ -294,10 +290,19 @@ def _folded(
 
     def reduce(part: Any, **options: Any) -> Any:
         if reduction is not None:
-            return _function(reduction, part, **options)
+            return _reduced_by(reduction, part, options)
         return numpy_folding.reduced(ufunc, part, **options)
 
     return numpy_folding.reduced_at(ufunc, reduce, array, **given)
+
+
+def _reduced_by(reduction: Callable[..., Any], array: Any, options: dict[str, Any]) -> Any:
+    """A reduction that NumPy has a function for, of which only sum and prod take a dtype."""
+    x = lift(array)
+    if reduction not in (np.sum, np.prod):
+        kind = options.pop("dtype", None)
+        x = x if kind is None else cast(x, kind)
+    return _function(reduction, x, **options)
 
 
 _ARGUMENTS = {
@@ -309,6 +314,11 @@ _ARGUMENTS = {
 
 def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any, casting: Any) -> Any:
     """``result`` where ``chosen`` is true; elsewhere ``out`` keeps what it has."""
+    if isinstance(result, tuple):
+        return tuple(
+            made if each is None else _where(ufunc, chosen, made, each, casting)
+            for made, each in zip(result, out, strict=True)
+        )
     (kept,) = out if isinstance(out, tuple) else (out,)
     mask = lift(chosen)
     if mask.dtype.kind != "b":
@@ -316,8 +326,6 @@ def _where(ufunc: np.ufunc, chosen: Any, result: Any, out: Any, casting: Any) ->
             f"Cannot cast array data from {mask.dtype!r} to {np.dtype(bool)!r} according to the "
             "rule 'safe'"
         )
-    if isinstance(result, tuple):
-        raise UnsupportedError(f"np.{ufunc.__name__} with where= is not supported")
     kept, made = lift(kept), lift(result)
     if not np.can_cast(made.dtype, kept.dtype, casting):
         return made  # `put_out` says what does not fit
@@ -381,7 +389,7 @@ def _function(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _call(ufunc: np.ufunc, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if ufunc in (*_PRODUCTS, np.divmod, np.modf):
+    if ufunc in _PRODUCTS:
         return _function(ufunc, *inputs, **kwargs)
     signature = _signature(ufunc, kwargs.pop("dtype", None), kwargs.pop("signature", None))
     where = kwargs.pop("where", None)
