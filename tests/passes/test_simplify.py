@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.ops.building import built
 from tracegrad.ir.builder import Builder
 from tracegrad.ir.text import parse, same
 from tracegrad.ir.types import ArrayType, f64, symbol
@@ -347,3 +348,15 @@ def test_a_written_array_that_is_read_elsewhere_is_written_again():
           return %r
         }"""
     assert_pass(simplify, before=text, after=text)
+
+
+def test_sums_of_any_length_are_simplified():
+    """A rule that looks into the terms of a sum neither nests as deep nor goes through them all."""
+
+    def make(x, y):
+        total = x
+        for k in range(1500):
+            total = x * (y + float(k)) + total
+        return total
+
+    assert len(list(simplify(built(make, (symbol("n"),), ())).walk())) > 4500

@@ -196,14 +196,26 @@ def add_strided_pads(x: Value, y: Value) -> Value | None:
 
 def _strided_pads(value: Value) -> list[Operation]:
     """The terms of ``value``, if all of them are pads with strides."""
-    op = value.op
-    if op is not None and op.name == "add":
-        left, right = (_strided_pads(v) for v in op.operands)
-        return left + right if left and right else []
-    if op is None or op.name != "pad":
-        return []
-    steps = [step for axis, _, step in op.attributes["map"] if axis is not None]
-    return [op] if any(abs(step) > 1 for step in steps) else []
+    found: list[Operation] = []
+    pending = [value]
+    while pending:
+        op = pending.pop().op
+        if op is None or not (op.name == "add" or _is_strided_pad(op)):
+            return []
+        if op.name == "pad":
+            found.append(op)
+            continue
+        # A long sum of other things is left at its first term.
+        if any(v.op is None or v.op.name not in ("add", "pad") for v in op.operands):
+            return []
+        pending += reversed(op.operands)
+    return found
+
+
+def _is_strided_pad(op: Operation) -> bool:
+    if op.name != "pad":
+        return False
+    return any(axis is not None and abs(step) > 1 for axis, _, step in op.attributes["map"])
 
 
 @rule("reshape", mark=EXACT)
