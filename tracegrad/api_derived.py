@@ -546,7 +546,8 @@ def implicit_root(fun: Fun, solver: Fun | None = None) -> Any:
     Returns
     -------
     An object that is called like ``solver``. Its steps are not differentiated: with the solution
-    x, ``args_bar = -λ · ∂fun/∂args`` where ``(∂fun/∂x)ᵀ λ = x_bar``.
+    x, ``args_bar = -λ · ∂fun/∂args`` where ``(∂fun/∂x)ᵀ λ = x_bar``. What the solver returns is
+    taken for the solution: it is for the solver to raise an error if it did not converge.
 
     Raises
     ------

@@ -213,6 +213,21 @@ def test_the_derivative_of_a_solution_is_not_that_of_its_steps():
     assert_close(tg.jvp(ruled, (0.7, X), (1.0, X))[1], tg.jvp(plain, (0.7, X), (1.0, X))[1], 1e-10)
 
 
+@pytest.mark.parametrize(
+    "residual",
+    [
+        lambda x, a: (x * x - a, x),
+        lambda x, a: {"r": x * x - a},
+        lambda x, a: np.sum(x * x - a),
+        lambda x, a: (x * x - a)[:, None],
+    ],
+)
+def test_a_residual_that_is_no_array_like_the_solution_is_refused(residual):
+    root = tg.implicit_root(residual, lambda a: np.sqrt(a))
+    with pytest.raises(ArgumentError, match="residual of the shape of the solution"):
+        tg.grad(lambda a: np.sum(root(a)))(np.array([4.0, 9.0]))
+
+
 def test_a_linear_system_as_an_implicit_root():
     matrix = rng.normal(size=(3, 3)) + 4.0 * np.eye(3)
 

@@ -405,8 +405,7 @@ class ImplicitRoot(_Custom):
         verb = Verb("jacfwd", 0)
         binder = Binder(self._residual, (), ())
         slope = jacobian(self._residual, verb, binder, (x, *args), {})
-        size = 1 if x.ndim == 0 else -1
-        matrix = np.reshape(slope, (size, size)) if x.ndim == 0 else _as_matrix(slope, x)
+        matrix = _as_matrix(slope, x)
         flat = np.linalg.solve(np.transpose(matrix), np.reshape(x_bar, (-1,)))
         inner = traced_call(self._residual, self.verb, binder, (x, *args), {})
         wrt = [inner.traced.param_of(k + 1) for k in floats]
@@ -423,7 +422,7 @@ def _as_matrix(slope: Any, x: Any) -> Any:
     count = 1
     for size in x.shape:
         count = count * size
-    if slope.ndim != 2 * x.ndim:
+    if getattr(slope, "ndim", None) != 2 * x.ndim:
         raise ArgumentError(
             "implicit_root needs a residual of the shape of the solution",
             way_out="return one equation per unknown",
