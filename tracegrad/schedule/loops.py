@@ -3,7 +3,7 @@
 - A loop whose statements have one extent and no guards is a plain loop.
 - Where extents differ, or pads are cut inside, the innermost loop is *peeled*: its ends run
   with tests, the interior without. Outer loops test each iteration instead.
-- A loop over rows that only adds to memory does four rows at a time (*jam*).
+- A loop over rows that only adds to memory does several rows at a time (*jam*).
 - Two loops around the lanes of a block that hold products do two by four at a time (*tile*), which
   share what they read.
 - A maximum runs in eight independent lanes, because one chain of comparisons does not vectorise.
@@ -26,6 +26,10 @@ from tracegrad.schedule.values import Binding, guarded_non_negative, non_negativ
 from tracegrad.schedule.writer import Register
 
 JAM = 4
+WIDE_JAM = 8
+MANY_ROWS = 64
+"""From so many rows on a lone statement does eight of them at a time: the rest are few then."""
+
 MOST_JAMMED = 3
 TILE = 2
 MOST_TILED = 2
@@ -436,17 +440,19 @@ def _write_jam(
     extent: Dim,
     rows: Sequence[dict[int, int]] = ({},),
 ) -> None:
-    """Four rows at a time, then the rest one by one; and ``rows`` of a loop around at a time."""
+    """Several rows at a time, then the rest one by one; and ``rows`` of a loop around at a time."""
     axis, writer = loop.key.axis, low.writer
     inner = loop.items[0]
     assert isinstance(inner, Loop)
-    quarter = writer.emit("floor_divide", (count, writer.dim(JAM)))
+    wide = len(stmts) == len(rows) == 1 and low.program.size(extent) >= MANY_ROWS
+    jam = WIDE_JAM if wide else JAM
+    whole = writer.emit("floor_divide", (count, writer.dim(jam)))
     group = _open(low, axis)
-    place = writer.emit("multiply", (group, writer.dim(JAM)))
-    _bind_rows(low, loop, place, extent - (JAM - 1))
-    _write_together(low, inner, stmts, [{**row, axis: k} for row in rows for k in range(JAM)])
-    _close(low, axis, writer.dim(0), quarter, stmts, "jam")
-    done = writer.emit("multiply", (quarter, writer.dim(JAM)))
+    place = writer.emit("multiply", (group, writer.dim(jam)))
+    _bind_rows(low, loop, place, extent - (jam - 1))
+    _write_together(low, inner, stmts, [{**row, axis: k} for row in rows for k in range(jam)])
+    _close(low, axis, writer.dim(0), whole, stmts, "jam")
+    done = writer.emit("multiply", (whole, writer.dim(jam)))
     place = _open(low, axis)
     _bind_rows(low, loop, place, extent)
     if len(rows) > 1:

@@ -51,12 +51,13 @@ def make_plan(
         _separate_results(graph)
     visit_pairs_once(graph, hints)
     forced: set[Node] = set()
+    checked: set[Node] = set()
     packed: dict[tuple[Node, Node], Node] = {}
     strips = products_in_strips(graph, hints)
 
     def decide() -> tuple[Program, dict[int, int], list[Item]]:
         while True:
-            program = Program(graph, hints, forced, packed, strips)
+            program = Program(graph, hints, forced, packed, strips, checked)
             position = loop_order(program)
             try:
                 tree = TreeBuilder(program, position).build()
@@ -71,7 +72,7 @@ def make_plan(
 
     for _ in range(ROUNDS):
         program, position, tree = decide()
-        if not refine(program, tree, forced, packed):
+        if not refine(program, tree, forced, checked, packed):
             break
     else:
         program, position, tree = decide()

@@ -6,6 +6,8 @@ again and again, although it does not depend on them, becomes a statement; what 
 never stored.
 A costly one that arrays of indices pick several times is computed once for each place.
 *Shifts*: a costly inlined value that is read at several offsets becomes a statement too.
+*Between rows*: in a block that reads rows and reads them again, what multiplies rows is computed
+for all of the block before; elements that indices pick are checked and read before that.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from tracegrad.schedule.graph import Node
-from tracegrad.schedule.statements import Data, Index, Program, Stmt, margins
-from tracegrad.schedule.tree import Item, Loop
+from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, margins
+from tracegrad.schedule.tree import Item, Loop, statements_in
 
 REPEATS = 4
 REPEATS_IN_BLOCK = 2
@@ -23,6 +25,7 @@ REPEATS_PICKED = 2
 WORTH_STORING_PICKED = 4.0
 WORTH_STORING_SHIFTED = 16.0
 WORTH_STORING_PADDED = 12.0
+WORTH_STORING_BETWEEN = 4.0
 PAD_COST = 8.0
 
 
@@ -30,10 +33,11 @@ def refine(
     program: Program,
     tree: Sequence[Item],
     forced: set[Node],
+    checked: set[Node],
     packed: dict[tuple[Node, Node], Node],
 ) -> bool:
-    """Add to ``forced`` and ``packed``; whether anything was added."""
-    before = len(forced), len(packed)
+    """Add to ``forced``, ``checked`` and ``packed``; whether anything was added."""
+    before = len(forced), len(checked), len(packed)
     across: dict[tuple[int, Node, bool], list[Stmt]] = {}
 
     def visit(items: Sequence[Item], path: tuple[int, ...], nest: int, block: bool) -> None:
@@ -51,7 +55,60 @@ def refine(
 
     visit(tree, (), 0, False)
     _pack(program, across, packed)
-    return (len(forced), len(packed)) != before
+    for item in tree:
+        if isinstance(item, Loop) and item.key.part == "o":
+            _between_rows(program, item, forced, checked)
+    return (len(forced), len(checked), len(packed)) != before
+
+
+def _between_rows(program: Program, block: Loop, forced: set[Node], checked: set[Node]) -> None:
+    """What is computed for a whole block, so that no row loop and no check keeps it from lanes."""
+    axis = block.key.axis
+    alone = (Entry(axis),)
+    stmts = list(statements_in([block]))
+    if any(t.strip is not None for t in stmts):
+        return  # what checks indices is apart from the start
+    adds = [t for t in stmts if t.is_reduce and axis in t.reduced and len(t.loops) > 1]
+    scatters = [t for t in stmts if t.node.kind == "scatter"]
+    for t in (*adds, *scatters):  # what is added to places is often made of what multiplies rows
+        inlined = [n for n in _certain(program, t, alone) if n.kind == "ew" and n.op is not None]
+        forced |= _topmost(program, inlined, WORTH_STORING_BETWEEN, forced)
+    for t in stmts:
+        checked |= _topmost(program, [n for n in _certain(program, t, alone) if n.kind == "gather"])
+
+
+def _certain(program: Program, stmt: Stmt, wanted: Index) -> set[Node]:
+    """What is inlined at one index, and not only where a condition holds.
+
+    An index that is picked in an arm need not be one where the arm is not taken.
+    """
+    node, index = stmt.node, tuple(Entry(a) for a in stmt.domain)
+    values = node.operands[1:2] if node.kind == "scatter" else node.operands
+    stack = [(x, index if x.rank else ()) for x in values]
+    if node.kind not in ("reduce", "scatter", "part", "scan"):
+        stack = program.below(None, node, index)
+    inlined, seen = set(stmt.inlined), set()
+    while stack:
+        item = stack.pop()
+        if item in inlined and item not in seen:
+            seen.add(item)
+            node, index = item
+            below = program.below(None, node, index)
+            stack += below[:1] if node.name == "select" else below
+    return {node for node, at in seen if at == wanted}
+
+
+def _topmost(
+    program: Program, nodes: Sequence[Node], least: float = 0.0, kept: Collection[Node] = ()
+) -> set[Node]:
+    """Those of ``nodes`` that cost at ``least`` so much and are inlined below no other of them."""
+    chosen: set[Node] = set()
+    below: set[Node] = set()
+    for node in sorted(nodes, key=lambda n: -n.number):
+        if node not in below and node not in kept and _costs(program, node, least, kept):
+            chosen.add(node)
+            below.update(_inlined_below(program, node))
+    return chosen
 
 
 def _read_across(program: Program, stmt: Stmt, path: tuple[int, ...]) -> Iterator[Node]:
@@ -101,12 +158,7 @@ def _store_repeated(program: Program, stmt: Stmt, path: tuple[int, ...], forced:
             _repeats(program, stmt, path, index) >= REPEATS and _costs(program, node, WORTH_STORING)
         ):
             candidates.append(node)
-    below: set[Node] = set()
-    for node in sorted(candidates, key=lambda n: -n.number):
-        if node not in below:
-            chosen.add(node)
-            below.update(_inlined_below(program, node))
-    forced |= chosen
+    forced |= chosen | _topmost(program, candidates)
 
 
 def _costly_at_several_places(program: Program, stmt: Stmt) -> set[Node]:

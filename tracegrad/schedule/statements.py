@@ -7,7 +7,7 @@ inlined: computed again in each loop that reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -121,6 +121,7 @@ class Program:
         is laid out in the order of its loops.
     hints : sizes for costs.
     strips : products that go in strips, and along which axis.
+    checked : what picks elements, and is computed apart from what is made of them.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Program:
         forced: Iterable[Node] = (),
         packed: Mapping[tuple[Node, Node], Node] | None = None,
         strips: Mapping[Node, Along] | None = None,
+        checked: Collection[Node] = (),
     ) -> None:
         self.graph = graph
         self.hints = hints
@@ -137,7 +139,7 @@ class Program:
         self.strips: Mapping[Node, Along] = {} if strips is None else strips
         self.statements: list[Stmt] = []
         self.of_node: dict[Node, Stmt] = {}
-        self._forced = {*forced, *self.packed.values()}
+        self._forced = {*forced, *checked, *self.packed.values()}
         self._kept: set[Node] = set()
         self._live: list[Node] = []
         self._sizes: dict[Dim, int] = {}
@@ -148,7 +150,7 @@ class Program:
         self.strips = {node: along for node, along in self.strips.items() if node in live}
         sums = [node for node, along in self.strips.items() if along == "sums"]
         self.axes = Axes(graph, self._live, sums)
-        self._apart = self._force_checks()
+        self._apart = self._force_checks() | {*checked}
         self.unrolled: set[int] = set()
         self.margins: dict[Node, Margins] = {}
         self._place(graph)

@@ -178,7 +178,7 @@ class TreeBuilder:
             axis = stmt.domain[stmt.node.attributes["axis"]]
             if key.axis == axis:
                 return "reverse" if stmt.node.attributes.get("reverse") else "plain"
-        if key.part == "b" and stmt.apart:
+        if key.part == "b" and (stmt.apart or stmt.node.kind == "scatter"):
             return "picks"
         if key.part == "b" and bound.get(key.axis) == "rows":
             return "lanes" if len(unbound) == 1 else "rows"
@@ -276,22 +276,40 @@ class TreeBuilder:
             return None
         if any(g.axis == axis for t in group for g in t.guards):
             return None
-        if any(t.guarded or t.pair or t.node.kind in ("scan", "scatter") for t in group):
+        if any(t.guarded or t.pair or t.node.kind == "scan" for t in group):
             return None
         strips = any(t.strip is not None for t in group)
+        scatters = [t for t in group if t.node.kind == "scatter"]
+        if scatters and (strips or any(t.loops != (axis,) for t in scatters)):
+            return None
         inner = [a for t in group for a in t.loops if a != axis]
         if not inner and not strips:
             return None
         longest = max(
             (program.size(t.extents[a]) for t in group for a in t.loops if a != axis), default=0
         )
-        if longest < SHORT and (strips or self._reuse(axis, group) >= REUSE):
+        if longest < SHORT and not scatters and (strips or self._reuse(axis, group) >= REUSE):
             return "lanes"
         if strips:
             return "rows"
-        if any(t.node.heavy and t.loops == (axis,) for t in group):
+        if any(t.node.heavy and t.loops == (axis,) for t in group) or self._rows_again(axis, group):
             return "rows"
         return None
+
+    def _rows_again(self, axis: int, group: list[Stmt]) -> bool:
+        """Whether rows are summed, and what is made of the sums multiplies the same rows.
+
+        Either is done several rows at a time, and in a block rows are near for the second.
+        """
+        long = [t for t in group if t.is_reduce and len(t.loops) == 2 and t.loops[0] == axis]
+        sums = [t for t in long if axis in t.out]
+        adds = [t for t in long if axis in t.reduced]
+        if not sums or not adds or max(len(sums), len(adds)) > MOST_JAMMED:
+            return False
+        if any(t.loops != (axis,) for t in group if t not in long) or any(t.guards for t in long):
+            return False
+        summed = {leaf for t in sums for leaf in t.reads if len(leaf[1]) > 1}
+        return all(not summed.isdisjoint(t.reads) for t in adds)
 
     def _apart(self, axis: int, group: list[Stmt], bound: dict[int, str]) -> set[Stmt]:
         """What has a loop over ``axis`` of its own: heavy values, and what is made of them.

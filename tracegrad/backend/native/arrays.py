@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tracegrad.backend.native import results
+from tracegrad.backend.native.apart import Scopes
 from tracegrad.backend.native.giving import MISMATCH, Given
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.scalars import Scalars
@@ -125,14 +126,6 @@ done:
   ret void
 }}"""
 
-# Nobody else holds the memory of an array that the kernel made: its results don't overlap its
-# arguments. The attribute tells LLVM so, as long as the call is not inlined.
-_ELEMENTS = """define internal noalias ptr @elements(ptr %array) noinline nounwind {
-  %place = getelementptr i8, ptr %array, i64 16
-  %data = load ptr, ptr %place
-  ret ptr %data
-}"""
-
 _PLAIN = ("PyMem_RawCalloc", "PyMem_RawMalloc", "PyMem_RawFree")
 _POOLED = ("pool.calloc", "pool.malloc", "pool.free")
 
@@ -158,6 +151,7 @@ class Arrays:
         self.unnamed: list[tuple[str, bool]] = []
         """Where arrays are held that no name holds; for each, whether Python sees it."""
         self._stack = "null"
+        self.scopes = Scopes(writer.module)
         self.given: Given | None = None
         """The results that a call may give arrays for, if it may."""
 
@@ -217,17 +211,18 @@ class Arrays:
             self.refuse(outside, "IndexError", "index is out of bounds")
         return found
 
-    def load(self, element: Scalar, place: str) -> Number:
-        found = self.writer.op(f"load {element.memory}, ptr {place}, align {element.size}")
+    def load(self, element: Scalar, place: str, scope: str = "") -> Number:
+        found = self.writer.op(f"load {element.memory}, ptr {place}, align {element.size}{scope}")
         if element.is_bool:
             return Number(BOOL, self.writer.op(f"icmp ne i8 {found}, 0"))
         return Number(element, found)
 
-    def store(self, value: Number, element: Scalar, place: str) -> None:
+    def store(self, value: Number, element: Scalar, place: str, scope: str = "") -> None:
         text = self.scalars.cast(value, element).text
         if element.is_bool:
             text = self.writer.op(f"zext i1 {text} to i8")
-        self.writer.do(f"store {element.memory} {text}, ptr {place}, align {element.size}")
+        memory = f"{element.memory} {text}, ptr {place}, align {element.size}{scope}"
+        self.writer.do(f"store {memory}")
 
     # --- memory
 
@@ -306,7 +301,6 @@ class Arrays:
         names = {"DESCR": "PyArray_DescrFromType", "DECREF": "Py_DecRef"}
         self._define("ndarray", results.NDARRAY, **names)
         writer = self.writer
-        writer.module.define("elements", _ELEMENTS)
         writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
         slot = "null"
         if results.KEEPS and not large:
@@ -328,8 +322,8 @@ class Arrays:
         else:
             array = writer.op(f"call ptr @ndarray({given})")
         self.refuse(writer.op(f"icmp eq ptr {array}, null"), "", None)
-        data = writer.op(f"call noalias ptr @elements(ptr {array})")
-        return View(type, data, tuple(shape), array, True)
+        data = writer.op(f"load ptr, ptr {writer.op(f'getelementptr i8, ptr {array}, i64 16')}")
+        return View(type, data, tuple(shape), array, True, scope=self.scopes.new())
 
     def _given_or(
         self, type: Array, shape: Sequence[str], zero: bool, name: str, where: str, make: str

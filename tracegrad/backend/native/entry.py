@@ -210,7 +210,7 @@ class _Entry:
         for axis in range(type.rank):
             place = op(f"getelementptr i64, ptr {sizes}, i64 {axis}")
             shape.append(op(f"load i64, ptr {place}, !range !2"))
-        return View(type, data, tuple(shape))
+        return View(type, data, tuple(shape), scope=self.program.arrays.scopes.arguments)
 
     def _check_dtype(self, descr: str, type: Array) -> None:
         """The dtype by its number: int64 may have two."""

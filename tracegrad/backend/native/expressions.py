@@ -7,7 +7,7 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,13 +49,15 @@ _SCALAR_TYPES = frozenset(
 class Variable:
     """A name of the source: its type and its slots.
 
-    For an array these are its data, its owner and its sizes.
+    For an array these are its data, its owner and its sizes; ``scope`` is the array's, if it is
+    always the same one.
     """
 
     type: Scalar | Array
     slots: tuple[str, ...]
     natural: int = 0
     shared: bool = False
+    scope: str = ""
 
 
 class Expressions(ABC):
@@ -147,7 +149,7 @@ class Expressions(ABC):
             return Number(variable.type, text, variable.natural)
         data, owner = (op(f"load ptr, ptr {slot}") for slot in variable.slots[:2])
         shape = tuple(op(f"load i64, ptr {slot}") for slot in variable.slots[2:])
-        return View(variable.type, data, shape, owner, variable.shared)
+        return View(variable.type, data, shape, owner, variable.shared, scope=variable.scope)
 
     def path(self, node: ast.expr) -> str | None:
         """The full name of a function or module that an expression stands for."""
@@ -218,10 +220,12 @@ class Expressions(ABC):
             return self._of_table(table, self.integer(node.slice))
         base, place, whole = self.element(node)
         if whole:
-            return self.arrays.load(base.type.element, place)
+            near = isinstance(node.value, ast.Name) and node.value.id in self.names.near
+            scope = "" if near else base.scope
+            return self.arrays.load(base.type.element, place, scope)
         count = len(node.slice.elts) if isinstance(node.slice, ast.Tuple) else 1
         rest = base.shape[count:]
-        return View(Array(base.type.element, len(rest)), place, rest, base.owner, base.shared)
+        return replace(base, type=Array(base.type.element, len(rest)), data=place, shape=rest)
 
     def _of_table(self, table: tuple[Any, ...], index: Number) -> Number:
         """An element of a tuple of floats, which becomes part of the module."""
@@ -487,7 +491,7 @@ class Expressions(ABC):
             if base.column_major or "-1" in shape:
                 raise Unsupported(ast.unparse(node))
             type = Array(base.type.element, len(shape))
-            made = View(type, base.data, tuple(shape), base.owner, base.shared)
+            made = replace(base, type=type, shape=tuple(shape))
             self._check_reshape(base, made)
             return made
         raise Unsupported(ast.unparse(node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tracegrad.backend.native.lapack import RANKS
@@ -27,6 +28,8 @@ class Names:
     natural : integers that can't be negative, and how many bits they have at most: loop variables,
         sizes, and what is made of them.
     written : parameters whose memory the function may write to.
+    once : names that are no parameters and that one statement assigns.
+    near : arrays of which elements are read beside each other, as in a stencil.
     counts : numbers of chunks, which are never many.
     told : parameters that are only once given a value, which says that they are not negative.
     """
@@ -63,6 +66,8 @@ class Names:
             if isinstance(target, ast.Name)
         }
         self.told = _told(function)
+        self.once = _stored_once(function)
+        self.near = _read_beside(function)
         self.natural = _natural(function, counted, self.told)
 
     def _assigned(self, node: ast.Assign) -> None:
@@ -214,6 +219,26 @@ def _in_order(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _calls(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def _stored_once(function: ast.FunctionDef) -> set[str]:
+    stores = Counter(
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    parameters = {each.arg for each in function.args.args}
+    return {name for name, count in stores.items() if count == 1} - parameters
+
+
+def _read_beside(function: ast.FunctionDef) -> set[str]:
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
+            if isinstance(last, ast.BinOp) and isinstance(last.op, (ast.Add, ast.Sub)):
+                found.add(node.value.id)
+    return found
 
 
 def _told(function: ast.FunctionDef) -> set[str]:

@@ -188,7 +188,7 @@ class Program(Expressions):
             base, place, whole = self.element(target)
             if not whole:
                 raise Unsupported(ast.unparse(node))
-            self.arrays.store(value, base.type.element, place)
+            self.arrays.store(value, base.type.element, place, base.scope)
         elif isinstance(target, ast.Tuple):
             self._assign_tuple(target, node.value)
         else:
@@ -305,6 +305,8 @@ class Program(Expressions):
                 raise TypeChange(f"{name} changes its type")
             if value.owner != "null" and value.shared != known.shared:
                 raise Unsupported(f"{name} is memory of two kinds")
+            if value.scope != known.scope:  # of two arms; nothing has read it yet
+                known = self.variables[name] = replace(known, scope="")
         elif known.type is not value.type:
             raise TypeChange(f"{name} changes its type")
         return known
@@ -316,7 +318,9 @@ class Program(Expressions):
             return Variable(value.type, (writer.slot(value.type.llvm),), natural)
         slots = [writer.slot("ptr"), writer.slot("ptr", "null")]
         slots += [writer.slot("i64") for _ in value.shape]
-        return Variable(value.type, tuple(slots), shared=self.names.is_returned(name))
+        scope = value.scope if name in self.names.once else ""
+        shared = self.names.is_returned(name)
+        return Variable(value.type, tuple(slots), shared=shared, scope=scope)
 
     def _put(self, variable: Variable, value: Value) -> None:
         do = self.writer.do
@@ -342,9 +346,9 @@ class Program(Expressions):
         if not whole:
             raise Unsupported(ast.unparse(node))
         element = base.type.element
-        before = self.arrays.load(element, place)
-        value = self.number(node.value)
-        self.arrays.store(self.scalars.binary(operator, before, value), element, place)
+        before = self.arrays.load(element, place, base.scope)
+        after = self.scalars.binary(operator, before, self.number(node.value))
+        self.arrays.store(after, element, place, base.scope)
 
     def _begin_loop(self) -> None:
         if not self._loops:

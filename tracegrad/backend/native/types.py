@@ -171,7 +171,8 @@ class View:
 
     ``owner`` is the operand of what is counted, "null" for an argument's memory. ``shared`` says
     whether Python sees it: an ndarray, not scratch memory. ``width`` is how many elements lie from
-    a row in memory to the next, where that is not the length of a row.
+    a row in memory to the next, where that is not the length of a row. ``scope`` is what is said
+    where elements are read or written (see `apart`).
     """
 
     type: Array
@@ -181,6 +182,7 @@ class View:
     shared: bool = False
     column_major: bool = False
     width: str | None = None
+    scope: str = ""
 
 
 Value = Number | View
