@@ -120,8 +120,7 @@ class Program:
     packed : (statement node, array) pairs: that statement reads a copy of the array, which
         is laid out in the order of its loops.
     hints : sizes for costs.
-    strips : products that go in strips, and along which axis.
-    checked : what picks elements, and is computed apart from what is made of them.
+    strips, checked : products in strips, and along which axis; what picks elements, kept apart.
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class Program:
         self.strips = {node: along for node, along in self.strips.items() if node in live}
         sums = [node for node, along in self.strips.items() if along == "sums"]
         self.axes = Axes(graph, self._live, sums)
-        self._apart = self._force_checks() | {*checked}
+        self._apart = {*checked, *self._force_checks()}
         self.unrolled: set[int] = set()
         self.margins: dict[Node, Margins] = {}
         self._place(graph)

@@ -60,6 +60,14 @@ class Variable:
     scope: str = ""
 
 
+@dataclass
+class Loop:
+    """Where ``continue`` and ``break`` go."""
+
+    next: str
+    end: str
+
+
 class Expressions(ABC):
     """Writes the expressions of one function.
 

@@ -235,7 +235,8 @@ def _read_beside(function: ast.FunctionDef) -> set[str]:
     found = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
+            indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            last = indices[-1] if indices else None
             if isinstance(last, ast.BinOp) and isinstance(last.op, (ast.Add, ast.Sub)):
                 found.add(node.value.id)
     return found

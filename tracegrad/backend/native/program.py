@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tracegrad.backend.native import blas, lapack, ordering, vectormath
-from tracegrad.backend.native.expressions import MAKERS, Expressions, Variable
+from tracegrad.backend.native.expressions import MAKERS, Expressions, Loop, Variable
 from tracegrad.backend.native.functions import Failure as Passed
 from tracegrad.backend.native.lock import Lock
 from tracegrad.backend.native.names import Names
@@ -34,14 +34,6 @@ PARTS = "parts"
 
 PRODUCTS = ("tracegrad.backend.products.put_product", "tracegrad.backend.products.add_product")
 """Products of parts of matrices: the first writes, the second adds."""
-
-
-@dataclass
-class Loop:
-    """Where ``continue`` and ``break`` go."""
-
-    next: str
-    end: str
 
 
 @dataclass(frozen=True)
@@ -185,9 +177,7 @@ class Program(Expressions):
             self._assign_expression(target.id, node.value)
         elif isinstance(target, ast.Subscript):
             value = self.number(node.value)
-            base, place, whole = self.element(target)
-            if not whole:
-                raise Unsupported(ast.unparse(node))
+            base, place = self._element(target)
             self.arrays.store(value, base.type.element, place, base.scope)
         elif isinstance(target, ast.Tuple):
             self._assign_tuple(target, node.value)
@@ -289,8 +279,9 @@ class Program(Expressions):
         if isinstance(value, View):
             if not counted:
                 self.arrays.retain(value.owner, variable.shared)
-            before = self.writer.op(f"load ptr, ptr {variable.slots[1]}")
-            self.arrays.release(before, variable.shared)
+            self.arrays.release(
+                self.writer.op(f"load ptr, ptr {variable.slots[1]}"), variable.shared
+            )
         self._put(variable, value)
 
     def _variable(self, name: str, value: Value) -> Variable:
@@ -305,8 +296,8 @@ class Program(Expressions):
                 raise TypeChange(f"{name} changes its type")
             if value.owner != "null" and value.shared != known.shared:
                 raise Unsupported(f"{name} is memory of two kinds")
-            if value.scope != known.scope:  # of two arms; nothing has read it yet
-                known = self.variables[name] = replace(known, scope="")
+            if value.scope != known.scope:  # of two arms, not yet read
+                self.variables[name] = known = replace(known, scope="")
         elif known.type is not value.type:
             raise TypeChange(f"{name} changes its type")
         return known
@@ -319,8 +310,7 @@ class Program(Expressions):
         slots = [writer.slot("ptr"), writer.slot("ptr", "null")]
         slots += [writer.slot("i64") for _ in value.shape]
         scope = value.scope if name in self.names.once else ""
-        shared = self.names.is_returned(name)
-        return Variable(value.type, tuple(slots), shared=shared, scope=scope)
+        return Variable(value.type, tuple(slots), 0, self.names.is_returned(name), scope)
 
     def _put(self, variable: Variable, value: Value) -> None:
         do = self.writer.do
@@ -332,6 +322,12 @@ class Program(Expressions):
         for slot, dim in zip(variable.slots[2:], value.shape, strict=True):
             do(f"store i64 {dim}, ptr {slot}")
 
+    def _element(self, node: ast.Subscript) -> tuple[View, str]:
+        base, place, whole = self.element(node)
+        if not whole:
+            raise Unsupported(ast.unparse(node))
+        return base, place
+
     def _augment(self, node: ast.AugAssign) -> None:
         operator = type(node.op).__name__
         if isinstance(node.target, ast.Name):
@@ -342,13 +338,10 @@ class Program(Expressions):
             return
         if not isinstance(node.target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
-        base, place, whole = self.element(node.target)
-        if not whole:
-            raise Unsupported(ast.unparse(node))
-        element = base.type.element
-        before = self.arrays.load(element, place, base.scope)
+        base, place = self._element(node.target)
+        before = self.arrays.load(base.type.element, place, base.scope)
         after = self.scalars.binary(operator, before, self.number(node.value))
-        self.arrays.store(after, element, place, base.scope)
+        self.arrays.store(after, base.type.element, place, base.scope)
 
     def _begin_loop(self) -> None:
         if not self._loops:
