@@ -164,3 +164,16 @@ def test_a_stored_bound_of_a_branch_is_bound_again_in_its_arm():
 
     args = (np.linspace(0.3, 1.2, 9), np.array([3, 9, 1, 16, 5, 8, 2, 14, 11]))
     agree(Stages(program, args), program, args, 1e-6)
+
+
+def test_a_slice_may_begin_at_the_end():
+    """Its length is only known at run time: it is empty, as it is in NumPy."""
+
+    def program(x, k):
+        y = x * 1.0
+        y[len(x) : k[0]] = np.sin(y[len(x) : k[0]]) * 2.0
+        return np.sum(x[len(x) : k[0]] * 2.0) + np.sum(y * x)
+
+    for end in (12, 4, -1):
+        args = (np.linspace(0.3, 1.2, 12), np.array([end]))
+        agree(Stages(program, args), program, args, 1e-6)

@@ -462,3 +462,12 @@ def test_what_does_not_fit_is_refused(message, make):
 def test_a_reference_refuses_to_read_outside():
     with pytest.raises(IndexError, match="index 4 is out of bounds for an axis with size 4"):
         ops.view.reference(np.zeros(4), shape=(2,), map=((0, 3, 1),))
+
+
+def test_a_part_that_may_be_empty_begins_at_the_end_but_does_not_reach_beyond():
+    n, k = symbol("n"), symbol("k")
+    x = ArrayType(f64, (n,))
+    assert ops.view.infer(x, shape=(k,), map=((0, n, 1),)).shape == (k,)
+    for shape, start in (((n,), 1), ((k,), n + 1), ((1,), n)):
+        with pytest.raises(TypeError, match="is read at"):
+            ops.view.infer(x, shape=shape, map=((0, start, 1),))

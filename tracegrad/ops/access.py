@@ -47,9 +47,12 @@ def _checked_map(map: object, whole: Shape, part: Shape, name: str) -> Map:
             if part[axis] == 0:
                 continue
             ends.append(offset + step * (part[axis] - 1))
-        for end in ends:
+        # A part that may be empty may begin where the whole ends.
+        may_be_empty = axis is not None and not isinstance(part[axis], int)
+        for number, end in enumerate(ends):
             below, room = end, size - end
-            if (isinstance(below, int) and below < 0) or (isinstance(room, int) and room < 1):
+            least = 0 if may_be_empty and number == 0 else 1
+            if (isinstance(below, int) and below < 0) or (isinstance(room, int) and room < least):
                 raise TypeError(
                     f"{name}: dimension {position} of size {size} is read at {end} by {map}"
                 )
