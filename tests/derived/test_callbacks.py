@@ -155,4 +155,6 @@ def test_declarations():
         tg.pure_callback(np.sin, "x", 1.0)
     with pytest.raises(ArgumentError, match="at least one result"):
         tg.pure_callback(np.sin, (), 1.0)
+    with pytest.raises(ArgumentError, match="negative size"):
+        tg.jit(lambda x: tg.pure_callback(np.sin, tg.ShapeDtypeStruct((-3,)), x))(X)
     assert repr(tg.ShapeDtypeStruct(3)) == "ShapeDtypeStruct((3,), float64)"

@@ -194,6 +194,6 @@ def test_a_buffer_whose_greatest_length_only_data_know_is_made_where_it_is():
         lengths = np.array(lengths)
         x_dot = np.cos(x * 9.0)
         value, x_bar = f(x, lengths)
-        expected = numerical_jvp(lambda x: f.py_func(x, lengths), (x,), (x_dot,))  # noqa: B023
+        expected = numerical_jvp(lambda x: f.py_func(x, lengths), (x,), (x_dot,))  # noqa: B023  # called here
         assert_close(value, f.py_func(x, lengths), 1e-12, "value")
         assert_close(x_bar @ x_dot, expected, 1e-6, "gradient")

@@ -9,9 +9,8 @@ from tests.schedule.support import assert_same_results
 from tracegrad.ir.text import parse
 from tracegrad.schedule import explain
 
-LOG_OF_RISK = """
-    func @f(%x: f64[n], %y: f64[n]) -> (f64, f64[n]) {
-      %e: f64[n] = exp(%x)
+# The logarithms of sums over those at risk, and what they give back to the terms.
+RISK = """
       %c: f64[n] = cumsum(%e) {axis=0, reverse=False}
       %l: f64[n] = log(%c)
       %p: f64[n] = multiply(%l, %y)
@@ -19,8 +18,14 @@ LOG_OF_RISK = """
       %q: f64[n] = divide(%y, %c)
       %r: f64[n] = cumsum(%q) {axis=0, reverse=True}
       %g: f64[n] = multiply(%r, %e)
+"""
+
+LOG_OF_RISK = f"""
+    func @f(%x: f64[n], %y: f64[n]) -> (f64, f64[n]) {{
+      %e: f64[n] = exp(%x)
+      {RISK}
       return %s, %g
-    }"""
+    }}"""
 
 ROWS = """
     func @f(%x: f64[n, m]) -> (f64[n, m]) {
@@ -42,20 +47,14 @@ HEAVY_BETWEEN = """
     }"""
 
 # A product of a matrix and a vector, and the one that transposes it, around scans.
-RISK_SETS = """
-    func @f(%x: f64[n, m], %w: f64[m], %y: f64[n]) -> (f64, f64[m]) {
+RISK_SETS = f"""
+    func @f(%x: f64[n, m], %w: f64[m], %y: f64[n]) -> (f64, f64[m]) {{
       %z: f64[n] = dot(%x, %w)
       %e: f64[n] = exp(%z)
-      %c: f64[n] = cumsum(%e) {axis=0, reverse=False}
-      %l: f64[n] = log(%c)
-      %p: f64[n] = multiply(%l, %y)
-      %s: f64 = sum(%p) {axes=(0,)}
-      %q: f64[n] = divide(%y, %c)
-      %r: f64[n] = cumsum(%q) {axis=0, reverse=True}
-      %g: f64[n] = multiply(%r, %e)
+      {RISK}
       %b: f64[m] = dot(%g, %x)
       return %s, %b
-    }"""
+    }}"""
 
 CHEAP = """
     func @f(%x: f64[n]) -> (f64[n]) {

@@ -105,6 +105,22 @@ FURTHER = {
         np.clip(x,0,1,dtype=np.float32)
         np.divmod(x,P,dtype=np.float64)[1]
     """,
+    "calls": """
+        np.vectorize(lambda v:v*v+1)(x)
+        np.vectorize(lambda v,w:v*w if v>w else w)(A,y)
+        np.vectorize(math.sin)(x[0])
+        np.vectorize(lambda v:v*2,otypes=[np.float32])(A)
+        np.fromfunction(lambda i,j:i*x[0]+j,(3,4))
+        np.r_[x,y]
+        np.r_[x[0],1,x]
+        np.c_[x,y]
+        np.c_[A,A]
+        np.c_[A,A[:,0]]
+        sp.powm1(P,y)
+        sp.rgamma(y)
+        sp.loggamma(P)
+        sp.softplus(x)
+    """,
     "folds": """
         np.logaddexp2.reduce(A,axis=1)
         np.heaviside.accumulate(A)

@@ -139,6 +139,16 @@ def test_a_refusal_names_the_line_and_a_way_out(f, kind, text, builtin):
         assert "^" in str(error)
 
 
+def test_forms_of_vectorize_that_are_refused():
+    for made in (
+        np.vectorize(lambda v, w: v @ w, signature="(n),(n)->()"),
+        np.vectorize(lambda v, k: v**k, excluded=["k"]),
+        np.vectorize(lambda v: (v, v), otypes=[float, float]),
+    ):
+        with pytest.raises(errors.UnsupportedError):
+            trace(lambda x, f=made: f(x), x)
+
+
 def test_the_line_is_the_helpers_when_the_helper_is_at_fault():
     def f(x):
         return index(x)

@@ -153,6 +153,8 @@ def _declared(spec: Any) -> tuple[tuple[Any, ...], np.dtype[Any]]:
             f"pure_callback can't take {spec!r} for the declaration of a result",
             way_out="give an array or number like it, or tracegrad.ShapeDtypeStruct(shape, dtype)",
         )
+    if any(isinstance(size, int) and size < 0 for size in shape):
+        raise ArgumentError(f"pure_callback is given a shape with a negative size: {tuple(shape)}")
     return tuple(shape), np.dtype(dtype)
 
 

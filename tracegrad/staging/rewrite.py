@@ -115,8 +115,9 @@ class Rewriter(ast.NodeTransformer):
         if not isinstance(node.ctx, ast.Load):
             node.value = self._hook("stored_item", node, node.value)
             return node
-        if any(isinstance(part, ast.Slice | ast.Starred) for part in ast.walk(node.slice)):
-            return node
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if any(isinstance(part, ast.Slice | ast.Starred) for part in parts):
+            return node  # a slice is no expression that could be handed on
         return self._hook("item", node, node.value, node.slice)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:

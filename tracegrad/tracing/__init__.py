@@ -7,6 +7,7 @@ from typing import Any
 
 # These fill the dispatch tables.
 from tracegrad.tracing import builtin_functions as builtin_functions
+from tracegrad.tracing import numpy_calls as numpy_calls
 from tracegrad.tracing import numpy_creation as numpy_creation
 from tracegrad.tracing import numpy_elementwise as numpy_elementwise
 from tracegrad.tracing import numpy_filters as numpy_filters

@@ -37,8 +37,6 @@ METHODS: dict[tuple[str, str], Handler] = {}
 
 _CLOSE_TO: dict[str, str] = {
     "lexsort": "use np.argsort of one key",
-    "vectorize": "write the function with NumPy operations on whole arrays",
-    "fromfunction": "use np.arange and broadcasting",
 }
 
 
@@ -62,6 +60,20 @@ def implements_by_name(*qualified: str) -> Callable[[F], F]:
         for each in qualified:
             module, _, name = each.rpartition(".")
             BY_NAME[module, name] = handler
+        return handler
+
+    return register
+
+
+SUBSCRIPTS: dict[int, tuple[Any, Handler]] = {}
+"""What ``owner[key]`` gives for a traced key, by the identity of objects like ``np.c_``."""
+
+
+def subscripts(owner: Any) -> Callable[[F], F]:
+    """Register what an object gives for a key in brackets that holds traced values."""
+
+    def register(handler: F) -> F:
+        SUBSCRIPTS[id(owner)] = owner, handler
         return handler
 
     return register

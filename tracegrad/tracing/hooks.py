@@ -31,13 +31,14 @@ from tracegrad.staging import (
 from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.comprehensions import fold_of
-from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
+from tracegrad.tracing.dispatch import SUBSCRIPTS, call_for, nearest, qualified_name
 from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation, item_proxy
 from tracegrad.tracing.flags import clear
 from tracegrad.tracing.integers import TracedInt
 from tracegrad.tracing.iteration import as_items
 from tracegrad.tracing.joining import Maybe, Torn, Unset
 from tracegrad.tracing.lists import RolledList
+from tracegrad.tracing.numpy_calls import vectorized
 from tracegrad.tracing.raising import raise_here, settled
 from tracegrad.tracing.rolled import ABORTS
 from tracegrad.tracing.state import Trace, current_trace
@@ -92,6 +93,8 @@ class TraceHooks:
                 "once, when it is traced",
                 way_out="draw them outside and pass them as an argument",
             )
+        if isinstance(function, np.vectorize):
+            return functools.partial(vectorized, function)
         if isinstance(function, FunctionType):
             if is_staged(function):
                 return function
@@ -134,6 +137,15 @@ class TraceHooks:
         if trace.opened:
             check_mutation(trace, function)
         return function
+
+
+def _has_traced_end(key: Any) -> bool:
+    """Whether a slice of the key begins or ends at a traced value."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(
+        isinstance(part, slice) and any(map(is_traced, (part.start, part.stop, part.step)))
+        for part in parts
+    )
 
 
 def is_random(function: Any) -> bool:
@@ -231,6 +243,9 @@ class FunctionScope(PlainControl):
                 "an item of a dict is read under a key that is known only at run time",
                 way_out="use an array in place of the dict",
             )
+        known = SUBSCRIPTS.get(id(owner))
+        if known is not None and (is_traced(key) or _has_traced_end(key)):
+            return known[1](key)
         value = owner[key]
         if isinstance(owner, list | tuple | dict):
             path = self._captures.path_of(owner)

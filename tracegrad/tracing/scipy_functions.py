@@ -155,6 +155,20 @@ def _pseudo_huber(delta: Tracer, r: Tracer) -> Any:
     return np.where(delta < 0, np.inf, np.where(zero, 0.0, np.where(vast, np.inf, found)))
 
 
+def _rgamma(x: Tracer) -> Any:
+    """1 / Γ(x), which is 0 at the poles of Γ."""
+    pole = (x <= 0) & (np.floor(x) == x)
+    return np.where(pole, 0.0, 1.0 / elementwise("gamma", [operand(np.where(pole, 1.0, x))]))
+
+
+def _powm1(x: Tracer, y: Tracer) -> Any:
+    """``x**y - 1`` without cancellation where it is small."""
+    safe = x > 0
+    small = np.log(np.where(safe, x, 1.0)) * y
+    near = safe & (np.abs(small) < 0.5)
+    return np.where(near, np.expm1(np.where(near, small, 0.0)), np.power(x, y) - 1.0)
+
+
 def _cosm1(x: Tracer) -> Any:
     half = np.sin(0.5 * x)
     return -2.0 * half * half
@@ -180,6 +194,9 @@ BY_NAME.update(
         "huber": _huber,
         "pseudo_huber": _pseudo_huber,
         "cosm1": _cosm1,
+        "loggamma": lambda x: np.where(x < 0, np.nan, elementwise("lgamma", [x])),
+        "powm1": _powm1,
+        "rgamma": _rgamma,
         "sindg": lambda x: _of_degrees(np.sin, x),
         "cosdg": lambda x: _of_degrees(np.cos, x),
         "tandg": lambda x: _of_degrees(np.tan, x),
@@ -195,6 +212,12 @@ BY_NAME.update(
         "kl_div": _kl_div,
     }
 )
+
+
+@implements_by_name("scipy.special.softplus")
+def softplus(x: Any) -> Any:
+    x = operand(x)
+    return elementwise("softplus", [x if x.dtype.kind == "f" else cast(x, np.float64)])
 
 
 @implements_by_name("scipy.special.multigammaln")
