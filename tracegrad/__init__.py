@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tracegrad.api_derived import linearize as linearize
     from tracegrad.api_derived import make_ir as make_ir
     from tracegrad.api_derived import pure_callback as pure_callback
+    from tracegrad.api_derived import remat as remat
     from tracegrad.api_derived import sparsity as sparsity
     from tracegrad.api_derived import vmap as vmap
     from tracegrad.backend.threads import get_num_threads as get_num_threads
@@ -78,6 +79,7 @@ _HOMES = {
     "linearize": "api_derived",
     "make_ir": "api_derived",
     "pure_callback": "api_derived",
+    "remat": "api_derived",
     "sparsity": "api_derived",
     "vmap": "api_derived",
     "ShapeDtypeStruct": "derived.callbacks",

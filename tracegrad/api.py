@@ -28,19 +28,25 @@ _pullbacks = Remembered(PullbackMaker)
 
 @overload
 def value_and_grad(
-    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
+    fun: Fun,
+    argnums: int | Sequence[int] | None = ...,
+    has_aux: bool = ...,
+    **options: Unpack[GradOptions],
 ) -> Compiled: ...
 @overload
 def value_and_grad(
-    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
+    fun: None = ...,
+    argnums: int | Sequence[int] | None = ...,
+    has_aux: bool = ...,
+    **options: Unpack[GradOptions],
 ) -> Callable[[Fun], Compiled]: ...
 def value_and_grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     argnum: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
     **options: Unpack[JitOptions],
 ) -> Any:
     """A function that gives the value of ``fun`` and its gradient, in one compiled kernel.
@@ -96,19 +102,25 @@ def value_and_grad(
 
 @overload
 def grad(
-    fun: Fun, argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
+    fun: Fun,
+    argnums: int | Sequence[int] | None = ...,
+    has_aux: bool = ...,
+    **options: Unpack[GradOptions],
 ) -> Compiled: ...
 @overload
 def grad(
-    fun: None = ..., argnums: int | Sequence[int] | None = ..., **options: Unpack[GradOptions]
+    fun: None = ...,
+    argnums: int | Sequence[int] | None = ...,
+    has_aux: bool = ...,
+    **options: Unpack[GradOptions],
 ) -> Callable[[Fun], Compiled]: ...
 def grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     argnum: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] | None = None,
-    has_aux: bool = False,
     **options: Unpack[JitOptions],
 ) -> Any:
     """A function that gives the gradient of ``fun``; parameters as for `value_and_grad`.

@@ -55,7 +55,7 @@ _linearized = Remembered(LinearizeMaker)
 
 
 def jvp(
-    fun: Fun, primals: Any, tangents: Any, *, has_aux: bool = False, parallel: bool = False
+    fun: Fun, primals: Any, tangents: Any, has_aux: bool = False, *, parallel: bool = False
 ) -> Any:
     """Value of ``fun`` and its derivative along a direction, in one sweep forward.
 
@@ -168,8 +168,8 @@ def _of_arguments(
     apply: Apply,
     fun: Fun | None,
     argnums: int | Sequence[int] | None,
-    argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
+    argnames: str | Sequence[str] | None = None,
     argnum: int | Sequence[int] | None = None,
     **given: Unpack[JitOptions],
 ) -> Any:
@@ -193,32 +193,35 @@ def _composed(fun: Fun | None, verb: Verb, apply: Apply, given: JitOptions) -> A
 def jacfwd(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, column by column in forward mode; as `jacobian`."""
     if sparse:
-        return sparse_of_arguments("jacfwd", fun, argnums, **options)
-    return _of_arguments("jacfwd", jacobians.jacobian, fun, argnums, **options)
+        return sparse_of_arguments("jacfwd", fun, argnums, has_aux, **options)
+    return _of_arguments("jacfwd", jacobians.jacobian, fun, argnums, has_aux, **options)
 
 
 def jacrev(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     sparse: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The Jacobian of ``fun``, row by row in reverse mode; as `jacobian`."""
     if sparse:
-        return sparse_of_arguments("jacrev", fun, argnums, **options)
-    return _of_arguments("jacrev", jacobians.jacobian, fun, argnums, **options)
+        return sparse_of_arguments("jacrev", fun, argnums, has_aux, **options)
+    return _of_arguments("jacrev", jacobians.jacobian, fun, argnums, has_aux, **options)
 
 
 def jacobian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     sparse: bool = False,
     **options: Unpack[GradOptions],
@@ -259,13 +262,14 @@ def jacobian(
            [0., 4.]])
     """
     if sparse:
-        return sparse_of_arguments("jacobian", fun, argnums, **options)
-    return _of_arguments("jacobian", jacobians.jacobian, fun, argnums, **options)
+        return sparse_of_arguments("jacobian", fun, argnums, has_aux, **options)
+    return _of_arguments("jacobian", jacobians.jacobian, fun, argnums, has_aux, **options)
 
 
 def hessian(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     *,
     sparse: bool = False,
     **options: Unpack[GradOptions],
@@ -289,13 +293,14 @@ def hessian(
            [6., 0.]])
     """
     if sparse:
-        return sparse_of_arguments("hessian", fun, argnums, **options)
-    return _of_arguments("hessian", jacobians.hessian, fun, argnums, **options)
+        return sparse_of_arguments("hessian", fun, argnums, has_aux, **options)
+    return _of_arguments("hessian", jacobians.hessian, fun, argnums, has_aux, **options)
 
 
 def elementwise_grad(
     fun: Fun | None = None,
     argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
     **options: Unpack[GradOptions],
 ) -> Any:
     """The gradient of the sum of the results of ``fun``: of an elementwise function, element by
@@ -309,7 +314,9 @@ def elementwise_grad(
     >>> tg.elementwise_grad(np.exp)(np.array([0.0, 0.0]))
     array([1., 1.])
     """
-    return _of_arguments("elementwise_grad", reverse.elementwise_grad, fun, argnums, **options)
+    return _of_arguments(
+        "elementwise_grad", reverse.elementwise_grad, fun, argnums, has_aux, **options
+    )
 
 
 # --- batches ----------------------------------------------------------------------------------
@@ -319,7 +326,7 @@ def vmap(
     fun: Fun | None = None,
     in_axes: Any = 0,
     out_axes: Any = 0,
-    *,
+    axis_name: Any = None,
     axis_size: int | None = None,
     **options: Unpack[JitOptions],
 ) -> Any:
@@ -333,6 +340,8 @@ def vmap(
         are mapped over axis 0.
     out_axes : where the batch axis of the results is; a tree like the result, or one int. None for
         a result that is the same for all elements of the batch.
+    axis_name : JAX's name of the axis, for reductions over the batch within ``fun``; here there are
+        none, and the name means nothing.
     axis_size : the length of the batch; needed where no argument is mapped over.
     options : static_argnums, cache, parallel, tier, … as for `value_and_grad`.
 
@@ -398,13 +407,18 @@ def make_ir(
 # --- derivatives of one's own -----------------------------------------------------------------
 
 
-def custom_vjp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()) -> Any:
+def custom_vjp(
+    fun: Fun | None = None,
+    nondiff_argnums: int | Sequence[int] = (),
+    nondiff_argnames: str | Sequence[str] = (),
+) -> Any:
     """``fun`` with a reverse rule of the user's, traced and compiled like everything else.
 
     Parameters
     ----------
     fun : the function, called by position.
-    nondiff_argnums : arguments without a derivative, handed to the rule as they are.
+    nondiff_argnums, nondiff_argnames : arguments without a derivative, by number or by name, handed
+        to the rule as they are.
 
     Returns
     -------
@@ -432,11 +446,15 @@ def custom_vjp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()
     1.0
     """
     if fun is None:
-        return lambda function: custom.CustomVJP(function, nondiff_argnums)
-    return custom.CustomVJP(fun, nondiff_argnums)
+        return lambda function: custom.CustomVJP(function, nondiff_argnums, nondiff_argnames)
+    return custom.CustomVJP(fun, nondiff_argnums, nondiff_argnames)
 
 
-def custom_jvp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()) -> Any:
+def custom_jvp(
+    fun: Fun | None = None,
+    nondiff_argnums: int | Sequence[int] = (),
+    nondiff_argnames: str | Sequence[str] = (),
+) -> Any:
     """``fun`` with a forward rule of the user's; reverse mode takes its transpose.
 
     Parameters as for `custom_vjp`.
@@ -458,11 +476,18 @@ def custom_jvp(fun: Fun | None = None, nondiff_argnums: int | Sequence[int] = ()
     0.5
     """
     if fun is None:
-        return lambda function: custom.CustomJVP(function, nondiff_argnums)
-    return custom.CustomJVP(fun, nondiff_argnums)
+        return lambda function: custom.CustomJVP(function, nondiff_argnums, nondiff_argnames)
+    return custom.CustomJVP(fun, nondiff_argnums, nondiff_argnames)
 
 
-def checkpoint(fun: Any, *, segments: int | None = None) -> Any:
+def checkpoint(
+    fun: Any = None,
+    *,
+    segments: int | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    prevent_cse: bool = True,
+) -> Any:
     """A function, or a loop, computed again in reverse mode instead of kept.
 
     Parameters
@@ -470,6 +495,9 @@ def checkpoint(fun: Any, *, segments: int | None = None) -> Any:
     fun : a function; or what a ``for`` statement runs over: a range, an array, ``enumerate`` or
         ``zip`` of these.
     segments : of a loop, how many parts it is reversed in; default: the root of its trips.
+    static_argnums, static_argnames : of a function, arguments that are part of the program, as for
+        `jit`.
+    prevent_cse : taken because JAX does; what is computed again is never shared here.
 
     Returns
     -------
@@ -501,7 +529,15 @@ def checkpoint(fun: Any, *, segments: int | None = None) -> Any:
     >>> round(tg.value_and_grad(orbit)(0.4)[0], 6)
     0.38282
     """
-    return custom.checkpoint(fun, segments)
+    if fun is None:
+        return lambda function: custom.checkpoint(
+            function, segments, static_argnums, static_argnames
+        )
+    return custom.checkpoint(fun, segments, static_argnums, static_argnames)
+
+
+remat = checkpoint
+"""JAX's other name of `checkpoint`."""
 
 
 def pure_callback(fun: Fun, result_shape_dtypes: Any, *args: Any, **kwargs: Any) -> Any:
@@ -540,8 +576,10 @@ def implicit_root(fun: Fun, solver: Fun | None = None) -> Any:
 
     Parameters
     ----------
-    fun : ``fun(x, *args)``, the residual, of the shape of ``x``.
-    solver : ``solver(*args)`` gives x, one float array or number. Without it, a decorator.
+    fun : ``fun(x, *args)``, the residual, of the shape of ``x``; where that is a tree, a tree of as
+        many arrays of the same shapes.
+    solver : ``solver(*args)`` gives x, a float array or number or a tree of them. Without it, a
+        decorator.
 
     Returns
     -------
@@ -590,6 +628,7 @@ __all__ = [
     "linearize",
     "make_ir",
     "pure_callback",
+    "remat",
     "sparsity",
     "vmap",
 ]

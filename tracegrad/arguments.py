@@ -187,6 +187,22 @@ class Binder:
                 ) from None
         return full, rest
 
+    def with_defaults(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments in normal form, with the defaults of positional ones that were left out."""
+        rest, full = dict(kwargs), list(args)
+        for name in self.positional[len(args) :]:
+            assert self.signature is not None
+            default = self.signature.parameters[name].default
+            if name in rest and name not in self._never_keywords:
+                full.append(rest.pop(name))
+            elif default is not inspect.Parameter.empty:
+                full.append(default)
+            else:
+                break
+        return tuple(full), rest
+
     def _static_positions(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[Any]:
         names = self.static_argnames
         found: set[Any] = {

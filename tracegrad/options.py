@@ -28,7 +28,6 @@ class GradOptions(JitOptions, total=False):
 
     argnum: int | Sequence[int] | None
     argnames: str | Sequence[str] | None
-    has_aux: bool
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ class LinearizeMaker(_Halves):
             out_leaves, structure = tree.flatten(out)
 
             def rebuild(dots: Any) -> Any:
-                found = [dots] if len(seeded) == 1 else list(dots)
+                found = [dots] if len(seeded) == 1 else list(dots or ())
                 at = dict(zip(seeded, found, strict=True))
                 leaves = [
                     at[each.result] if each.result in at else np.zeros(np.shape(leaf))[()]

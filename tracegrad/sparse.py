@@ -23,17 +23,28 @@ from tracegrad.arguments import Binder, Leaf, Shape, kernel_array
 from tracegrad.composed import Composed
 from tracegrad.dependence import Pattern, colouring, dependence
 from tracegrad.dependence.graph import stacked
-from tracegrad.derived.compressed import Differentiated, differentiated, nonzeros
+from tracegrad.dependence.trips import Block, Found, along_trips
+from tracegrad.derived.compressed import (
+    Differentiated,
+    TracedOtherwise,
+    differentiated,
+    nonzeros,
+    nonzeros_of_trips,
+)
 from tracegrad.derived.inner import Inner
 from tracegrad.errors import ArgumentError
 from tracegrad.options import DEFAULT_OPTIONS, GradOptions, JitOptions, Options, verb_options
 from tracegrad.transforms.jacobian import UNROLLED, WIDEST
+from tracegrad.transforms.trip_rows import TripRows, trip_rows
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Fun = Callable[..., Any]
+
+REVERSE = 2
+"""So many directions forward, at least, are worth one row in reverse, trip by trip."""
 
 FEW = 4
 """Directions of a Hessian that are not worth a star colouring."""
@@ -58,6 +69,9 @@ class Asked:
     widths: list[int]
     integers: list[np.ndarray]
     """Captured arrays of integers, as they were."""
+    rows: TripRows | None = None
+    found: Found | None = None
+    """What the trips of a loop compute, if that is known."""
 
     def holds(self) -> bool:
         """Whether captured names have what the patterns were made for."""
@@ -118,11 +132,59 @@ class Plan:
         return 1 + max(int(colours.max(initial=0)) for colours in self.colours)
 
     @property
-    def known(self) -> int:
-        """How many blocks of directions there are, if so few that a kernel is made for the number;
-        else 0."""
-        number = self.directions.size
-        return number if number <= UNROLLED else 0
+    def leading(self) -> tuple[Any, ...]:
+        """The leading arguments of the kernel."""
+        return tuple(self.colours), self.directions, tuple(self.places)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the kernel is made for."""
+        # As many blocks of directions, if these are few.
+        known = self.directions.size if self.directions.size <= UNROLLED else 0
+        return nonzeros, self.by_columns, self.joint, self.width, known
+
+
+@dataclass(eq=False)
+class TripPlan:
+    """How one call's nonzeros are computed, trip by trip of a loop.
+
+    Attributes
+    ----------
+    otherwise : the plan that takes its place, once a kernel can't be made for it.
+    """
+
+    asked: Asked
+    found: Found
+    otherwise: Plan | None = None
+
+    @property
+    def blocks(self) -> list[list[Pattern]]:
+        return [[block.pattern for block in row] for row in self._rows]
+
+    @property
+    def _rows(self) -> list[list[Block]]:
+        assert self.found.blocks is not None
+        return self.found.blocks
+
+    @property
+    def count(self) -> int:
+        """The rows of a trip, each of which is a direction."""
+        rows = self.asked.rows
+        assert rows is not None
+        return sum(part.size for part in rows.writes)
+
+    @property
+    def leading(self) -> tuple[Any, ...]:
+        return (), (), tuple(x for row in self._rows for block in row for x in block.given)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        rows = self.asked.rows
+        assert rows is not None
+        every = [block for row in self._rows for block in row]
+        chosen = tuple(block.chosen for block in every)
+        kinds = tuple(block.kind for block in every)
+        return nonzeros_of_trips, chosen, kinds, rows.signature
 
 
 class Sparse(ABC):
@@ -190,10 +252,20 @@ class Sparse(ABC):
         what = differentiated(inner, verb.name == "hessian")
         captured = [kernel_array(a) for a in traced.captured_arrays()]
         arguments = [*(x for i, x in enumerate(leaves) if i not in static), *captured]
-        patterns = dependence(what.function, what.params, what.of, arguments)
+        rows = self._rows(what)
+        found = None if rows is None else along_trips(rows, arguments)
+        patterns = (
+            dependence(what.function, what.params, what.of, arguments)
+            if found is None
+            else found.patterns
+        )
         widths = [int(np.size(arguments[i])) for i in what.params]
         kept = [x.copy() for x in _integers(captured)]
-        return Asked(inner, what, patterns, widths, kept)
+        return Asked(inner, what, patterns, widths, kept, rows, found)
+
+    def _rows(self, what: Differentiated) -> TripRows | None:
+        """The loop whose trips may be differentiated one by one."""
+        return None
 
 
 class SparsityPattern(Sparse):
@@ -218,7 +290,7 @@ class SparseDerivative(Sparse):
 
     def __init__(self, fun: Fun, verb: Verb, options: Options = DEFAULT_OPTIONS) -> None:
         super().__init__(fun, verb, options)
-        self._kernels: dict[tuple[bool, bool, int, int], Composed] = {}
+        self._kernels: dict[tuple[Any, ...], Composed] = {}
 
     def __repr__(self) -> str:
         name = getattr(self.py_func, "__qualname__", repr(self.py_func))
@@ -226,69 +298,72 @@ class SparseDerivative(Sparse):
 
     def pattern(self, *args: Any, **kwargs: Any) -> Any:
         """Where the result has nonzeros for these arguments: the same tree, of truth values."""
-        plan = self._planned(args, kwargs)
+        plan = self._plan_of(args, kwargs)
         return plan.asked.arranged(
             [[_csr(p, np.ones(p.count, bool)) for p in row] for row in plan.blocks]
         )
 
     def colours(self, *args: Any, **kwargs: Any) -> int:
         """How many directions a call with these arguments takes."""
-        found: int = self._planned(args, kwargs).count
-        return found
+        return self._plan_of(args, kwargs).count
+
+    def _plan_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | TripPlan:
+        plan: Plan | TripPlan = self._planned(args, kwargs)
+        return plan.otherwise or plan if isinstance(plan, TripPlan) else plan
 
     def inspect_source(self, *args: Any, **kwargs: Any) -> str:
         """The generated Python source of the kernel for these arguments."""
-        plan = self._planned(args, kwargs)
-        text: str = self._kernel(plan).inspect_source(*self._given(plan), *args, **kwargs)
+        plan = self._plan_of(args, kwargs)
+        text: str = self._kernel(plan).inspect_source(*plan.leading, *args, **kwargs)
         return text
 
-    def _plan(self, asked: Asked) -> Plan:
+    def _rows(self, what: Differentiated) -> TripRows | None:
+        if self._verb.name not in ("jacobian", "jacrev"):
+            return None
+        return trip_rows(what.function, what.params, what.of)
+
+    def _plan(self, asked: Asked) -> Plan | TripPlan:
         whole = stacked(asked.patterns)
         if self._verb.name == "hessian":
             return _hessian_plan(asked, whole.symmetric())
+        if asked.found is not None and asked.found.blocks is not None:
+            plan = TripPlan(asked, asked.found)
+            if trips_pay(plan.count, whole, self._verb.name):
+                return plan
+        return self._coloured(asked)
+
+    def _coloured(self, asked: Asked) -> Plan:
+        whole = stacked(asked.patterns)
         by_columns, colours = _chosen(whole, self._verb.name)
         return _plan(asked, by_columns, colours, asked.blocks())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        plan = self._planned(args, kwargs)
-        made = self._kernel(plan)(*self._given(plan), *args, **kwargs)
+        plan = self._plan_of(args, kwargs)
+        try:
+            made = self._kernel(plan)(*plan.leading, *args, **kwargs)
+        except TracedOtherwise:
+            if not isinstance(plan, TripPlan):
+                raise
+            plan.otherwise = self._coloured(plan.asked)
+            return self(*args, **kwargs)
         values, aux = made if self._verb.has_aux else (made, None)
         flat = iter(values)
         found = plan.asked.arranged([[_csr(p, next(flat)) for p in row] for row in plan.blocks])
         return (found, aux) if self._verb.has_aux else found
 
-    def _given(self, plan: Plan) -> tuple[Any, ...]:
-        """The leading arguments of the kernel."""
-        return tuple(plan.colours), plan.directions, tuple(plan.places)
-
-    def _kernel(self, plan: Plan) -> Composed:
-        key = plan.by_columns, plan.joint, plan.width, plan.known
-        found = self._kernels.get(key)
+    def _kernel(self, plan: Plan | TripPlan) -> Composed:
+        found = self._kernels.get(plan.key)
         if found is None:
-            found = self._kernels[key] = self._made(*key)
+            found = self._kernels[plan.key] = self._made(*plan.key)
         return found
 
-    def _made(self, by_columns: bool, joint: bool, width: int, known: int) -> Composed:
+    def _made(self, append: Callable[..., Any], *key: Any) -> Composed:
         """The verb that is compiled; it takes the plan's arrays before the user's arguments."""
         fun, binder, verb = self.py_func, self._binder, self._verb
 
         def applied(_: Fun, __: Binder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            colours, directions, places, *rest = args
-            return nonzeros(
-                fun,
-                verb,
-                binder,
-                tuple(rest),
-                kwargs,
-                second=verb.name == "hessian",
-                by_columns=by_columns,
-                joint=joint,
-                width=width,
-                known=known,
-                colours=colours,
-                directions=directions,
-                places=places,
-            )
+            *leading, rest = args[0], args[1], args[2], tuple(args[3:])
+            return append(fun, verb, binder, rest, kwargs, leading, *key)
 
         def packed(colours: Any, directions: Any, places: Any, /, *args: Any, **kwargs: Any) -> Any:
             return fun(*args, **kwargs)
@@ -317,6 +392,13 @@ def _sign(packed: Any, signature: inspect.Signature | None) -> None:
 
 
 # --- plans ------------------------------------------------------------------------------------
+
+
+def trips_pay(rows: int, whole: Pattern, name: str) -> bool:
+    """Whether so many rows of each trip in reverse are worth more than colours of the whole."""
+    if rows > colouring.least_colours(whole.transposed()):
+        return False
+    return name == "jacrev" or rows * REVERSE <= colouring.least_colours(whole)
 
 
 def _chosen(whole: Pattern, name: str) -> tuple[bool, np.ndarray]:
@@ -458,8 +540,8 @@ def of_arguments(
     name: str,
     fun: Fun | None,
     argnums: int | Sequence[int] | None,
-    argnames: str | Sequence[str] | None = None,
     has_aux: bool = False,
+    argnames: str | Sequence[str] | None = None,
     argnum: int | Sequence[int] | None = None,
     **given: Unpack[JitOptions],
 ) -> Any:

@@ -14,14 +14,20 @@ from tracegrad import ops, tracing
 from tracegrad.arguments import Binder
 from tracegrad.derived.forward import bars_only
 from tracegrad.derived.inner import Fun, Inner, traced_call
+from tracegrad.errors import InternalError
 from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import product
-from tracegrad.ops.access import reshaped
+from tracegrad.ops.access import at, reshaped
 from tracegrad.passes import optimize
 from tracegrad.transforms.jacobian import compressed_blocks
 from tracegrad.transforms.jvp import jvp
+from tracegrad.transforms.trip_rows import Chosen, trip_rows
 from tracegrad.transforms.vjp import gradient, vjp
 from tracegrad.verbs import Verb
+
+
+class TracedOtherwise(InternalError):
+    """A kernel would not be what the pattern was found for; another plan has to be made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +69,29 @@ def nonzeros(
     binder: Binder,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
-    second: bool,
+    leading: Sequence[Any],
     by_columns: bool,
     joint: bool,
     width: int,
     known: int,
-    colours: Sequence[Any],
-    directions: Any,
-    places: Sequence[Any],
 ) -> Any:
     """The nonzeros of each block, block after block, within the active trace.
 
     Parameters
     ----------
+    leading : colours, directions and places:
+
+        - one array of colours per parameter, of its shape; or per result, a vector of its elements;
+        - an array with one element per block of directions;
+        - per block of the result, where its nonzeros stand in a table with axes for the blocks of
+          ``width`` directions, the elements of a line, and the directions of a block.
     by_columns : whether directions are of parameters (forward mode) or of results.
     joint : whether elements are counted through all results (or parameters) rather than in each.
-    colours : one array per parameter, of its shape; or per result, a vector of its elements.
     width : how many directions are taken at once through a loop.
     known : the number of blocks of ``width`` directions, if the kernel is made for it, else 0.
-    directions : an array with one element per block.
-    places : per block of the result, where its nonzeros stand in a table with axes for the blocks
-        of ``width`` directions, the elements of a line, and the directions of a block.
     """
+    colours, directions, places = leading
+    second = verb.name == "hessian"
     if by_columns:
         colours = _fitting(colours, verb, binder, args, kwargs)
     inner = traced_call(fun, verb, binder, args, kwargs)
@@ -122,11 +128,7 @@ def nonzeros(
     primal, picked = made[:results], made[results:]
     if not verb.has_aux:
         return tuple(picked)
-    if second:
-        primal = tracing.append(
-            lambda given: tracing.appended(inner.function, given), inner.traced.arguments
-        )
-    return tuple(picked), inner.rebuild(primal)[1]
+    return tuple(picked), inner.rebuild(_primal(inner) if second else primal)[1]
 
 
 def _fitting(
@@ -140,3 +142,67 @@ def _fitting(
         tracing.as_tangent(each, leaves[leaf], selection.name(leaf), "coloured array")
         for each, leaf in zip(colours, dict.fromkeys(wanted), strict=True)
     ]
+
+
+def nonzeros_of_trips(
+    fun: Fun,
+    verb: Verb,
+    binder: Binder,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leading: Sequence[Any],
+    chosen: Sequence[Chosen],
+    kinds: Sequence[str],
+    signature: object,
+) -> Any:
+    """As `nonzeros`, from what each trip of a loop writes and reads (`transforms.trip_rows`).
+
+    Parameters
+    ----------
+    leading : the last of it is for each block what it needs: the places in the table, and for
+        ``added`` the nonzeros that what stands there is added to beside them, and as many zeros as
+        there are nonzeros.
+    chosen : as `TripRows.tables` takes it.
+    kinds : per block of the result, whether its nonzeros are the ``whole`` table, ``picked`` from
+        it or ``added`` up.
+    signature : that of the loop (`TripRows.signature`) that ``chosen`` was made for.
+
+    Raises
+    ------
+    TracedOtherwise : the loop is another one here, or none: sizes that are known may unroll it.
+    """
+    inner = traced_call(fun, verb, binder, args, kwargs)
+    asked = differentiated(inner, second=False)
+    rows = trip_rows(asked.function, asked.params, asked.of)
+    if rows is None or rows.signature != signature:
+        raise TracedOtherwise("a loop is traced in another way than when its pattern was found")
+
+    def make(values: list[Value]) -> list[Value]:
+        count = len(asked.function.params)
+        tables = rows.tables(values[:count], chosen)
+        more = iter(values[count:])
+        picked = []
+        for kind, table in zip(kinds, tables, strict=True):
+            flat = reshaped(table, (product(table.shape),))
+            if kind == "whole":
+                picked.append(flat)
+            elif kind == "picked":
+                picked.append(ops.index(flat, next(more)))
+            else:
+                both, start = next(more), next(more)
+                places, targets = at(both, 0, 0), at(both, 0, 1)
+                start = ops.cast(start, dtype=flat.dtype)
+                picked.append(ops.accumulate(start, ops.index(flat, places), targets))
+        return picked
+
+    picked = tracing.append(make, [*inner.traced.arguments, *leading[-1]])
+    if not verb.has_aux:
+        return tuple(picked)
+    return tuple(picked), inner.rebuild(_primal(inner))[1]
+
+
+def _primal(inner: Inner) -> list[Any]:
+    """The results of a function."""
+    return tracing.append(
+        lambda given: tracing.appended(inner.function, given), inner.traced.arguments
+    )

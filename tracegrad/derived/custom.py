@@ -44,15 +44,31 @@ class _Custom(ABC):
 
     verb: Verb
 
-    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        fun: Fun,
+        nondiff_argnums: int | Sequence[int] = (),
+        nondiff_argnames: str | Sequence[str] = (),
+    ) -> None:
         if not callable(fun):
             raise ArgumentError(f"{self.verb.name} takes a function, not {type(fun).__name__}")
         self.py_func = fun
-        self.nondiff_argnums = (
-            (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
-        )
         self._binder = Binder(fun, (), ())
+        numbers = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else nondiff_argnums
+        self.nondiff_argnums = (*numbers, *self._numbers_of(nondiff_argnames))
         functools.update_wrapper(self, fun, updated=())
+
+    def _numbers_of(self, names: str | Sequence[str]) -> list[int]:
+        positional = self._binder.positional
+        found = []
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in positional:
+                raise ArgumentError(
+                    f"nondiff_argnames has {name!r}, which is no positional parameter",
+                    way_out=f"the parameters are {', '.join(positional)}",
+                )
+            found.append(positional.index(name))
+        return found
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
@@ -62,7 +78,7 @@ class _Custom(ABC):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not tracing.active():
             return self.py_func(*args, **kwargs)
-        args, kwargs = self._binder.normal(args, kwargs)
+        args, kwargs = self._binder.with_defaults(*self._binder.normal(args, kwargs))
         if kwargs:
             raise ArgumentError(
                 f"{self.verb.name}: {', '.join(kwargs)} can't be passed by position",
@@ -148,8 +164,13 @@ class CustomVJP(_Custom):
 
     verb = Verb("custom_vjp")
 
-    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
-        super().__init__(fun, nondiff_argnums)
+    def __init__(
+        self,
+        fun: Fun,
+        nondiff_argnums: int | Sequence[int] = (),
+        nondiff_argnames: str | Sequence[str] = (),
+    ) -> None:
+        super().__init__(fun, nondiff_argnums, nondiff_argnames)
         self._fwd: Fun | None = None
         self._bwd: Fun | None = None
 
@@ -241,8 +262,13 @@ class CustomJVP(_Custom):
 
     verb = Verb("custom_jvp")
 
-    def __init__(self, fun: Fun, nondiff_argnums: int | Sequence[int] = ()) -> None:
-        super().__init__(fun, nondiff_argnums)
+    def __init__(
+        self,
+        fun: Fun,
+        nondiff_argnums: int | Sequence[int] = (),
+        nondiff_argnames: str | Sequence[str] = (),
+    ) -> None:
+        super().__init__(fun, nondiff_argnums, nondiff_argnames)
         self._jvp: Fun | None = None
 
     def defjvp(self, jvp: Fun) -> Fun:
@@ -318,11 +344,24 @@ class Checkpoint(_Custom):
 
     verb = Verb("checkpoint")
 
+    def __init__(
+        self,
+        fun: Fun,
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+    ) -> None:
+        super().__init__(fun)
+        self._binder = Binder(fun, static_argnums, static_argnames)
+
     def _traced(self, args: tuple[Any, ...]) -> Any:
         inner = traced_call(self.py_func, self.verb, self._binder, args, {})
         out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
-        leaves, _ = tree.flatten(args)
-        floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
+        _, leaves, kinds = self._binder.bind(args, {})
+        floats = [
+            k
+            for k, (leaf, kind) in enumerate(zip(leaves, kinds, strict=True))
+            if kind.kind != "static" and _is_float(leaf)
+        ]
         inputs = [tracing.lifted(leaves[k]) for k in floats]
         wrt = [inner.traced.param_of(k) for k in floats]
 
@@ -348,7 +387,12 @@ class Checkpoint(_Custom):
         return self._wrapped(inner, out, inputs, "vjp", region)
 
 
-def checkpoint(fun: Any, segments: int | None) -> Any:
+def checkpoint(
+    fun: Any,
+    segments: int | None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
     """See `tracegrad.checkpoint`."""
     if callable(fun):
         if segments is not None:
@@ -357,7 +401,7 @@ def checkpoint(fun: Any, segments: int | None) -> Any:
                 way_out="give segments for a loop: for t in tracegrad.checkpoint(range(n), "
                 "segments=k)",
             )
-        return Checkpoint(fun)
+        return Checkpoint(fun, static_argnums, static_argnames)
     if segments is not None and (isinstance(segments, bool) or int(segments) < 1):
         raise ArgumentError(f"checkpoint with segments={segments!r}", way_out="give 1 or more")
     return tracing.in_segments(fun, ROOT if segments is None else int(segments))
@@ -375,13 +419,15 @@ class ImplicitRoot(_Custom):
     def _traced(self, args: tuple[Any, ...]) -> Any:
         inner = traced_call(self.py_func, self.verb, self._binder, args, {})
         out = inner.rebuild(inlined(inner.function, inner.traced.arguments))
-        if not _is_float(out):
+        unknowns, structure = tree.flatten(out)
+        if not unknowns or not all(_is_float(x) for x in unknowns):
             raise ArgumentError(
-                f"implicit_root needs a solver that returns one float array or number, not "
+                "implicit_root needs a solver that returns float arrays or numbers, not "
                 f"{type(out).__name__}",
-                way_out="return the solution alone, as one array",
+                way_out="return the solution alone: one array, or a tree of arrays",
                 place=inner.traced.place,
             )
+        unknowns = [tracing.lifted(x) for x in unknowns]
         leaves, _ = tree.flatten(args)
         floats = [k for k, leaf in enumerate(leaves) if _is_float(leaf)]
         inputs = [tracing.lifted(leaves[k]) for k in floats]
@@ -389,45 +435,53 @@ class ImplicitRoot(_Custom):
         def region(float_outs: list[int]) -> Region:
             def rule(*bars: Any) -> Any:
                 found: list[Any] = [None] * len(leaves)
-                values = self._cotangents(out, bars[0], args, floats)
+                values = self._cotangents(unknowns, structure, bars, args, floats)
                 for k, value in zip(floats, values, strict=True):
                     found[k] = value
                 return found
 
-            return _region(rule, [out], inputs, floats, "cotangent")
+            return _region(rule, unknowns, inputs, floats, "cotangent")
 
         return self._wrapped(inner, out, inputs, "vjp", region)
 
     def _cotangents(
-        self, x: Any, x_bar: Any, args: tuple[Any, ...], floats: list[int]
+        self,
+        unknowns: list[Any],
+        structure: tree.Structure,
+        bars: Sequence[Any],
+        args: tuple[Any, ...],
+        floats: list[int],
     ) -> list[Any]:
         """-λ · ∂f/∂args with (∂f/∂x)ᵀ λ = x_bar, at the solution."""
-        verb = Verb("jacfwd", 0)
+        x = tree.unflatten(structure, unknowns)
         binder = Binder(self._residual, (), ())
-        slope = jacobian(self._residual, verb, binder, (x, *args), {})
-        matrix = _as_matrix(slope, x)
-        flat = np.linalg.solve(np.transpose(matrix), np.reshape(x_bar, (-1,)))
         inner = traced_call(self._residual, self.verb, binder, (x, *args), {})
-        wrt = [inner.traced.param_of(k + 1) for k in floats]
         seeded = inner.float_results()
-        if len(seeded) != 1:
-            raise ArgumentError("implicit_root needs a residual that depends on the solution")
+        ranks = [inner.function.results[k].rank for k in seeded]
+        same = inner.traced.output_structure == structure
+        if not same or ranks != [u.ndim for u in unknowns]:
+            raise ArgumentError(
+                "implicit_root needs a residual of the shape of the solution, that depends on it",
+                way_out="return one equation per unknown",
+                place=inner.traced.place,
+            )
+        slope = jacobian(self._residual, Verb("jacfwd", 0), binder, (x, *args), {})
+        sizes = [functools.reduce(lambda a, b: a * b, u.shape, 1) for u in unknowns]
+        blocks = iter(tree.flatten(slope)[0])
+        rows = [_joined([np.reshape(next(blocks), (m, n)) for n in sizes], 1) for m in sizes]
+        matrix, bar = _joined(rows, 0), _joined([np.reshape(b, (-1,)) for b in bars], 0)
+        flat = -np.linalg.solve(np.transpose(matrix), bar)
+        seeds, first = [], 0
+        for u, size in zip(unknowns, sizes, strict=True):
+            seeds.append(np.reshape(flat[first : first + size], u.shape))
+            first = first + size
+        wrt = [inner.traced.param_of(k + len(unknowns)) for k in floats]
         derived = vjp(inner.function, wrt, seeded)
-        seed = np.reshape(-flat, x.shape)
-        return inlined(derived, [*inner.traced.arguments, seed])[inner.results :]
+        return inlined(derived, [*inner.traced.arguments, *seeds])[inner.results :]
 
 
-def _as_matrix(slope: Any, x: Any) -> Any:
-    """A Jacobian of shape ``x.shape + x.shape`` as a square matrix."""
-    count = 1
-    for size in x.shape:
-        count = count * size
-    if getattr(slope, "ndim", None) != 2 * x.ndim:
-        raise ArgumentError(
-            "implicit_root needs a residual of the shape of the solution",
-            way_out="return one equation per unknown",
-        )
-    return np.reshape(slope, (count, count))
+def _joined(parts: list[Any], axis: int) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
 def _is_float(leaf: Any) -> bool:

@@ -94,7 +94,7 @@ def _in_unit_directions(
     ----------
     last : whether the axis of the directions is the last or the first one.
     """
-    split = _Split(seeded, values)
+    split = Split(seeded, values)
     (seed,) = seeded.params[len(values) :]
     if seed.rank == 0:
         return split.early(results), split.late([constant(1.0, seed.dtype)])[results:]
@@ -144,7 +144,7 @@ def compressed_blocks(
     The primal results, and for each further result an array of shape ``(blocks, *shape, width)``:
     direction k stands in block ``k // width``, at the place ``k % width`` of the last axis.
     """
-    split = _Split(seeded, values)
+    split = Split(seeded, values)
     types = [r.type for r in seeded.results[results:]]
     if split.widest and width > 1:
         return _beside(split, number, width, colours, results)
@@ -174,7 +174,7 @@ def compressed_blocks(
 
 
 def _beside(
-    split: _Split, number: Dim, width: Dim, colours: Sequence[Value], results: int
+    split: Split, number: Dim, width: Dim, colours: Sequence[Value], results: int
 ) -> tuple[list[Value], list[Value]]:
     """As `compressed_blocks`; ``number`` need not be a multiple of ``width``."""
     if number == width:
@@ -194,7 +194,7 @@ def _beside(
     return split.early(results), list(for_loop(0, blocks, inits, trip))
 
 
-def _width(split: _Split, number: Dim) -> Dim:
+def _width(split: Split, number: Dim) -> Dim:
     """How many of so many directions are taken at once: all, or blocks of a known width."""
     try:
         many = evaluate(number, split.function.hints)
@@ -243,7 +243,7 @@ def _elements(value: Value, hints: Mapping[str, int]) -> int:
 _WRITING = frozenset(("update", "accumulate", "ensure"))
 
 
-class _Split:
+class Split:
     """A function in two parts: what depends on its seeds, and what is there before.
 
     Appends the first part when it is made; the seeds are the parameters without a value.
@@ -265,7 +265,7 @@ class _Split:
                 depending.update(op.results)
                 self._late.append(op)
             else:
-                _append(op, self._env)
+                append_copy(op, self._env)
         self._depending = depending
         self.widest = 0
         if any(_loops(op) for op in self._late):
@@ -284,7 +284,7 @@ class _Split:
         """Append the second part for these seeds; all results of the function."""
         env = {**self._env, **dict(zip(self._seeds, seeds, strict=True))}
         for op in self._late:
-            _append(op, env)
+            append_copy(op, env)
         return [env.get(r, r) for r in self._function.results]
 
     def beside(
@@ -303,17 +303,25 @@ class _Split:
             return [along.env.get(r, r) for r in primal], [along.of(r) for r in rest]
         return self.early(results), [along.of(r) for r in rest]
 
-    def late_at(self, k: int) -> list[Value]:
-        """As `late`, for the one seed: one at element ``k``, counted in C order, zero elsewhere.
+    def late_at(self, k: int, which: int = 0) -> list[Value]:
+        """As `late`, for seeds of zeros but for a one: element ``k`` of seed ``which``, in C order.
 
-        The second part is linear in its seed: what is made of zeros alone is not written down.
+        The second part is linear in its seeds: what is made of zeros alone is not written down.
         """
-        (seed,) = self._seeds
-        shape = tuple(int(d) for d in seed.shape if isinstance(d, int))
-        known = {seed: np.eye(1, math.prod(shape), k).reshape(shape)}
-        row = tuple(float(v) for v in known[seed].flat)
-        env = {**self._env, seed: reshaped(ops.const(value=row, dtype=seed.dtype), seed.shape)}
-        zero: set[Value] = set()
+        env, zero = dict(self._env), set[Value]()
+        known: dict[Value, np.ndarray] = {}
+        for n, seed in enumerate(self._seeds):
+            if n != which:
+                env[seed] = zeros(seed.shape, seed.dtype)
+                zero.add(seed)
+                continue
+            if not seed.rank:
+                env[seed] = constant(1.0, seed.dtype)
+                continue
+            shape = tuple(int(d) for d in seed.shape if isinstance(d, int))
+            known[seed] = np.eye(1, math.prod(shape), k).reshape(shape)
+            row = tuple(float(v) for v in known[seed].flat)
+            env[seed] = reshaped(ops.const(value=row, dtype=seed.dtype), seed.shape)
         for op in self._late:
             moving = [v for v in op.operands if v in self._depending]
             if op.name == "view" and moving[0] in known:
@@ -335,7 +343,7 @@ class _Split:
             if left is not None:
                 env[op.result] = left
             else:
-                _append(op, env)
+                append_copy(op, env)
         return [env.get(r, r) for r in self._function.results]
 
 
@@ -369,7 +377,8 @@ def _without_zeros(op: Operation, zero: set[Value], env: dict[Value, Value]) -> 
     return None
 
 
-def _append(op: Operation, env: dict[Value, Value]) -> None:
+def append_copy(op: Operation, env: dict[Value, Value]) -> None:
+    """Append a copy of an operation; ``env`` learns of its results."""
     env.update(zip(op.results, current().copy(op, env).results, strict=True))
 
 
