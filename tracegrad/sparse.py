@@ -30,12 +30,13 @@ from tracegrad.derived.compressed import (
     differentiated,
     nonzeros,
     nonzeros_of_trips,
+    rows_of_trips,
 )
 from tracegrad.derived.inner import Inner
 from tracegrad.errors import ArgumentError
 from tracegrad.options import DEFAULT_OPTIONS, GradOptions, JitOptions, Options, verb_options
 from tracegrad.transforms.jacobian import UNROLLED, WIDEST
-from tracegrad.transforms.trip_rows import TripRows, trip_rows
+from tracegrad.transforms.trip_rows import TripRows
 from tracegrad.verbs import Verb, gradient_verb
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class SparseDerivative(Sparse):
     def _rows(self, what: Differentiated) -> TripRows | None:
         if self._verb.name not in ("jacobian", "jacrev"):
             return None
-        return trip_rows(what.function, what.params, what.of)
+        return rows_of_trips(what)
 
     def _plan(self, asked: Asked) -> Plan | TripPlan:
         whole = stacked(asked.patterns)

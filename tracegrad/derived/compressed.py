@@ -19,9 +19,10 @@ from tracegrad.ir.core import Function, Value
 from tracegrad.ir.types import product
 from tracegrad.ops.access import at, reshaped
 from tracegrad.passes import optimize
+from tracegrad.passes.cse import cse
 from tracegrad.transforms.jacobian import compressed_blocks
 from tracegrad.transforms.jvp import jvp
-from tracegrad.transforms.trip_rows import Chosen, trip_rows
+from tracegrad.transforms.trip_rows import Chosen, TripRows, trip_rows
 from tracegrad.transforms.vjp import gradient, vjp
 from tracegrad.verbs import Verb
 
@@ -61,6 +62,11 @@ def differentiated(inner: Inner, second: bool) -> Differentiated:
     value = inner.verb.scalar_result(inner.traced)
     both = gradient(inner.function, wrt, of=value)
     return Differentiated(optimize(bars_only(both, inner.results)), wrt, list(range(len(wrt))))
+
+
+def rows_of_trips(asked: Differentiated) -> TripRows | None:
+    """The loop whose trips may be differentiated one by one."""
+    return trip_rows(cse(asked.function), asked.params, asked.of)
 
 
 def nonzeros(
@@ -173,13 +179,15 @@ def nonzeros_of_trips(
     """
     inner = traced_call(fun, verb, binder, args, kwargs)
     asked = differentiated(inner, second=False)
-    rows = trip_rows(asked.function, asked.params, asked.of)
+    rows = rows_of_trips(asked)
     if rows is None or rows.signature != signature:
         raise TracedOtherwise("a loop is traced in another way than when its pattern was found")
 
+    seeded = optimize(rows.seeded())
+
     def make(values: list[Value]) -> list[Value]:
         count = len(asked.function.params)
-        tables = rows.tables(values[:count], chosen)
+        tables = rows.tables(values[:count], seeded, chosen)
         more = iter(values[count:])
         picked = []
         for kind, table in zip(kinds, tables, strict=True):

@@ -24,8 +24,6 @@ from tracegrad.ir.types import ArrayType, Dim, i64, scalar
 from tracegrad.ops.access import reshaped, stack, zeros
 from tracegrad.ops.control import for_loop
 from tracegrad.ops.registry import constant
-from tracegrad.passes import optimize
-from tracegrad.passes.cse import cse
 from tracegrad.transforms.cut import reads_of
 from tracegrad.transforms.directions import Spread
 from tracegrad.transforms.jacobian import Split, append_copy
@@ -110,12 +108,15 @@ class TripRows:
 
     # --- the derivatives
 
-    def tables(self, values: Sequence[Value], chosen: Sequence[Chosen]) -> list[Value]:
+    def tables(
+        self, values: Sequence[Value], seeded: Function, chosen: Sequence[Chosen]
+    ) -> list[Value]:
         """Append the loop that computes the derivatives of each trip.
 
         Parameters
         ----------
         values : one per parameter of the function.
+        seeded : what `seeded` gives, maybe simplified.
         chosen : per result, per parameter, which derivatives are wanted, in which order.
 
         Returns
@@ -139,7 +140,7 @@ class TripRows:
             )
             for op in self.plain:
                 append_copy(op, inner)
-            split = Split(self._seeded, [inner.get(v, v) for v in outside])
+            split = Split(seeded, [inner.get(v, v) for v in outside])
             bars = [
                 (part.owner, split.late_at(k, n)[len(self.writes) :])
                 for n, part in enumerate(self.writes)
@@ -172,8 +173,7 @@ class TripRows:
         yields = tuple(part.value for part in self.writes)
         return free_values(Region((), self.active, yields))
 
-    @functools.cached_property
-    def _seeded(self) -> Function:
+    def seeded(self) -> Function:
         """The active part of a trip, what it writes, and the cotangents of what it reads."""
         with Builder() as build:
             env = {v: build.param(v.type, v.hint) for v in self._outside}
@@ -189,7 +189,7 @@ class TripRows:
             )
         at = {v: k for k, v in enumerate(self._outside)}
         wrt = [at[part.value] for part in self.reads]
-        return optimize(vjp(local, wrt, range(len(results)), apart=True))
+        return vjp(local, wrt, range(len(results)), apart=True)
 
     # --- the parts of the function
 
@@ -282,10 +282,10 @@ class TripRows:
 def trip_rows(function: Function, wrt: Sequence[int], of: Sequence[int]) -> TripRows | None:
     """The loop that writes the results ``of`` from what each trip reads of the parameters ``wrt``.
 
+    Equal operations are to be one already, so that no element counts as read twice.
     None where there is no such loop: trips that hand on what depends on the parameters, or read
     parts whose sizes are not known.
     """
-    function = cse(function)
     loop = _loop_of(function, of)
     if loop is None:
         return None
