@@ -19,7 +19,7 @@ writes there, so it is not negative, and ``max(base, 0)`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tracegrad.ir.builder import Builder
@@ -29,6 +29,9 @@ from tracegrad.ir.types import Dim, i64, never_negative, scalar, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import dimension
 from tracegrad.schedule.buffers import ELEMENT, replace
+
+_INTEGERS = ("add", "subtract", "multiply", "floor_divide", "cast")
+"""Operations that are looked through, for what a place depends on."""
 
 
 def count_from_zero(function: Function) -> Function:
@@ -102,7 +105,7 @@ def _tell_signs(
         if place is None:
             continue
         for at in op.operands[place + 1 :]:
-            parts = _parts(at, index)
+            parts = place_parts(at, index)
             if parts is None or at in moved:
                 continue
             base, stride = parts
@@ -127,7 +130,7 @@ def _tell_signs(
     region.ops[start:start] = before.region.ops
 
 
-def _parts(at: Value, index: Value) -> tuple[Value, int] | None:
+def place_parts(at: Value, index: Value) -> tuple[Value, int] | None:
     """Where the first trip of a loop is, and how far it goes with each; it doesn't go back."""
     op = at.op
     if op is None or op.name != "add":
@@ -167,9 +170,7 @@ def _depends(value: Value, around: _Around, bound: Mapping[str, Value]) -> bool:
         return less or any(_depends(v, around, bound) for v in known)
     if op.name == "subtract" and _varies(op.operands[1], around, bound):
         return True
-    return op.name in ("add", "subtract", "multiply", "cast") and any(
-        _depends(v, around, bound) for v in op.operands
-    )
+    return op.name in _INTEGERS and any(_depends(v, around, bound) for v in op.operands)
 
 
 def _varies(value: Value, around: _Around, bound: Mapping[str, Value]) -> bool:
@@ -182,9 +183,7 @@ def _varies(value: Value, around: _Around, bound: Mapping[str, Value]) -> bool:
     if op.name == "dim":
         known = [bound[name] for name in symbols(op.attributes["size"]) if name in bound]
         return any(_varies(v, around, bound) for v in known)
-    return op.name in ("add", "subtract", "multiply", "cast") and any(
-        _varies(v, around, bound) for v in op.operands
-    )
+    return op.name in _INTEGERS and any(_varies(v, around, bound) for v in op.operands)
 
 
 def _gains(loop: Operation) -> bool:
@@ -208,7 +207,23 @@ def runs_at_once(loop: Operation) -> bool:
     if any(op.name in ("check_index", "raise") for op in inside):
         return False
     params = body.params[first_carried(loop) :]
-    return all(_is_sum(body, p, y) for p, y in zip(params, body.yields, strict=True))
+    return all(
+        _is_sum(body, p, y) or _is_fresh(y, params)
+        for p, y in zip(params, body.yields, strict=True)
+    )
+
+
+def _is_fresh(end: Value, carried: Sequence[Value]) -> bool:
+    """Whether a trip hands on to the next what depends on nothing that it was handed itself."""
+    seen, pending = set(), [end]
+    while pending:
+        value = pending.pop()
+        if value in carried or (value.op is not None and value.op.regions):
+            return False
+        if value.op is not None and value not in seen:
+            seen.add(value)
+            pending += value.op.operands
+    return True
 
 
 def _is_sum(body: Region, param: Value, end: Value) -> bool:

@@ -45,15 +45,15 @@ def read_before_written(ops: Sequence[Operation], made: Value, buffer: Value, at
     ):
         return False
     _, places = at([index])
-    written = [_Form.of(v) for v in places]
+    written = [Form.of(v) for v in places]
     return all(
-        _is_further_on([_Form.of(v) for v in load.operands[1:]], written, index)
+        _is_further_on([Form.of(v) for v in load.operands[1:]], written, index)
         for op in body.ops
         for load in _loads(op, buffer)
     )
 
 
-def _is_further_on(read: Sequence[_Form], written: Sequence[_Form], index: Value) -> bool:
+def _is_further_on(read: Sequence[Form], written: Sequence[Form], index: Value) -> bool:
     """Whether what is read stands where the present trip writes, or a later one, or none does."""
     moving = [k for k, form in enumerate(written) if index in form.terms]
     if len(moving) != 1 or len(read) != len(written):
@@ -102,7 +102,7 @@ def _loads(op: Operation, buffer: Value) -> Iterator[Operation]:
 
 
 @dataclass
-class _Form:
+class Form:
     """A sum of multiples of integers that are not looked into, and of sizes.
 
     Attributes
@@ -115,7 +115,7 @@ class _Form:
     size: Dim = 0
 
     @classmethod
-    def of(cls, value: Value) -> _Form:
+    def of(cls, value: Value) -> Form:
         op = value.op
         if op is not None and op.name == "const" and isinstance(op.attributes["value"], int):
             return cls({}, op.attributes["value"])
@@ -132,16 +132,20 @@ class _Form:
                     return cls.of(one).times(number)
         return cls({value: 1})
 
-    def times(self, factor: int) -> _Form:
+    def times(self, factor: int) -> Form:
         if not factor:
-            return _Form()
-        return _Form({v: c * factor for v, c in self.terms.items()}, self.size * factor)
+            return Form()
+        return Form({v: c * factor for v, c in self.terms.items()}, self.size * factor)
 
-    def __sub__(self, other: _Form) -> _Form:
+    def __sub__(self, other: Form) -> Form:
         terms = dict(self.terms)
         for value, count in other.terms.items():
             terms[value] = terms.get(value, 0) - count
-        return _Form({v: c for v, c in terms.items() if c}, self.size - other.size)
+        return Form({v: c for v, c in terms.items() if c}, self.size - other.size)
+
+    def shift(self, index: Value) -> int | None:
+        """The number that is added to ``index``, if that is all."""
+        return self.size if self.terms == {index: 1} and isinstance(self.size, int) else None
 
     def number(self) -> int | None:
         """Which number it is, if it is one."""

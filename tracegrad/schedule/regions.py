@@ -25,6 +25,7 @@ from tracegrad.ir.rewrite import first_carried
 from tracegrad.ir.types import Dim, Shape, i64, symbols
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.passes.values import transposed
+from tracegrad.schedule.added import add_where_computed
 from tracegrad.schedule.association import early_first
 from tracegrad.schedule.buffers import (
     forward,
@@ -49,6 +50,7 @@ from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.overwritten import read_before_written
 from tracegrad.schedule.packing import pack_matrices
+from tracegrad.schedule.planes import into_planes
 from tracegrad.schedule.reaching import without_unreached
 from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
@@ -79,6 +81,8 @@ def lower_regions(function: Function) -> Function:
 
 def finish_regions(loops: Function, reassociate: bool = True) -> Function:
     """What is done last, with each function that there is by then."""
+    loops = add_where_computed(loops)
+    loops = into_planes(loops) if reassociate else loops
     loops = one_row_each(
         split_into_lanes(into_columns(without_unreached(keep_in_registers(loops))))
     )
