@@ -425,3 +425,25 @@ def test_a_pullback_within_a_trace_may_use_values_from_around_it():
     slope = tg.grad(fun)(LONG)
     dot = rng.normal(size=9)
     assert_close(np.sum(slope * dot), numerical_jvp(tg.jit(fun), [LONG], [dot]), 1e-8)
+
+
+def test_a_constant_has_zero_derivatives():
+    def loss(x, penalised):
+        if not penalised:
+            return 0.25
+        return np.sum(x * x)
+
+    x = np.array([1.0, 2.0, 3.0])
+    value, x_bar = tg.value_and_grad(loss, static_argnums=1)(x, False)
+    assert (value, x_bar.tolist()) == (0.25, [0.0, 0.0, 0.0])
+    assert tg.grad(lambda x: 1.0)(2.0) == 0.0
+    assert tg.hvp(lambda x: 1.0, (x,), (x,)).tolist() == [0.0, 0.0, 0.0]
+    assert tg.hessian(lambda x: 1.0)(x).tolist() == np.zeros((3, 3)).tolist()
+    x_bar, (rate, count, name) = tg.grad(lambda x: (np.sum(x), (0.1, 3, "adam")), has_aux=True)(x)
+    assert (x_bar.tolist(), rate, count, name) == ([1.0, 1.0, 1.0], 0.1, 3, "adam")
+    assert tg.vmap(lambda x: (x, 2.5))(x)[1].tolist() == [2.5, 2.5, 2.5]
+
+
+def test_a_constant_integer_is_no_loss():
+    with pytest.raises(ArgumentError, match="float result; this one returns i64"):
+        tg.grad(lambda x: 1)(2.0)

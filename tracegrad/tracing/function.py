@@ -419,14 +419,14 @@ def _outputs(
                 "the function returns a range whose bounds are only known at run time",
                 way_out="return the bounds",
             )
-        if isinstance(leaf, Tracer | TracedInt | np.ndarray | np.generic):
+        if isinstance(leaf, Tracer | TracedInt | np.ndarray | np.generic | float):
             value = lift(leaf).value
             if value not in results:
                 results.append(value)
             found.append(OutputLeaf(value, results.index(value)))
             constants.append(None)
         else:
-            known = isinstance(leaf, bool | int | float)
+            known = isinstance(leaf, bool | int)
             dtype = ir_dtype(np.result_type(type(leaf))) if known else None
             found.append(OutputLeaf(None, None, None if dtype is None else ArrayType(dtype)))
             constants.append(leaf)
