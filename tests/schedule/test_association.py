@@ -130,6 +130,45 @@ def test_sums_and_products_run_in_lanes(trip):
     agree(f)
 
 
+def some(x, w, total):
+    return branch(less(x, 1.0), lambda: [total + x + w * x], lambda: [total])
+
+
+def some_or_less(x, w, total):
+    return branch(less(x, w), lambda: [total - x - w * x], lambda: [(total + w) - x * w])
+
+
+def nested(x, w, total):
+    inner = branch(less(w, 1.0), lambda: [total + w + w * x], lambda: [total])[0]
+    return [inner - x - w]
+
+
+@pytest.mark.parametrize("trip", [some, some_or_less, nested])
+def test_sums_of_some_trips_run_in_lanes(trip):
+    f = looped(lambda *given: list(trip(*given)), 1.0)
+    assert "in_advance(" not in source(f)
+    agree(f)
+
+
+def decays(x, w, y):
+    return branch(less(x, 1.0), lambda: [y * 0.5 + x + w * x], lambda: [y])
+
+
+def is_read_beside(x, w, y):
+    return branch(less(x, 1.0), lambda: [(y + x) - w * y - w], lambda: [y])
+
+
+def decides(x, w, y):
+    return branch(less(y, 1.0), lambda: [(y + x) - w * x - ops.exp(y * x)], lambda: [y])
+
+
+@pytest.mark.parametrize("trip", [decays, is_read_beside, decides])
+def test_numbers_in_branches_that_are_more_than_sums(trip):
+    f = looped(lambda *given: list(trip(*given)), 1.0)
+    assert "in_advance(" in source(f)
+    agree(f)
+
+
 def test_two_terms():
     f = looped(lambda x, w, y: [y * 0.5 + x], 1.0)
     assert "in_advance(" not in source(f)

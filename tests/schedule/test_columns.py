@@ -192,3 +192,32 @@ def test_points_that_move():
             args[k] = args[k] + h * d
             ends.append(energy(*args, 3))
         np.testing.assert_allclose(np.sum(bar * d), (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
+
+
+def cutoff(x, reach):
+    energy = 0.0
+    for i in range(x.shape[0]):
+        for j in range(i + 1, x.shape[0]):
+            a = x[i, 0] - x[j, 0]
+            b = x[i, 1] - x[j, 1]
+            r = a * a + b * b + 0.3
+            if r < reach * reach:
+                energy += (reach / r) ** 3 - 1.0 / r
+    return energy
+
+
+def test_pairs_within_reach_go_along_columns_and_nothing_keeps_them_from_lanes():
+    compiled = tg.value_and_grad(cutoff, argnums=(0, 1))
+    rng = np.random.default_rng(0)
+    for n in (40, 1, 2, 7):
+        x = rng.uniform(0.0, 3.0, (n, 2))
+        value, (x_bar, reach_bar) = compiled(x, 1.5)
+        np.testing.assert_allclose(value, cutoff(x, 1.5), rtol=1e-12, atol=1e-14)
+        step = rng.normal(size=x.shape)
+        ends = [cutoff(x + h * step, 1.5 + 0.5 * h) for h in (1e-5, -1e-5)]
+        slope = (ends[0] - ends[1]) / 2e-5
+        expected = np.sum(x_bar * step) + 0.5 * reach_bar
+        np.testing.assert_allclose(expected, slope, rtol=1e-6, atol=1e-7)
+    source = compiled.inspect_source()
+    assert "x_bar_1[j] +=" in source
+    assert "in_advance(" not in source

@@ -106,6 +106,20 @@ def test_the_copy_is_made_before_the_outermost_loop_that_does_not_change_the_mat
     assert_same_results(function, rng.normal(size=(4, 4)), rng.normal(size=4))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "%a: f64[n] = dot(%w, %c)\n %s: f64 = sum(%a) {axes=(0,)}\n"
+        " %b: f64[n] = multiply(%s, %c)\n %e: f64[n] = dot(%b, %w)",
+        "%a: f64[n] = dot(%w, %c)\n %b: f64[n] = cumsum(%a) {axis=0}\n %e: f64[n] = dot(%b, %w)",
+    ],
+    ids=["all of the first product", "more of it than a row"],
+)
+def test_a_small_matrix_that_two_products_need_one_after_the_other_is_copied(body):
+    function = program(body, hints="hints n = 20")
+    assert len(views_before_loops(pack_matrices(function))) == 1
+
+
 def test_rows_of_the_matrix_as_it_is_need_no_copy():
     function = program("%e: f64[n] = dot(%w, %c)")
     assert pack_matrices(function) is function
@@ -129,8 +143,15 @@ def test_rows_of_the_matrix_as_it_is_need_no_copy():
             {},
         ),
         ("%v: f64[n, n] = view(%c) {shape=(n, n), map=[#1]}\n %e: f64[n] = dot(%c, %v)", {}),
+        (
+            "%a: f64[n] = dot(%w, %c)\n %b: f64[n] = tanh(%a)\n %e: f64[n] = dot(%b, %w)",
+            {"hints": "hints n = 20"},
+        ),
     ],
-    ids=["few trips", "few trips by hint", "large and read by rows", "changing", "broadcast"],
+    ids=[
+        *("few trips", "few trips by hint", "large and read by rows", "changing", "broadcast"),
+        "a row serves both products",
+    ],
 )
 def test_matrices_that_are_not_copied(body, options):
     function = program(body, **options)

@@ -71,7 +71,8 @@ class _Loop:
         #: Bits of the recurrences that LLVM does not compute several trips at once of.
         self.waiting = 0
         for k, (param, end) in enumerate(zip(self.carried, self.body.yields, strict=True)):
-            if self.known.meets[k] and not self._is_reduction(param, end):
+            sums = self._is_reduction(param, end) or self._is_sum_of_some_trips(param, end)
+            if self.known.meets[k] and not sums:
                 self.waiting |= 1 << k
 
     def rewrite(self) -> None:
@@ -105,6 +106,37 @@ class _Loop:
                 return False
             value, product = op.result, op.name == "multiply"
         return len(self.users[value]) == 1
+
+    def _is_sum_of_some_trips(self, param: Value, end: Value) -> bool:
+        """Whether a number is only added to, in branches, and read for nothing else.
+
+        Where a trip takes another branch LLVM adds a zero, and computes several trips at once. It
+        would not with `in_advance` in the branch.
+        """
+        readers: dict[Value, list[Operation | Region]] = {end: [self.body]}
+        waiting = [end]
+        while waiting:
+            value = waiting.pop()
+            op = value.op
+            if value is param:
+                continue
+            if op is None:
+                return False
+            before: list[tuple[Value, Operation | Region]] = []
+            if op.name == "if":
+                k = op.results.index(value)
+                before = [(arm.yields[k], arm) for arm in op.regions]
+            elif op.name == "add" and op.operands[1] is param:
+                before = [(param, op)]
+            elif op.name in ("add", "subtract"):
+                before = [(op.operands[0], op)]
+            else:
+                return False
+            for each, reader in before:
+                if each not in readers:
+                    waiting.append(each)
+                readers.setdefault(each, []).append(reader)
+        return all(_same(self.users[value], found) for value, found in readers.items())
 
     def _waits(self, op: Operation) -> bool:
         """Whether the next trip waits for ``op``."""
@@ -245,6 +277,10 @@ class _Loop:
         fenced = build.emit(REGISTRY["in_advance"], [term.value]).result
         self.moving.add(fenced)
         return _Term(fenced, term.known, term.negative)
+
+
+def _same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(each in others for each in some)
 
 
 def _joined(build: MemoryBuilder, root: Operation, one: _Term, other: _Term) -> _Term:

@@ -208,7 +208,7 @@ def runs_at_once(loop: Operation) -> bool:
         return False
     params = body.params[first_carried(loop) :]
     return all(
-        _is_sum(body, p, y) or _is_fresh(y, params)
+        _is_sum(p, y) or _is_fresh(y, params)
         for p, y in zip(params, body.yields, strict=True)
     )
 
@@ -226,12 +226,18 @@ def _is_fresh(end: Value, carried: Sequence[Value]) -> bool:
     return True
 
 
-def _is_sum(body: Region, param: Value, end: Value) -> bool:
-    """Whether a carried number is only added to, in one operation."""
+def _is_sum(param: Value, end: Value) -> bool:
+    """Whether a carried number is only added to, once or several times, or in each branch."""
     op = end.op
-    if op is None or op.name not in ("add", "subtract") or op.operands[0] is not param:
-        return op is not None and op.name == "add" and op.operands[1] is param
-    return True
+    while end is not param and op is not None and op.name in ("add", "subtract"):
+        if op.name == "add" and op.operands[1] is param:
+            return True
+        end = op.operands[0]
+        op = end.op
+    if op is not None and op.name == "if":
+        k = op.results.index(end)
+        return all(_is_sum(param, region.yields[k]) for region in op.regions)
+    return end is param
 
 
 def _reads(value: Value, index: Value) -> bool:

@@ -67,7 +67,7 @@ from tracegrad.ir.types import (
 )
 from tracegrad.ops.registry import REGISTRY
 from tracegrad.schedule.buffers import ELEMENT, replace
-from tracegrad.schedule.memory import MemoryBuilder
+from tracegrad.schedule.memory import MemoryBuilder, root_of, taking_turns
 
 LANES = 128
 LANES_OF_ROWS = 32
@@ -89,8 +89,8 @@ SOME_TRIPS = 32
 
 def split_into_lanes(function: Function) -> Function:
     """Split the loops of ``function``, in loop form, that gain by it. It is changed: it is new."""
-    made = [op.result for op in function.walk() if op.name == "alloc"]
-    own = _Memories(frozenset(function.params), frozenset(made))
+    made = {op.result for op in function.walk() if op.name == "alloc"}
+    own = _Memories(frozenset(function.params), frozenset(made | taking_turns(function, made)))
     buffers: list[Operation] = []
     _region(function, function.body, own, buffers)
     function.body.ops[0:0] = buffers
@@ -117,19 +117,14 @@ def _trips(loop: Operation, hints: Mapping[str, int]) -> int | None:
 
 @dataclass(frozen=True)
 class _Memories:
-    """The buffers that are known to be memory of their own: arguments, which are only read, and
-    what the function makes."""
+    """The buffers that are known to be memory of their own: arguments, which are only read, what
+    the function makes, and what takes turns in a loop."""
 
     arguments: frozenset[Value]
     made: frozenset[Value]
 
-    def root(self, buffer: Value) -> Value:
-        while buffer.op is not None and buffer.op.name == "alias":
-            buffer = buffer.op.operands[0]
-        return buffer
-
     def knows(self, buffer: Value) -> bool:
-        root = self.root(buffer)
+        root = root_of(buffer)
         return root in self.arguments or root in self.made
 
 
@@ -229,7 +224,7 @@ class _Split:
                 buffer = op.operands[ELEMENT[op.name]]
                 if not own.knows(buffer):
                     return False
-                (read if op.name == "load" else written).add(own.root(buffer))
+                (read if op.name == "load" else written).add(root_of(buffer))
         return read.isdisjoint(written)
 
     def _is_worth_it(self) -> bool:

@@ -3,13 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from tracegrad.ir.builder import Builder
-from tracegrad.ir.core import Value
+from tracegrad.ir.core import Function, Operation, Value
+from tracegrad.ir.rewrite import first_carried
+from tracegrad.ir.threads import free_values
 from tracegrad.ir.types import ArrayType, Dim, Shape, coefficient, i64, scalar, symbol, symbols
 from tracegrad.ops.registry import REGISTRY
 
 TILE = 8
+
+
+def taking_turns(function: Function, made: AbstractSet[Value]) -> set[Value]:
+    """The carried buffers of loops that are each memory of its own, and stay so.
+
+    ``x, y = y, x`` at the end of each trip: whichever of two allocations (of ``made``) is which,
+    within a trip they are two, and nothing there knows them by another name.
+    """
+    found: set[Value] = set()
+    for op in function.walk():
+        if op.name == "for":
+            found |= _exchanged(op, made)
+    return found
+
+
+def _exchanged(loop: Operation, made: AbstractSet[Value]) -> set[Value]:
+    (body,) = loop.regions
+    first = first_carried(loop)
+    params = body.params[first:]
+    inits = loop.operands[len(loop.operands) - len(params) :]
+    buffers = [k for k, v in enumerate(params) if v.rank]
+    starts = [root_of(inits[k]) for k in buffers]
+    if {body.yields[k] for k in buffers} != {params[k] for k in buffers}:
+        return set()
+    if len(set(starts)) < len(starts) or any(v not in made for v in starts):
+        return set()
+    if any(root_of(v) in starts for v in free_values(body) if v.rank):
+        return set()
+    return {params[k] for k in buffers}
+
+
+def root_of(buffer: Value) -> Value:
+    """The buffer that ``buffer`` is another shape of."""
+    while buffer.op is not None and buffer.op.name == "alias":
+        buffer = buffer.op.operands[0]
+    return buffer
 
 
 class MemoryBuilder(Builder):

@@ -61,7 +61,8 @@ def pack_matrices(function: Function) -> Function:
 
     What a region reads from outside is an array of its own: here the view is copied. A matrix too
     large for the cache, whose rows the loop reads for another product, is left alone: it would be
-    read twice.
+    read twice. So is any matrix whose product by rows gives, element by element, the vector of the
+    product across them (``X.T @ (X @ w - y)``): each row serves both as it passes.
     """
     packer = _Packer(function)
     new = packer.rewrite(function)
@@ -153,8 +154,11 @@ class _Packer(Rewriter):
         matrix = next(v for v in use.op.operands if v.rank == 2)
         if any(isinstance(d, int) and d <= UNROLL_LIMIT for d in matrix.shape):
             return False
+        row_products = {u.op for u in uses if u.rows and u.base is use.base}
+        if _follows(use.op, row_products):
+            return False
         elements = self._size(matrix.shape[0]) * self._size(matrix.shape[1])
-        return elements <= CACHED or not any(u.rows and u.base is use.base for u in uses)
+        return elements <= CACHED or not row_products
 
     def _size(self, dim: Dim) -> int:
         return evaluate(dim, {s: self.hints.get(s, DEFAULT_SIZE) for s in symbols(dim)})
@@ -194,6 +198,26 @@ def _mentioned(product: Operation, inside: set[Value]) -> set[str]:
         for value in matrix.op.attributes.values():
             found.update(attribute_symbols(value))
     return found
+
+
+def _follows(product: Operation, others: set[Operation]) -> bool:
+    """Whether a product's vector is computed element by element from the result of one of others.
+
+    What is computed so can be known as soon as one row of the other product is done.
+    """
+    seen: set[Operation] = set()
+    waiting = [v for v in product.operands if v.rank == 1]
+    while waiting:
+        value = waiting.pop()
+        op = value.op
+        if op is None or op in seen:
+            continue
+        if op in others:
+            return True
+        seen.add(op)
+        if op.opdef.kind == "elementwise":
+            waiting += [v for v in op.operands if v.shape == value.shape]
+    return False
 
 
 def _use(op: Operation) -> _Use | None:

@@ -12,7 +12,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracegrad.backend.native import webs
+from tracegrad.backend.native import neighbours, webs
 from tracegrad.backend.native.externals import ENTRY, VALUES
 from tracegrad.backend.native.giving import MISMATCH, Given, givable, type_numbers
 from tracegrad.backend.native.lock import Lock
@@ -83,6 +83,7 @@ def _write(
     settings: Settings,
 ) -> Text:
     module = Module()
+    module.neighbours = neighbours.in_picked_rows([function, *parts.values()])
     writer = Writer(module)
     names = [each.arg for each in function.args.args]
     if len(names) != len(types):
@@ -389,5 +390,6 @@ def with_notes(module: Module, functions: Sequence[str]) -> str:
         "!1 = !{}",
         f"!2 = !{{i64 0, i64 {2**62}}}",
         *(f"!{FIRST_NOTE + number} = {note}" for number, note in enumerate(module.notes)),
+        *([neighbours.MARK] if module.neighbours else []),
     ]
     return "\n".join([module.text(), *functions, *notes])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: First bytes of a file of object code; changes whenever its layout does.
-_MAGIC = b"tracegrad object 3\n"
+_MAGIC = b"tracegrad object 4\n"
 
 Argument = tuple[np.dtype, int]
 """What a kernel takes: a dtype and a rank, 0 for a number."""

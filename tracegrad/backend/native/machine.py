@@ -13,7 +13,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from tracegrad.backend.native import externals
+from tracegrad.backend.native import externals, neighbours
 
 lock = threading.RLock()
 """LLVM works for one thread at a time."""
@@ -121,7 +121,7 @@ def optimise(text: str) -> Any:
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=_LEVEL)
     options.loop_vectorization = True
-    options.slp_vectorization = False
+    options.slp_vectorization = neighbours.MARK in text
     options.loop_unrolling = True
     builder = llvm.create_pass_builder(machine, options)
     manager = builder.getModulePassManager()

@@ -34,6 +34,8 @@ class Module:
         self.addresses: list[str] = []
         self.helpers: dict[Any, Any] = {}
         """What is written of helpers; see `functions`."""
+        self.neighbours = False
+        """Whether LLVM is to make vectors of neighbours in straight text; see `neighbours`."""
         self.notes: list[str] = []
         self._texts: dict[str, str] = {}
 
