@@ -208,8 +208,7 @@ def runs_at_once(loop: Operation) -> bool:
         return False
     params = body.params[first_carried(loop) :]
     return all(
-        _is_sum(p, y) or _is_fresh(y, params)
-        for p, y in zip(params, body.yields, strict=True)
+        _is_sum(p, y) or _is_fresh(y, params) for p, y in zip(params, body.yields, strict=True)
     )
 
 
