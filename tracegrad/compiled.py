@@ -299,6 +299,7 @@ class Compiled(Exchangeable):
         varying: frozenset[tuple[int, int]] = frozenset(),
     ) -> tuple[tracing.Traced, Recipe]:
         """The function traced for these arguments, and what the verb makes of it."""
+        self._verb.check(self._binder.selection(shape, kinds))
         traced = tracing.trace(
             self._target(),
             shape.rebuild,
@@ -318,6 +319,7 @@ class Compiled(Exchangeable):
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Within a trace: append the transformed function to the trace."""
         shape, leaves, kinds = self._binder.bind(args, kwargs)
+        self._verb.check(self._binder.selection(shape, kinds))
         with self._verb.applied():
             traced = tracing.subtrace(
                 self.py_func,

@@ -130,6 +130,11 @@ class Verb:
         chosen = [str(n) for n in _ints(self.argnums)] + list(self.argnames)
         return f"{self.name} (argument {', '.join(chosen)})"
 
+    def check(self, selection: Selection) -> None:
+        """Raise `ArgumentError` for arguments that have no derivative, before they are used."""
+        if self.name in ("vjp", "value_and_grad", "grad"):
+            self.groups(selection)
+
     def recipe(self, traced: tracing.Traced, selection: Selection) -> Recipe:
         if self.name == "vjp":
             return _vjp(traced, self.groups(selection), selection)
@@ -166,6 +171,12 @@ class Verb:
             key: int | str = position
             if position not in given and 0 <= position < len(selection.positional):
                 key = selection.positional[position]
+            if key not in given and 0 <= position < width:
+                raise ArgumentError(
+                    f"{self.name} is asked for the derivative in argument {number}, which holds no "
+                    "array or number",
+                    way_out="choose other arguments with argnums",
+                )
             if key not in given or position < 0:
                 raise ArgumentError(
                     f"argnums={number} but the call has {max(count, width)} positional arguments "

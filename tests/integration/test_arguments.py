@@ -261,6 +261,14 @@ def test_mixed_precision_follows_numpy():
     np.testing.assert_allclose(x_bar, Y, rtol=1e-6)
 
 
+def test_what_has_no_derivative_is_said_before_the_function_runs():
+    f = tg.grad(lambda x, y: x * 2.0 + y)
+    with pytest.raises(tg.errors.ArgumentError, match="derivative in 'x', which is a static"):
+        f("abc", 1.0)
+    with pytest.raises(tg.errors.ArgumentError, match="argument 0, which holds no array"):
+        f(None, 1.0)
+
+
 def test_integers_and_booleans_beside_floats():
     index = np.array([2, 0, 2, -1])
     mask = np.array([True, False, True])
