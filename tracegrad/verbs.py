@@ -205,13 +205,14 @@ class Verb:
     def refuse_integer(self, selection: Selection, leaf: int) -> None:
         """Raise `ArgumentError` unless the leaf is a float: others have no derivative."""
         kind = selection.kinds[leaf]
-        dtype = kind.value.dtype if kind.kind == "tracer" else kind.dtype
+        dtype = getattr(kind.value, "dtype", None) if kind.kind == "tracer" else kind.dtype
         if kind.kind == "float" or (dtype is not None and dtype.kind == "f"):
             return
         if kind.kind == "static":
             what = f"a static value: {kind.value!r}"
         else:
-            what = f"a Python {kind}" if dtype is None else f"of dtype {dtype}"
+            what = "a Python int" if kind.kind == "tracer" else f"a Python {kind}"
+            what = what if dtype is None else f"of dtype {dtype}"
         raise ArgumentError(
             f"{self.name} is asked for the derivative in {selection.name(leaf)!r}, which is {what}",
             way_out="pass floats (for an integer array: x.astype(float)), or choose other "

@@ -40,6 +40,12 @@ def test_vmap_takes_a_name_for_its_axis():
     np.testing.assert_array_equal(made(3.0), [6.0, 6.0])
 
 
+@pytest.mark.parametrize("verb", ["jacfwd", "jacrev", "hessian", "elementwise_grad"])
+def test_a_python_int_is_refused_by_name(verb):
+    with pytest.raises(tg.ArgumentError, match="'n', which is a Python int"):
+        getattr(tg, verb)(lambda z, n: np.sum(z) * n, 1)(x, 3)
+
+
 def test_linearize_of_a_constant():
     out, along = tg.linearize(lambda z: 3.0, x)
     assert (out, along(x)) == (3.0, 0.0)
