@@ -119,8 +119,8 @@ def symmetric(a: np.ndarray) -> np.ndarray:
 
 @helper
 def cholesky(a: np.ndarray) -> np.ndarray:
-    """``np.linalg.cholesky`` of the symmetric part of ``a``."""
-    return np.linalg.cholesky(symmetric(a))
+    """``np.linalg.cholesky``, which reads the lower triangle of ``a``."""
+    return np.linalg.cholesky(a)
 
 
 @helper
@@ -153,9 +153,9 @@ def slogdet(a: np.ndarray) -> np.ndarray:
 
 @helper
 def eigh(a: np.ndarray) -> np.ndarray:
-    """Eigenvalues of the symmetric part of ``a``, below them its eigenvectors as columns."""
+    """What ``np.linalg.eigh`` gives: eigenvalues, below them the eigenvectors as columns."""
     n = a.shape[0]
-    values, vectors = np.linalg.eigh(symmetric(a))
+    values, vectors = np.linalg.eigh(a)
     out = np.empty((n + 1, n), a.dtype)
     out[0] = values
     out[1:] = vectors

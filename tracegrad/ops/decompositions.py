@@ -30,8 +30,13 @@ from tracegrad.ops.registry import REGISTRY, Sample, constant, general
 
 
 def cholesky_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
-    """Symmetric, as a is."""
-    return (cholesky_cotangent(out, out_bar),)
+    return (_of_triangle(cholesky_cotangent(out, out_bar)),)
+
+
+def _of_triangle(bar: Value) -> Value:
+    """The cotangent of a matrix of which the lower triangle is read, from that of the symmetric
+    matrix whose triangle it is: an element beside the diagonal stands in two places there."""
+    return triangle(bar + bar, diagonal=0.5)
 
 
 def cholesky_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
@@ -39,12 +44,12 @@ def cholesky_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Valu
     (a_dot,) = tangents
     if a_dot is None:
         return None
-    return product(out, _half_of_congruence(out, a_dot))
+    return product(out, _half_of_congruence(out, mirrored(a_dot)))
 
 
 def _half_of_congruence(factor: Value, a: Value) -> Value:
-    """Φ(L⁻¹ a L⁻ᵀ) of the symmetric part of a; Φ: the lower triangle with half the diagonal."""
-    left = solve_triangular(factor, symmetric_part(a), lower=True)
+    """Φ(L⁻¹ a L⁻ᵀ) of a symmetric a; Φ: the lower triangle with half the diagonal."""
+    left = solve_triangular(factor, a, lower=True)
     inner = solve_triangular(factor, left, lower=True, transposed=True, right=True)
     return triangle(inner, diagonal=0.5)
 
@@ -59,15 +64,17 @@ def _positive(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _positive_samples(rng: np.random.Generator) -> list[Sample]:
-    uneven = np.asarray(_positive(rng, 3) + rng.normal(size=(3, 3)) * 0.1)
+    # What stands above the diagonal is not read.
+    uneven = np.asarray(_positive(rng, 3) + np.triu(rng.normal(size=(3, 3)), 1))
     return [*(Sample((_positive(rng, n),)) for n in (1, 2, 4)), Sample((uneven,))]
 
 
 cholesky = general(
     "cholesky",
-    doc="The lower triangular L with L · Lᵀ = (a + aᵀ) / 2.",
+    doc="""The lower triangular L with L · Lᵀ = the symmetric matrix whose lower triangle is that
+    of a. The upper one is not read: its cotangent is zero.""",
     infer=lambda a: square("cholesky", a),
-    reference=lambda a: np.linalg.cholesky(_symmetric(a)),
+    reference=np.linalg.cholesky,
     array="runtime.cholesky({0})",
     vjp=cholesky_vjp,
     jvp=cholesky_jvp,
@@ -107,8 +114,9 @@ def cholesky_cotangent_vjp(
 ) -> tuple[Value, Value]:
     """The transpose of `cholesky_cotangent_jvp`. In factor_bar the operation is linear, and the
     transpose of that is `cholesky_jvp`."""
-    half = _half_of_congruence(factor, out_bar)
-    turned = product(out, symmetric_part(out_bar))
+    bar = symmetric_part(out_bar)
+    half = _half_of_congruence(factor, bar)
+    turned = product(out, bar)
     moved = solve_triangular(factor, turned, lower=True, transposed=True, right=True)
     inner = product(triangle(factor_bar), transpose(half))
     return triangle(inner - (moved + moved)), triangle(product(triangle(factor), half))
@@ -159,7 +167,7 @@ cholesky_cotangent = general(
 
 
 def _eigh_reference(a: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(_symmetric(a))
+    values, vectors = np.linalg.eigh(a)
     return np.concatenate([values[None, :], vectors])
 
 
@@ -189,11 +197,11 @@ def _on_diagonal(values: Value) -> Value:
 
 
 def eigh_vjp(out_bar: Value, out: Value, a: Value) -> tuple[Value]:
-    """The symmetric part of v (diag(w_bar) + F ∘ vᵀ v_bar) vᵀ."""
+    """v (diag(w_bar) + F ∘ vᵀ v_bar) vᵀ, of which the symmetric part is taken."""
     values, v = eigen_parts(out)
     values_bar, v_bar = eigen_parts(out_bar)
     inner = _on_diagonal(values_bar) + _inverse_differences(values) * product(transpose(v), v_bar)
-    return (product(product(v, symmetric_part(inner)), transpose(v)),)
+    return (_of_triangle(product(product(v, symmetric_part(inner)), transpose(v))),)
 
 
 def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | None:
@@ -201,7 +209,7 @@ def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | 
     if a_dot is None:
         return None
     values, v = eigen_parts(out)
-    turned = product(product(transpose(v), symmetric_part(a_dot)), v)
+    turned = product(product(transpose(v), mirrored(a_dot)), v)
     (n,) = values.shape
     values_dot = REGISTRY["sum"](turned * identity(n, v.dtype), axes=(0,))
     v_dot = product(v, _inverse_differences(values) * turned)
@@ -210,8 +218,8 @@ def eigh_jvp(tangents: Sequence[Value | None], out: Value, a: Value) -> Value | 
 
 eigh = general(
     "eigh",
-    doc="""Eigenvalues of (a + aᵀ) / 2 in ascending order in the first row, below them the
-    eigenvectors as columns.""",
+    doc="""Eigenvalues in ascending order in the first row, below them the eigenvectors as columns;
+    of the symmetric matrix whose lower triangle is that of a, as for `cholesky`.""",
     infer=lambda a: ArrayType(square("eigh", a).dtype, (a.shape[0] + 1, a.shape[0])),
     reference=_eigh_reference,
     array="runtime.eigh({0})",

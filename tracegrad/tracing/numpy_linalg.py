@@ -96,6 +96,11 @@ def turned(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
+def symmetric(x: Any, lower: bool) -> Any:
+    """The symmetric matrix of which one triangle is given."""
+    return np.tril(x) + turned(np.tril(x, -1)) if lower else np.triu(x) + turned(np.triu(x, 1))
+
+
 @implements(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
     x, y = floats(a, b)
@@ -138,7 +143,8 @@ def slogdet(a: Any) -> Any:
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     (x,) = floats(a)
-    found = apply("cholesky", [square(x, "cholesky")], [2])
+    x = square(x, "cholesky")
+    found = apply("cholesky", [turned(x) if upper else x], [2])
     return turned(found) if upper else found
 
 
@@ -147,7 +153,8 @@ def eigh(a: Any, UPLO: str = "L") -> Any:
     (x,) = floats(a)
     if UPLO not in ("L", "U"):
         raise ValueError("UPLO argument must be 'L' or 'U'")
-    found = apply("eigh", [square(x, "eigh")], [2])
+    x = square(x, "eigh")
+    found = apply("eigh", [turned(x) if UPLO == "U" else x], [2])
     return _result("eigh")(found[..., 0, :], found[..., 1:, :])
 
 
@@ -184,6 +191,7 @@ def svd(
 ) -> Any:
     (x,) = floats(a)
     matrix(x, "svd")
+    x = symmetric(x, lower=True) if hermitian else x
     tall = is_tall(x)
     rows, columns = x.value.shape[-2:]
     if full_matrices and compute_uv and not current_trace().sizes.equal(rows, columns):
@@ -222,6 +230,7 @@ def pinv_within(x: Any, limit: Any) -> Any:
 def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = ...) -> Any:
     (x,) = floats(a)
     matrix(x, "pinv")
+    x = symmetric(x, lower=True) if hermitian else x
     if rcond is None:
         rcond = 1e-15 if rtol is ... else precision(x) if rtol is None else rtol
     return pinv_within(x, rcond)
@@ -263,7 +272,7 @@ def cond(x: Any, p: Any = None) -> Any:
 @implements(np.linalg.matrix_rank)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     (x,) = floats(A)
-    s = svd(x, full_matrices=False, compute_uv=False)
+    s = svd(x, full_matrices=False, compute_uv=False, hermitian=hermitian)
     limit = np.max(s, axis=-1, keepdims=True) * (precision(x) if rtol is None else rtol)
     return np.sum(s > (limit if tol is None else tol), axis=-1)
 

@@ -27,6 +27,7 @@ from tracegrad.tracing.numpy_linalg import (
     solve,
     square,
     svd,
+    symmetric,
     turned,
     unit,
 )
@@ -165,11 +166,6 @@ _GENERAL = (None, "gen", "general", "banded", "tridiagonal")
 _SYMMETRIC = ("sym", "symmetric", "her", "hermitian")
 _POSITIVE = ("pos", "positive definite")
 _TRIANGULAR = ("lower triangular", "upper triangular")
-
-
-def symmetric(x: Any, lower: bool) -> Any:
-    """The symmetric matrix of which one triangle is given."""
-    return np.tril(x) + turned(np.tril(x, -1)) if lower else np.triu(x) + turned(np.triu(x, 1))
 
 
 @implements_by_name("scipy.linalg.inv")

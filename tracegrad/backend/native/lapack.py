@@ -78,7 +78,7 @@ class _Call(Systems):
 
     def cholesky(self, a: View) -> View:
         n, _ = a.shape
-        out, held = self._symmetric(a, result=True)
+        out, held = self._copy(a, result=True)
         refused = cholesky.factor(self.writer, self.element, out.data, n, self._lead(n))
         self._refuse(refused, NOT_POSITIVE)
         with self.writer.loop(n) as i:
@@ -97,7 +97,7 @@ class _Call(Systems):
     def eigh(self, a: View) -> View:
         n, _ = a.shape
         out, kept = self._new(self._op(f"add nsw i64 {n}, 1"), n, result=True)
-        vectors, held = self._symmetric(a)
+        vectors, held = self._turned(a, (n, n))
         matrix = Place(vectors.data), self._lead(n), Place(out.data)
         options = Letter("V"), Letter("L")
         self._working("syevd", *options, n, *matrix, fails=NO_EIGENVALUES, integers=True)

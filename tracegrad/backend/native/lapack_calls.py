@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tracegrad.backend.native import fortran
 from tracegrad.backend.native.fortran import Argument, Place
 from tracegrad.backend.native.types import F32, F64, I64, Array, Scalar, Unsupported, View
-from tracegrad.backend.native.writer import Writer, real
+from tracegrad.backend.native.writer import Writer
 
 if TYPE_CHECKING:
     from tracegrad.backend.native.expressions import Expressions
@@ -143,13 +143,6 @@ class Calls:
         function = self.writer.module.declare("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
         self.writer.do(f"call void {function}(ptr {target}, i8 0, i64 {size}, i1 false)")
 
-    def _symmetric(self, a: View, *, result: bool = False) -> tuple[View, str]:
-        """(a + aᵀ) / 2."""
-        n, _ = a.shape
-        made, held = self._new(n, n, result=result)
-        self._apply(_symmetric_part, made.data, a.data, n, n)
-        return made, held
-
     def _turned(
         self, source: View, shape: tuple[str, str], *, result: bool = False
     ) -> tuple[View, str]:
@@ -191,18 +184,6 @@ def _transpose(writer: Writer, kind: Scalar, i: str, j: str) -> None:
     )
     target = _place(writer, kind, "%target", j, "%rows", i)
     writer.do(f"store {kind.memory} {value}, ptr {target}")
-
-
-def _symmetric_part(writer: Writer, kind: Scalar, i: str, j: str) -> None:
-    op, name = writer.op, kind.memory
-    values = [
-        op(f"load {name}, ptr {_place(writer, kind, '%source', row, '%columns', column)}")
-        for row, column in ((i, j), (j, i))
-    ]
-    total = op(f"fadd {name} {values[0]}, {values[1]}")
-    half = op(f"fmul {name} {total}, {real(0.5, kind)}")
-    target = _place(writer, kind, "%target", i, "%columns", j)
-    writer.do(f"store {name} {half}, ptr {target}")
 
 
 def _in_tiles(name: str, tile: _Tile, within: Writer, kind: Scalar) -> str:
