@@ -65,20 +65,6 @@ def implements_by_name(*qualified: str) -> Callable[[F], F]:
     return register
 
 
-SUBSCRIPTS: dict[int, tuple[Any, Handler]] = {}
-"""What ``owner[key]`` gives for a traced key, by the identity of objects like ``np.c_``."""
-
-
-def subscripts(owner: Any) -> Callable[[F], F]:
-    """Register what an object gives for a key in brackets that holds traced values."""
-
-    def register(handler: F) -> F:
-        SUBSCRIPTS[id(owner)] = owner, handler
-        return handler
-
-    return register
-
-
 def handler_for(function: Any) -> Handler | None:
     """The traced implementation of ``function``, if it has one."""
     try:

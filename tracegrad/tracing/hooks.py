@@ -31,7 +31,7 @@ from tracegrad.staging import (
 from tracegrad.tracing import branching, looping
 from tracegrad.tracing.captures import Captures, cell_path, global_path, is_library
 from tracegrad.tracing.comprehensions import fold_of
-from tracegrad.tracing.dispatch import SUBSCRIPTS, call_for, nearest, qualified_name
+from tracegrad.tracing.dispatch import call_for, nearest, qualified_name
 from tracegrad.tracing.effects import attribute_proxy, cell_slot, check_mutation, item_proxy
 from tracegrad.tracing.flags import clear
 from tracegrad.tracing.integers import TracedInt
@@ -39,6 +39,7 @@ from tracegrad.tracing.iteration import as_items
 from tracegrad.tracing.joining import Maybe, Torn, Unset
 from tracegrad.tracing.lists import RolledList
 from tracegrad.tracing.numpy_calls import vectorized
+from tracegrad.tracing.numpy_joiners import JOINERS, Joiner
 from tracegrad.tracing.raising import raise_here, settled
 from tracegrad.tracing.rolled import ABORTS
 from tracegrad.tracing.state import Trace, current_trace
@@ -139,15 +140,6 @@ class TraceHooks:
         return function
 
 
-def _has_traced_end(key: Any) -> bool:
-    """Whether a slice of the key begins or ends at a traced value."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return any(
-        isinstance(part, slice) and any(map(is_traced, (part.start, part.stop, part.step)))
-        for part in parts
-    )
-
-
 def is_random(function: Any) -> bool:
     """Whether a function draws random numbers: a method of NumPy's or Python's generators."""
     owner = getattr(function, "__self__", None)
@@ -194,6 +186,8 @@ class FunctionScope(PlainControl):
 
     def name(self, value: Any, name: str) -> Any:
         kind = type(value)
+        if kind in JOINERS:
+            return Joiner(value)
         if kind in _UNSETTLED:
             value = settled(value, name)
             kind = type(value)
@@ -229,7 +223,7 @@ class FunctionScope(PlainControl):
             return value
         if isinstance(owner, ModuleType):
             if is_library(owner.__name__):
-                return value
+                return Joiner(value) if type(value) in JOINERS else value
         elif isinstance(owner, np.ndarray | type):
             return value
         path = self._captures.path_of(owner)
@@ -243,9 +237,6 @@ class FunctionScope(PlainControl):
                 "an item of a dict is read under a key that is known only at run time",
                 way_out="use an array in place of the dict",
             )
-        known = SUBSCRIPTS.get(id(owner))
-        if known is not None and (is_traced(key) or _has_traced_end(key)):
-            return known[1](key)
         value = owner[key]
         if isinstance(owner, list | tuple | dict):
             path = self._captures.path_of(owner)

@@ -1,4 +1,4 @@
-"""What NumPy makes of functions and of brackets: vectorize, fromfunction, c_ and r_."""
+"""What NumPy makes of functions: vectorize, fromfunction."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.tracing.dispatch import implements, refuse, subscripts
+from tracegrad.tracing.dispatch import implements, refuse
 from tracegrad.tracing.integers import dim_or_int
-from tracegrad.tracing.numpy_shapes import joined
 from tracegrad.tracing.state import current_trace
 from tracegrad.tracing.values import broadcast_together, cast, operand
 
@@ -59,30 +58,3 @@ def fromfunction(
     places = np.indices(shape, dtype=dtype)
     call = TraceHooks(current_trace().captures).call(function)
     return call(*(places[k] for k in range(len(shape))), **kw)
-
-
-@subscripts(np.r_)
-def rows_of(key: Any) -> Any:
-    parts = key if isinstance(key, tuple) else (key,)
-    return joined([_part(each, "np.r_", 1) for each in parts], -1)
-
-
-@subscripts(np.c_)
-def columns_of(key: Any) -> Any:
-    parts = key if isinstance(key, tuple) else (key,)
-    arrays = [_part(each, "np.c_", 2) for each in parts]
-    return joined(arrays, -1)
-
-
-def _part(x: Any, name: str, rank: int) -> Any:
-    """One entry of the brackets, with at least ``rank`` dimensions; new ones come last."""
-    if isinstance(x, str):
-        raise refuse(name, "with a string", "use np.concatenate with an axis")
-    if isinstance(x, slice):
-        if isinstance(x.step, complex):
-            raise refuse(name, "with an imaginary step", "use np.linspace")
-        from tracegrad.tracing.numpy_creation import arange
-
-        x = arange(0 if x.start is None else x.start, x.stop, 1 if x.step is None else x.step)
-    found = operand(x)
-    return found[(..., *(None,) * max(rank - found.ndim, 0))]
