@@ -202,3 +202,56 @@ def test_row_sums_beside_other_statements_are_computed_four_at_a_time():
     for n in (3, 9):
         args = rng.standard_normal((n, 5)), rng.standard_normal(5), rng.standard_normal(n)
         assert_same_results(f, *args)
+
+
+def keeping_after_the_state(kept, extra=""):
+    """A trip writes its state to the next row of an array, and then to a tape what it made."""
+    return parse(f"""
+    func @f(%x: f64[n], %w: f64[m]) -> (f64[m + 1, n], f64[m, n])
+      guards n >= 3
+      hints n = 7, m = 3
+    {{
+      %lo: i64 = 0
+      %hi: i64 = dim() {{size=m}}
+      %by: i64 = 1
+      %s: f64[m + 1, n] = blank() {{shape=(m + 1, n), dtype=f64, name="s"}}
+      %t: f64[m, n] = blank() {{shape=(m, n), dtype=f64, name="t"}}
+      %s0: f64[m + 1, n] = update(%s, %x, %lo)
+      {
+        "%s3: f64[m + 1, n], %t3: f64[m, n] = for(%lo, %hi, %by, %s0, %t)"
+        "(%i: i64, %s1: f64[m + 1, n], %t1: f64[m, n])"
+    } {{
+        %u: f64[n] = index(%s1, %i)
+        %j: i64 = add(%i, %by)
+        %e: f64[n] = multiply(%u, %u)
+        %k: f64[n] = subtract(%e, %x)
+        {extra}
+        %s2: f64[m + 1, n] = update(%s1, %e, %j)
+        %t2: f64[m, n] = update(%t1, {kept}, %i)
+        yield %s2, %t2
+      }}
+      return %s3, %t3
+    }}""")
+
+
+def test_what_is_kept_after_the_state_is_stored_with_it():
+    f = keeping_after_the_state("%k")
+    found = counts(schedule(f))
+    # the first state, the trips, and one loop over the elements; no buffer but the two arrays
+    assert found["for"] == 3
+    assert found["alloc"] == 2
+    assert_same_results(f, X, W)
+
+
+def test_what_is_kept_stays_behind_what_may_fail():
+    late = """
+        %a: f64 = index(%w, %i)
+        %b: bool = greater(%a, %a)
+        if(%b) {
+          raise() {kind="ValueError", message="no"}
+          yield
+        } {
+          yield
+        }"""
+    f = keeping_after_the_state("%k", late)
+    assert_same_results(f, X, W)

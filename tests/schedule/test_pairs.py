@@ -43,8 +43,8 @@ def test_forces_between_bodies_are_computed_once_for_both():
         *("t27", "t31[i, k]", "t32[j, k]"),
     ]
     function = scheduled(FORCES)
-    # One reciprocal for a pair, and for the diagonal one for either result.
-    assert counts(function)["reciprocal"] == 3
+    # One reciprocal for a pair, and one for the diagonal, which is kept for the other result.
+    assert counts(function)["reciprocal"] == 2
     assert counts(function)["if"] == 0
 
 

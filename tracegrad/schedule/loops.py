@@ -19,21 +19,19 @@ from dataclasses import replace
 
 from tracegrad.ir.core import Value
 from tracegrad.ir.types import Dim, dim_max, dim_min
+from tracegrad.schedule.jammed import JAM, TILE, can_jam, can_tile
 from tracegrad.schedule.lower import Lowering, start_value
 from tracegrad.schedule.statements import Stmt
 from tracegrad.schedule.tree import Item, Loop, statements_in
 from tracegrad.schedule.values import Binding, guarded_non_negative, non_negative
 from tracegrad.schedule.writer import Register
 
-JAM = 4
 WIDE_JAM = 8
 MANY_ROWS = 64
 """From so many rows on a lone statement does eight of them at a time: the rest are few then."""
 
-MOST_JAMMED = 3
-TILE = 2
-MOST_TILED = 2
 LANES = 8
+MOST_APART = 2
 Limits = tuple[tuple[Dim, ...], tuple[Dim, ...]]
 
 
@@ -215,10 +213,10 @@ def _write_full(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> None:
         if first != 0 or last != end:
             _write_peeled(low, loop, stmts, first, last, end)
             return
-    if _can_tile(low, loop, stmts):
+    if can_tile(low, loop, stmts):
         _write_tile(low, loop, stmts, end)
         return
-    if _can_jam(low, loop, stmts, extents):
+    if can_jam(low, loop, stmts, extents):
         _write_jam(low, loop, stmts, low.writer.dim(end), end)
         return
     outer = _pairs_of(low, loop, stmts) if len(extents) == 1 and not bounds else None
@@ -250,24 +248,35 @@ def _write_pairs(low: Lowering, loop: Loop, stmts: Sequence[Stmt], outer: int, e
 def _write_peeled(
     low: Lowering, loop: Loop, stmts: Sequence[Stmt], first: Dim, last: Dim, end: Dim
 ) -> None:
-    """``[0, first)`` with tests, the interior without, ``[last, end)`` with tests."""
+    """``[0, first)`` with tests, the interior without, ``[last, end)`` with tests.
+
+    A few iterations that are sure to be there are written one by one: where each stands decides
+    its tests.
+    """
     writer = low.writer
     if first == 1:
         some = None
         if not guarded_non_negative(end - 1):
             some = writer.emit("less", (writer.dim(0), writer.dim(end)))
         _write_once(low, loop, stmts, 0, some, ((0,), (first, end)))
+    elif isinstance(first, int) and first <= MOST_APART and guarded_non_negative(end - first):
+        for k in range(first):
+            _write_once(low, loop, stmts, k, None, ((k,), (k + 1, end)))
     elif first != 0:
         _write_range(low, loop, stmts, 0, dim_min(first, end), ((0,), (first, end)))
     # That the end is not before the start is clear to LLVM only if it is said, once there is a
     # guard on the size; without it the loop does not vectorise.
     _write_range(low, loop, stmts, first, dim_max(first, last), ((0, first), (last, end)))
-    if end - last == 1:
+    left = end - last
+    if left == 1:
         beyond = None
         if not guarded_non_negative(last - first):
             beyond = writer.emit("less_equal", (writer.dim(first), writer.dim(last)))
         _write_once(low, loop, stmts, last, beyond, ((0, first, last), (end,)))
-    elif last != end:
+    elif isinstance(left, int) and left <= MOST_APART and guarded_non_negative(last - first):
+        for at in (last + k for k in range(left)):
+            _write_once(low, loop, stmts, at, None, ((0, first, at), (at + 1, end)))
+    elif left != 0:
         _write_range(low, loop, stmts, dim_max(first, last), end, ((0, first, last), (end,)))
 
 
@@ -337,7 +346,7 @@ def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> Non
     axis, writer = loop.key.axis, low.writer
     _, count = low.blocks[axis]
     extent = stmts[0].extents[axis]
-    if _can_jam(low, loop, stmts, [extent]):
+    if can_jam(low, loop, stmts, [extent]):
         _write_jam(low, loop, stmts, count, extent)
         return
     _open_inner(low, loop, extent)
@@ -346,69 +355,6 @@ def _write_within_block(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> Non
 
 
 # --- several rows at a time -----------------------------------------------------------------
-
-
-def _can_jam(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extents: Sequence[Dim]) -> bool:
-    """Whether the loop does nothing but add rows to a buffer, or sum each row for itself."""
-    axis = loop.key.axis
-    if len(extents) != 1 or len(loop.items) != 1 or not isinstance(loop.items[0], Loop):
-        return False
-    inner = loop.items[0]
-    if inner.key.part == "o" or inner.kind in ("max", "reverse"):
-        return False
-    if loop.key.part == "b" and inner.key.part == "b":
-        return False
-    if low.program.size(extents[0]) < 2 * JAM or len(stmts) > MOST_JAMMED:
-        return False
-    for t in stmts:
-        if t not in inner.items or not t.is_reduce or t.guarded or t.below or low.beyond(t):
-            return False
-        storage = low.storage[t]
-        adds_rows = axis in t.reduced and inner.key.axis not in t.reduced and storage.memory
-        sums_rows = (
-            axis in t.out
-            and storage.path[storage.register :] == (inner,)
-            and (storage.memory or storage.dims is not None)
-        )
-        if not adds_rows and not sums_rows:
-            return False
-        if any(g.axis in (axis, inner.key.axis) for g in t.guards) or len(t.extents) > 4:
-            return False
-        if t.extents[inner.key.axis] != stmts[0].extents[inner.key.axis]:
-            return False
-    return True
-
-
-def _can_tile(low: Lowering, loop: Loop, stmts: Sequence[Stmt]) -> bool:
-    """Whether two loops around lanes hold nothing but sums that can be done several at a time."""
-    axis = loop.key.axis
-    if len(loop.items) != 1 or not isinstance(loop.items[0], Loop) or len(stmts) > MOST_TILED:
-        return False
-    inner = loop.items[0]
-    if len(inner.items) != 1 or not isinstance(inner.items[0], Loop):
-        return False
-    lanes = inner.items[0]
-    keys = loop.key, inner.key, lanes.key
-    if [key.part for key in keys] != ["full", "full", "b"] or loop.kind != inner.kind != "plain":
-        return False
-    if low.program.size(stmts[0].extents[axis]) < 2 * TILE:
-        return False
-    if low.program.size(stmts[0].extents[inner.key.axis]) < 2 * JAM:
-        return False
-    around = {loop.key.axis, inner.key.axis}
-    for t in stmts:
-        if t not in lanes.items or not t.is_reduce or t.node.name != "sum":
-            return False
-        if t.guards or t.guarded or t.pair or low.beyond(t):
-            return False
-        if any(t.extents.get(key.axis) != stmts[0].extents[key.axis] for key in keys):
-            return False
-        storage = low.storage[t]
-        in_lanes = lanes.key.axis not in t.reduced and storage.memory
-        in_registers = storage.path[storage.register :] == (lanes,) and around <= {*t.out}
-        if not in_lanes and not (in_registers and (storage.memory or storage.dims is not None)):
-            return False
-    return True
 
 
 def _write_tile(low: Lowering, loop: Loop, stmts: Sequence[Stmt], extent: Dim) -> None:

@@ -58,6 +58,7 @@ def make_plan(
     def decide() -> tuple[Program, dict[int, int], list[Item]]:
         while True:
             program = Program(graph, hints, forced, packed, strips, checked)
+            forced.update(program.shifted)
             position = loop_order(program)
             try:
                 tree = TreeBuilder(program, position).build()

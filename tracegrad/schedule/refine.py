@@ -12,10 +12,11 @@ for all of the block before; elements that indices pick are checked and read bef
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tracegrad.schedule.graph import Node
-from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt, margins
+from tracegrad.schedule.margins import margins
+from tracegrad.schedule.statements import Data, Entry, Index, Program, Stmt
 from tracegrad.schedule.tree import Item, Loop, statements_in
 
 REPEATS = 4
@@ -27,6 +28,9 @@ WORTH_STORING_SHIFTED = 16.0
 WORTH_STORING_PADDED = 12.0
 WORTH_STORING_BETWEEN = 4.0
 PAD_COST = 8.0
+WORTH_LOADING = 2.0
+WORTH_STORING_AGAIN = 6.0
+MOST_CACHED = 2048
 
 
 def refine(
@@ -39,21 +43,29 @@ def refine(
     """Add to ``forced``, ``checked`` and ``packed``; whether anything was added."""
     before = len(forced), len(checked), len(packed)
     across: dict[tuple[int, Node, bool], list[Stmt]] = {}
+    again: dict[Node, set[tuple[Loop, Index]]] = {}
 
-    def visit(items: Sequence[Item], path: tuple[int, ...], nest: int, block: bool) -> None:
+    def visit(
+        items: Sequence[Item], path: tuple[int, ...], nest: int, block: bool, around: Loop | None
+    ) -> None:
         for number, item in enumerate(items):
             within = nest if path else number
             if isinstance(item, Loop):
                 axis = item.key.axis
                 # The place of a split axis is that of its innermost part.
                 inner = (*(a for a in path if a != axis), axis)
-                visit(item.items, inner, within, block or item.key.part == "o")
+                visit(item.items, inner, within, block or item.key.part == "o", item)
             elif not item.whole and item.strip is None:
                 for node in _read_across(program, item, path):
                     across.setdefault((within, node, block), []).append(item)
                 _store_repeated(program, item, path, forced)
+                if around is not None and all(isinstance(t, Stmt) for t in around.items):
+                    for node, index in item.inlined:
+                        if any(e.axis == path[-1] for e in index):
+                            again.setdefault(node, set()).add((around, index))
 
-    visit(tree, (), 0, False)
+    visit(tree, (), 0, False, None)
+    _keep_computed_again(program, again, forced)
     _pack(program, across, packed)
     for item in tree:
         if isinstance(item, Loop) and item.key.part == "o":
@@ -198,6 +210,54 @@ def _read_by_pads(program: Program, stmt: Stmt) -> set[Node]:
     }
 
 
+def _keep_computed_again(
+    program: Program, places: Mapping[Node, Collection[tuple[Loop, Index]]], forced: set[Node]
+) -> None:
+    """Keep what several loops compute, each again, where a store and loads are cheaper.
+
+    That is so for arrays that the caches hold. From the results down; what a node that is kept
+    now reads will be read at fewer places, and waits for the next round.
+    """
+    readers: dict[Node, list[Node]] = {}
+    for node in places:
+        for x in dict.fromkeys(node.operands):
+            readers.setdefault(x, []).append(node)
+    changing = set(forced)
+    for node in sorted(places, key=lambda n: -n.number):
+        if node in forced or not changing.isdisjoint(readers.get(node, ())):
+            changing.add(node)
+            continue
+        found = places[node]
+        if node.kind != "ew" or node.op is None or _is_roll(node):
+            continue
+        if len({loop for loop, _ in found}) < 2 or program.volume(node.shape) > MOST_CACHED:
+            continue
+        if any(isinstance(e.axis, Data) for _, index in found for e in index):
+            continue
+        if any(n.kind in ("gather", "place") for n in _inlined_below(program, node)):
+            continue  # an index that is picked in an arm need not be one elsewhere
+        saved = _work(program, node) - 1.0
+        if saved >= WORTH_LOADING and saved * (len(found) - 1) >= WORTH_STORING_AGAIN:
+            forced.add(node)
+            changing.add(node)
+
+
+def _work(program: Program, node: Node) -> float:
+    """Operations and loads that make one element of ``node``."""
+    total = 0.0
+    for n in _inlined_below(program, node):
+        if _is_roll(n):
+            total += n.kind == "ew"
+        elif n.kind == "ew" and n.op is not None and n.rank:
+            total += n.op.opdef.cost
+        if n.kind in ("ew", "view") and not _is_roll(n):
+            total += sum(
+                x.rank > 0 and (x in program.of_node or x.kind == "input")
+                for x in dict.fromkeys(n.operands)
+            )
+    return total
+
+
 def _picked(program: Program, stmt: Stmt, node: Node, index: Index) -> float:
     """How often an element is computed on average, where an array of indices picks it; else 0."""
     if not any(isinstance(e.axis, Data) for e in index):
@@ -246,10 +306,12 @@ def _costs(
     """Whether one element of ``node``, with all that is inlined, costs at ``least`` so much."""
     total = 0.0
     for n in _inlined_below(program, node, kept):
-        if n.kind == "ew" and n.op is not None and n.rank:
+        if _is_roll(n):
+            total += pad / 2 if n.kind == "ew" else 0.0
+        elif n.kind == "ew" and n.op is not None and n.rank:
             total += n.op.opdef.cost
         elif n.kind == "pad":
-            total += pad / 2 if _is_roll(n) else pad
+            total += pad
         if total >= least:
             return True
     return False

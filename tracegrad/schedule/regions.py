@@ -39,13 +39,7 @@ from tracegrad.schedule.checks import hoist_checks
 from tracegrad.schedule.columns import into_columns
 from tracegrad.schedule.counted import count_from_zero
 from tracegrad.schedule.graph import captures
-from tracegrad.schedule.inplace import (
-    EXTERNAL,
-    WRITES,
-    Copy,
-    decide,
-    fill_value,
-)
+from tracegrad.schedule.inplace import EXTERNAL, WRITES, Copy, decide, fill_value
 from tracegrad.schedule.lanes import split_into_lanes
 from tracegrad.schedule.latency import shorten
 from tracegrad.schedule.overwritten import read_before_written
@@ -56,7 +50,7 @@ from tracegrad.schedule.recurrence_strips import in_strips
 from tracegrad.schedule.registers import keep_in_registers
 from tracegrad.schedule.rows import one_row_each
 from tracegrad.schedule.scatters import additions, is_scatter
-from tracegrad.schedule.stretches import Stretches
+from tracegrad.schedule.stretches import MOST_KEPT, Stretches
 from tracegrad.schedule.values import signs_of
 from tracegrad.schedule.wavefront import along_diagonals
 
@@ -95,11 +89,6 @@ def copies(function: Function) -> list[Copy]:
     return list(decide(function).copies.values())
 
 
-MOST_KEPT = 2
-"""How many arrays a region may store in the loops that compute them, rather than afterwards. With
-the five of an LSTM cell, what LLVM asks before it runs a loop in lanes did not hold any more."""
-
-
 class _Start(NamedTuple):
     """The first index of a place (None: 0), and whether all of its indices are in range."""
 
@@ -132,22 +121,34 @@ class _Regions(Stretches):
 
     def _body(self, region: Region) -> list[Value]:
         """Write the operations of ``region``; what it yields."""
-        self.keeps_few = sum(self._is_only_kept(op) for op in region.ops) <= MOST_KEPT
+        self.keeps_few = sum(map(self._is_only_kept, region.ops)) <= MOST_KEPT
         firsts = additions(region.ops, self.users)
         for op in filter(is_scatter, firsts):
             before = op.operands[0].op
             goes_on = before in self.rows and op.operands[0] is not firsts[op]
             self.rows[op] = self.rows[before] if before is not None and goes_on else []
             self.rows[op].append(op)
+        keeping = self._keeping(region)
+        early: set[Operation] = set()
         for op in self.decided.order[region]:
-            self._location, self._part = op.location, op.part
-            self._operation(op)
-            if op not in self.waiting and op not in self.late:
-                self.done.add(op)
+            if op in early:
+                continue
+            self._visit(op)
+            # What computes a value that is only kept may come before it is said to be kept.
+            for write in keeping.get(op, ()):
+                if all(i in self.env for i in write.operands[2:]) and self._only_keeps(write):
+                    self._visit(write)
+                    early.add(write)
         self._flush([*region.yields, *self.kept])
         self._keep(len(self.region.ops))
         self._location, self._part = None, "forward"
         return [self._owned(region, k, v) for k, v in enumerate(region.yields)]
+
+    def _visit(self, op: Operation) -> None:
+        self._location, self._part = op.location, op.part
+        self._operation(op)
+        if op not in self.waiting and op not in self.late:
+            self.done.add(op)
 
     def _operation(self, op: Operation) -> None:
         if op.name == "for":
@@ -275,34 +276,6 @@ class _Regions(Stretches):
         # Who computes with v shares its loop: then v need not be kept for them.
         shared = [r for user in self.waiting if v in user.operands for r in user.results]
         stored(start, self._flush([v, *shared], origin, write=op))
-
-    def _only_keeps(self, op: Operation) -> bool:
-        """Whether ``op`` stores what is not computed yet where nothing of the region reads it.
-
-        Then it can be stored in the loop that computes it, whenever that comes. What waits must not
-        read, of an older version, what is written.
-        """
-        v = op.operands[1]
-        origin = self.decided.origins.get(op.operands[0], frozenset())
-        return (
-            self.keeps_few
-            and self._is_only_kept(op)
-            and v.op in self.waiting
-            and fill_value(v) is None
-            and not any(self._hindered(each, origin, op) for each in self.waiting)
-        )
-
-    def _is_only_kept(self, op: Operation) -> bool:
-        return (
-            op.name == "update"
-            and op.operands[1].rank > 0
-            and self.users[op.operands[0]] == [op]
-            and all(isinstance(user, Region) for user in self.users[op.result])
-        )
-
-    def _last_reader(self, v: Value, op: Operation) -> bool:
-        """Whether all who read ``v``, but for ``op``, are written already."""
-        return all(user is op or user in self.done for user in self.users[v])
 
     def _written(self, op: Operation) -> Value:
         """The buffer that ``op`` writes to."""

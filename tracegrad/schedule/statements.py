@@ -15,6 +15,8 @@ from tracegrad.ir.types import Dim, Shape, evaluate, symbols
 from tracegrad.schedule.axes import Axes
 from tracegrad.schedule.extremes import compared_with_extremes
 from tracegrad.schedule.graph import UNROLL_LIMIT, Graph, Node, counts_along
+from tracegrad.schedule.margins import Margins, margins
+from tracegrad.schedule.shifted import read_at_shifts
 from tracegrad.schedule.strips import Along, base_of, taken_in_strips
 
 DEFAULT_SIZE = 1000
@@ -117,8 +119,7 @@ class Program:
     ----------
     graph : the nodes; ``results`` says which are wanted.
     forced : nodes made statements by a later decision (recomputation would cost too much).
-    packed : (statement node, array) pairs: that statement reads a copy of the array, which
-        is laid out in the order of its loops.
+    packed : (statement node, array) pairs: it reads a copy in the order of its loops.
     hints : sizes for costs.
     strips, checked : products in strips, and along which axis; what picks elements, kept apart.
     """
@@ -145,6 +146,8 @@ class Program:
         self._require(graph)
         self._force_long(graph)
         self._forced |= compared_with_extremes(self._live, self.is_statement)
+        self.shifted = read_at_shifts(self._live, self.is_statement)
+        self._forced |= self.shifted
         live = set(self._live)
         self.strips = {node: along for node, along in self.strips.items() if node in live}
         sums = [node for node, along in self.strips.items() if along == "sums"]
@@ -410,8 +413,7 @@ class Program:
 
     def in_margins(self, pad: Node) -> bool:
         """Whether outside of its operand a pad reads zeros that stand around it."""
-        known = self.margins.get(pad.operands[0])
-        return known is not None and margins(pad) is not None
+        return pad.operands[0] in self.margins and margins(pad) is not None
 
     def _read(self, stmt: Stmt) -> None:
         index = tuple(Entry(a) for a in stmt.domain)
@@ -542,32 +544,6 @@ def variable_range(at: Entry, size: Dim) -> tuple[Dim, Dim]:
     if at.step > 0:
         return -(at.offset // at.step), -((at.offset - size) // at.step)
     return (at.offset - size) // -at.step + 1, at.offset // -at.step + 1
-
-
-Margins: TypeAlias = tuple[tuple[int, int], ...]
-WIDEST = 8
-
-
-def margins(pad: Node) -> Margins | None:
-    """How many zeros a pad has before and after its operand, in each dimension.
-
-    None where they are too many or of unknown number, where the last dimension alone has any, or
-    where the operand is not read in its order.
-    """
-    base = pad.operands[0]
-    found: list[tuple[int, int]] = []
-    if pad.rank != base.rank:
-        return None
-    for d, (axis, offset, step) in enumerate(pad.attributes["map"]):
-        if axis != d or step != 1:
-            return None
-        after = pad.shape[d] - offset - base.shape[d]
-        if not isinstance(offset, int) or not isinstance(after, int):
-            return None
-        if not 0 <= offset <= WIDEST or not 0 <= after <= WIDEST:
-            return None
-        found.append((offset, after))
-    return tuple(found) if any(sides != (0, 0) for sides in found[:-1]) else None
 
 
 def through_gather(node: Node, index: Index) -> tuple[list[tuple[Node, Index]], Index]:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracegrad.ir.types import Dim
-from tracegrad.schedule.statements import Margins, Program, Stmt
+from tracegrad.schedule.margins import Margins
+from tracegrad.schedule.statements import Program, Stmt
 from tracegrad.schedule.tree import Item, Key, Loop
 
 

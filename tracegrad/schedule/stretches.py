@@ -25,6 +25,11 @@ Stored: TypeAlias = Callable[[int, Sequence[tuple[Operation, Value]]], None]
 """Stores a value that the region computes from an operation on; it is told what that reads."""
 
 
+MOST_KEPT = 2
+"""How many arrays a region may store in the loops that compute them, not afterwards. With the five
+of an LSTM cell, what LLVM asks before it runs a loop in lanes did not hold any more."""
+
+
 class Stretches(MemoryBuilder):
     """What is known while a function is written, and the writing of waiting operations.
 
@@ -345,6 +350,45 @@ class Stretches(MemoryBuilder):
             for finder in {self.finders[name] for name in names} - {op}:
                 found[finder.results[0]].append(op)
         return found
+
+    # --- values that are only kept
+
+    def _keeping(self, region: Region) -> dict[Operation | None, list[Operation]]:
+        """Maker of a value → what stores it in a carried array, if nothing between may fail."""
+        found: dict[Operation | None, list[Operation]] = {}
+        if self.keeps_few and not any(op.opdef.effects or op.regions for op in region.ops):
+            for op in filter(self._is_only_kept, region.ops):
+                if op.operands[0] in region.params:
+                    found.setdefault(op.operands[1].op, []).append(op)
+        return found
+
+    def _only_keeps(self, op: Operation) -> bool:
+        """Whether ``op`` stores what is not computed yet where nothing of the region reads it.
+
+        Then it can be stored in the loop that computes it, whenever that comes. What waits must not
+        read, of an older version, what is written.
+        """
+        v = op.operands[1]
+        origin = self.decided.origins.get(op.operands[0], frozenset())
+        return (
+            self.keeps_few
+            and self._is_only_kept(op)
+            and v.op in self.waiting
+            and fill_value(v) is None
+            and not any(self._hindered(each, origin, op) for each in self.waiting)
+        )
+
+    def _is_only_kept(self, op: Operation) -> bool:
+        return (
+            op.name == "update"
+            and op.operands[1].rank > 0
+            and self.users[op.operands[0]] == [op]
+            and all(isinstance(user, Region) for user in self.users[op.result])
+        )
+
+    def _last_reader(self, v: Value, op: Operation) -> bool:
+        """Whether all who read ``v``, but for ``op``, are written already."""
+        return all(user is op or user in self.done for user in self.users[v])
 
 
 def _is_gather(op: Operation) -> bool:

@@ -367,9 +367,9 @@ class Evaluator:
         if axis is None:
             tests: list[Value | None] = []
             for dim, strict in ((-low, False), (high, True)):
-                if non_negative(dim - 1 if strict else dim):
+                if guarded_non_negative(dim - 1 if strict else dim):
                     continue
-                if non_negative(-dim if strict else -dim - 1):
+                if guarded_non_negative(-dim if strict else -dim - 1):
                     return [None]
                 right, left = writer.dim(dim), writer.dim(0)
                 tests.append(writer.emit("less" if strict else "less_equal", (left, right)))
@@ -382,12 +382,12 @@ class Evaluator:
             ]
         binding = self.bound[axis]
         found: list[Value | None] = []
-        if not any(non_negative(known - low) for known in binding.lows):
-            if any(non_negative(low - known) for known in binding.highs):
+        if not any(guarded_non_negative(known - low) for known in binding.lows):
+            if any(guarded_non_negative(low - known) for known in binding.highs):
                 return [None]
             found.append(writer.emit("less_equal", (writer.dim(low), binding.variable)))
-        if not any(non_negative(high - known) for known in binding.highs):
-            if any(non_negative(known - high) for known in binding.lows):
+        if not any(guarded_non_negative(high - known) for known in binding.highs):
+            if any(guarded_non_negative(known - high) for known in binding.lows):
                 return [None]
             found.append(writer.emit("less", (binding.variable, writer.dim(high))))
         return found
