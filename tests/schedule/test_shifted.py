@@ -122,6 +122,24 @@ def test_it_is_computed_again_where_they_don_t():
     assert_same_results(f, np.linspace(-1.0, 2.0, 9), np.linspace(0.3, 0.9, 9))
 
 
+def test_what_picks_elements_is_not_kept_for_it():
+    f = parse("""
+    func @f(%x: f64[n], %y: f64[n], %k: i64[n]) -> (f64[n])
+      hints n = 40
+    {
+      %g: f64[n] = index(%x, %k)
+      %p: f64[n] = multiply(%g, %y)
+      %q: f64[n] = add(%p, %x)
+      %z: f64[n] = subtract(%q, %y)
+      %s: f64 = sum(%z) {axes=(0,)}
+      %o: f64[n] = multiply(%z, %s)
+      return %o
+    }""")
+    x, y = np.linspace(-1.0, 2.0, 9), np.linspace(0.3, 0.9, 9)
+    assert counts(schedule(f))["alloc"] == 1
+    assert_same_results(f, x, y, np.arange(9)[::-1].copy())
+
+
 def test_what_is_light_is_computed_again():
     f = parse("""
     func @f(%x: f64[n]) -> (f64[n])
