@@ -17,6 +17,7 @@ def all_cases() -> list[Case]:
         bundle,
         burgers,
         calls,
+        choice,
         density,
         diffusion,
         epidemic,
@@ -30,6 +31,7 @@ def all_cases() -> list[Case]:
         logistic,
         lotka_volterra,
         lstm,
+        mesh,
         mixed_effects,
         mixture,
         mlp,
@@ -39,6 +41,7 @@ def all_cases() -> list[Case]:
         reaction,
         recurrence,
         registration,
+        reservoirs,
         ring,
         rnn,
         rosenbrock,
@@ -94,6 +97,9 @@ def all_cases() -> list[Case]:
         registration,
         queues,
         attitude,
+        choice,
+        mesh,
+        reservoirs,
         calls,
     )
     return [case for module in modules for case in module.CASES]

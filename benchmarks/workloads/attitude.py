@@ -1,4 +1,4 @@
-"""A gyroscope's bias from the attitude it leads to, in quaternions. No one tuned for it."""
+"""A gyroscope's bias from the attitude it leads to, in quaternions."""
 
 from functools import partial
 
@@ -138,7 +138,6 @@ CASES = [
         tiny=partial(inputs, 9),
         sized=lambda extra: inputs(11 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": loss_scan, "autograd": None, "pytensor": None, "casadi": None},
         elements=5000,
     ),

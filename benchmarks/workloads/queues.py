@@ -1,7 +1,4 @@
-"""Jobs through servers one after the other: when each leaves, by a recurrence of maxima.
-
-No one tuned for it.
-"""
+"""Jobs through servers one after the other: when each leaves, by a recurrence of maxima."""
 
 from functools import partial
 
@@ -87,7 +84,6 @@ CASES = [
         tiny=partial(inputs, 9, 3),
         sized=lambda extra: inputs(11 + extra, 4 + extra),
         group="loop",
-        untuned=True,
         texts={"jax": delay_scan, "autograd": None, "pytensor": None, "casadi": None},
         elements=40_000,
     ),

@@ -1,4 +1,4 @@
-"""One cloud of points turned onto another, each point near a mixture. No one tuned for it."""
+"""One cloud of points turned onto another, each point near a mixture."""
 
 from functools import partial
 
@@ -88,7 +88,6 @@ CASES = [
         limit=loss_adjoint,
         tiny=partial(inputs, 6, 5),
         sized=lambda extra: inputs(20 + 3 * extra, 11 + extra),
-        untuned=True,
         elements=200_000,
     ),
 ]

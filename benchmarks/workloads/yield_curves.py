@@ -1,4 +1,4 @@
-"""Yield curves of many days by three loadings (Nelson and Siegel). No one tuned for it."""
+"""Yield curves of many days by three loadings (Nelson and Siegel)."""
 
 from functools import partial
 
@@ -80,6 +80,5 @@ CASES = [
         limit=loss_adjoint,
         tiny=partial(inputs, 7, 5),
         sized=lambda extra: inputs(20 + 3 * extra, 5 + extra),
-        untuned=True,
     ),
 ]
