@@ -263,6 +263,8 @@ REFERENCES: dict[str, Reference] = {
     # Gamma functions
     "gamma": Reference(mp.gamma, ((0.05, 30),), "Γψ"),
     "gammaln": Reference(_log_gamma, ((0.05, 200),), "ψ"),
+    "loggamma": Reference(_log_gamma, ((0.05, 200),), "as `gammaln`; NaN below zero"),
+    "rgamma": Reference(lambda x: 1 / mp.gamma(x), ((0.05, 30),), "composition"),
     "digamma": Reference(mp.digamma, ((0.05, 100),), "ψ′"),
     "psi": Reference(mp.digamma, ((0.05, 100),), "as `digamma`"),
     "polygamma": Reference(
@@ -387,7 +389,9 @@ REFERENCES: dict[str, Reference] = {
     "exprel": Reference(lambda x: mp.expm1(x) / x, ((-20, 20),), "composition, near 0 its series"),
     "expit": Reference(lambda x: 1 / (1 + mp.exp(-x)), ((-40, 30),), "out (1 - out)"),
     "log_expit": Reference(lambda x: -mp.log1p(mp.exp(-x)), ((-40, 30),), "composition"),
+    "softplus": Reference(lambda x: mp.log1p(mp.exp(x)), ((-30, 40),), "expit"),
     "logit": Reference(lambda x: mp.log(x / (1 - x)), ((0.01, 0.99),), "composition"),
+    "powm1": Reference(lambda x, y: x**y - 1, ((0.1, 9), (-4, 4)), "composition"),
     "xlogy": Reference(lambda x, y: x * mp.log(y), ((0.1, 9), (0.1, 9)), "composition"),
     "xlog1py": Reference(lambda x, y: x * mp.log1p(y), ((0.1, 9), (-0.9, 9)), "composition"),
     "entr": Reference(lambda x: -x * mp.log(x), ((0.01, 9),), "composition"),
